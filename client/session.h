@@ -1,0 +1,112 @@
+/* A client's session with a server: negotiate, send, receive, resume. The core that every parley
+ * command is built on; knows nothing of terminals, and of event loops only descriptors and a time.
+ *
+ * The owner polls session_pollfds() until session_deadline(), then calls session_drive(), which does
+ * everything that can be done without blocking and reports by the callbacks given. Callbacks may
+ * call any session_ function except session_free and session_drive.
+ *
+ * Lost servers and workers are survived here: on end of file the session reconnects (0.1 s doubling
+ * to 30 s, with jitter), presents token and cursors, and sends again every post that was not yet
+ * seen coming back. What the owner sees is a state change, then records that go on where they
+ * stopped: nothing lost, nothing doubled. A refusal is final and never retried. */
+#pragma once
+
+#include "proto/hello.h"
+#include "proto/text.h"
+#include "transport/transport.h"
+
+#include <poll.h>
+
+struct session;
+
+enum session_state {
+    SESSION_CONNECTING,
+    SESSION_OPEN,    /* negotiated; requests may be answered */
+    SESSION_WAITING, /* lost; trying again at session_retry_at() */
+    SESSION_CLOSED,  /* final: refused, said BYE, or gave up; see session_error */
+};
+
+enum wait_mode { WAIT_BLOCK, WAIT_ADAPTIVE, WAIT_SPIN };
+
+struct session_options {
+    const char *server;       /* "unix:PATH", "tcp:HOST:PORT", or NULL for path_socket() */
+    uint8_t transports[TRANSPORT_COUNT]; /* in order of preference */
+    int transport_count;      /* 0: auto */
+    int strict;               /* transports were asked for by name: never another */
+    const char *nick;         /* wanted */
+    int reconnect;            /* 0: the first loss is final (SESSION_CLOSED, -ECONNRESET) */
+    enum wait_mode wait;
+    void *ctx;                /* passed to the callbacks */
+    /* A record of a joined room or an answer, decoded and verified; borrowed for the call. WELCOME,
+     * and repeats after a resume, are dealt with inside and do not appear. */
+    void (*on_record)(void *ctx, const struct record *r);
+    /* The state changed; `detail` is a sentence for people ("reconnecting in 2 s"), or "". */
+    void (*on_state)(void *ctx, enum session_state state, const char *detail);
+    /* A transport that was asked for could not be given. Called during negotiation. */
+    void (*on_skip)(void *ctx, const char *transport, const char *reason);
+};
+
+/* What the session knows about one room it is in. */
+struct session_room {
+    uint32_t room;           /* number in records; changes only with `uuid` */
+    struct id128 uuid;
+    uint32_t epoch;
+    uint64_t seen;           /* last sequence number delivered to on_record */
+    uint64_t next;           /* as JOINED said: records below are history */
+    char name[ROOM_NAME_MAX + 1];
+    char *topic;             /* valid until the next session_drive */
+};
+
+/* Copies what it needs of the options. 0, or -EINVAL with *why set to a sentence (static). */
+int session_new(struct session **out, const struct session_options *o, const char **why);
+void session_free(struct session *s); /* closes at once; NULL is fine */
+
+/* Start connecting; the result comes by on_state. 0 or a negative errno (no memory). */
+int session_connect(struct session *s);
+
+/* Descriptors to poll: fills up to 3, returns how many. */
+int session_pollfds(struct session *s, struct pollfd out[3]);
+/* Monotonic time (ns, mono_ns) by which session_drive wants to be called; UINT64_MAX: none. */
+uint64_t session_deadline(const struct session *s);
+/* Do what can be done now. Never blocks. Returns the number of records delivered (a spinning owner
+ * backs off on 0). */
+int session_drive(struct session *s);
+
+enum session_state session_state(const struct session *s);
+/* After SESSION_CLOSED: the exit code ux.md gives for it (0, 1, 69, 77), and why in a sentence. */
+int session_exit_code(const struct session *s);
+const char *session_error(const struct session *s);
+const char *session_nick(const struct session *s);    /* as the server granted it */
+const char *session_server(const struct session *s);  /* "unix:/run/…/parley.sock" */
+const struct transport *session_transport(const struct session *s); /* NULL unless open */
+uint64_t session_producer(const struct session *s);   /* of our own records */
+/* Rooms joined; stable until the next session_drive. */
+int session_rooms(const struct session *s, const struct session_room **out);
+const struct session_room *session_room(const struct session *s, uint32_t room); /* or NULL */
+
+/* Requests. Each returns 0 and sets *counter (may be NULL) to the number its answer will carry, or
+ * -ENOTCONN (only posts are kept across a loss), -EMSGSIZE, -ENOBUFS (more than
+ * SESSION_OUTBOX_MAX bytes unsent: wait for session_unsent to fall). Text is checked by the server. */
+int session_join(struct session *s, struct str room, enum join_start start, uint64_t arg, int quiet,
+                 uint32_t *counter);
+int session_part(struct session *s, uint32_t room, uint32_t *counter);
+int session_set_nick(struct session *s, struct str nick, uint32_t *counter);
+int session_set_topic(struct session *s, uint32_t room, struct str topic, uint32_t *counter);
+int session_history(struct session *s, uint32_t room, uint64_t before, uint32_t count,
+                    uint32_t *counter);
+/* type: RECORD_WHO (room or 0), RECORD_ROOMS, RECORD_TRANSPORTS */
+int session_ask(struct session *s, uint8_t type, uint32_t room, uint32_t *counter);
+int session_ping(struct session *s, uint64_t stamp, uint32_t *counter);
+/* Say something; flags: RECORD_ACTION. Kept until its own record comes back, across reconnects. */
+int session_post(struct session *s, uint32_t room, uint8_t flags, struct str text,
+                 uint32_t *counter);
+/* End cleanly: everything posted is sent first, then SESSION_CLOSED with exit code 0. */
+int session_bye(struct session *s, struct str reason);
+
+#define SESSION_OUTBOX_MAX (8u * 1024u * 1024u)
+size_t session_unsent(const struct session *s);   /* bytes waiting for the uplink */
+size_t session_unacked(const struct session *s);  /* posts whose record has not come back */
+
+/* Move to another transport without losing a record: opens a second connection with the same token,
+ * then lets the first one go. The result comes by on_state (SESSION_OPEN) or on_skip. */
+int session_switch(struct session *s, const uint8_t *transports, int count);

@@ -1,0 +1,27 @@
+/* A growable byte queue: append at the end, consume from the front.
+ *
+ * Invariant: the unread bytes are data[start .. start+len). Zero-initialised is a valid empty
+ * buffer and owns no memory, so an idle session costs nothing. Not thread-safe. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct buf {
+    uint8_t *data;
+    size_t start, len, cap;
+};
+
+static inline const uint8_t *buf_head(const struct buf *b)
+{
+    return b->data + b->start;
+}
+
+/* Room for `n` more bytes at the end; the caller fills it and calls buf_added. NULL: no memory. */
+uint8_t *buf_reserve(struct buf *b, size_t n);
+void buf_added(struct buf *b, size_t n);
+/* 0, or -ENOMEM with the buffer unchanged. */
+int buf_append(struct buf *b, const void *p, size_t n);
+/* Drop `n` bytes from the front, `n` at most `len`. An emptied buffer gives back large memory. */
+void buf_consume(struct buf *b, size_t n);
+void buf_free(struct buf *b);

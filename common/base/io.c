@@ -1,0 +1,158 @@
+/* See io.h. */
+#include "base/io.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int io_write_full(int fd, const void *p, size_t n)
+{
+    const uint8_t *at = p;
+    while (n > 0) {
+        ssize_t w = write(fd, at, n);
+        if (w < 0 && errno == EINTR)
+            continue;
+        if (w < 0)
+            return -errno;
+        at += w;
+        n -= (size_t)w;
+    }
+    return 0;
+}
+
+void io_close(int *fd)
+{
+    int saved = errno;
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+    errno = saved;
+}
+
+int io_nonblock(int fd, int on)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0)
+        return -errno;
+    int want = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+    if (want != flags && fcntl(fd, F_SETFL, want) < 0)
+        return -errno;
+    return 0;
+}
+
+union control {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(int) * IO_FDS_MAX)];
+};
+
+ssize_t io_send_fds(int sock, const void *p, size_t n, const int *fds, int nfds)
+{
+    assert(n > 0 && nfds >= 0 && nfds <= IO_FDS_MAX);
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)p, .iov_len = n};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+    union control c;
+    if (nfds > 0) {
+        memset(&c, 0, sizeof c);
+        m.msg_control = c.bytes;
+        m.msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)nfds);
+        struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+        h->cmsg_level = SOL_SOCKET;
+        h->cmsg_type = SCM_RIGHTS;
+        h->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)nfds);
+        memcpy(CMSG_DATA(h), fds, sizeof(int) * (size_t)nfds);
+    }
+    ssize_t r;
+    do
+        r = sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : r;
+}
+
+static void take_fds(struct msghdr *m, int fds[IO_FDS_MAX], int *nfds)
+{
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(m); h; h = CMSG_NXTHDR(m, h)) {
+        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof fd);
+            if (fds && *nfds < IO_FDS_MAX)
+                fds[(*nfds)++] = fd;
+            else
+                close(fd);
+        }
+    }
+}
+
+ssize_t io_recv_fds(int sock, void *p, size_t n, int fds[IO_FDS_MAX], int *nfds)
+{
+    union control c;
+    int none = 0;
+    if (!fds)
+        nfds = &none;
+    *nfds = 0;
+    struct iovec iov = {.iov_base = p, .iov_len = n};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = c.bytes,
+                       .msg_controllen = sizeof c.bytes};
+    ssize_t r;
+    do
+        r = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    while (r < 0 && errno == EINTR);
+    if (r < 0)
+        return -errno;
+    take_fds(&m, fds, nfds);
+    if (fds && (m.msg_flags & MSG_CTRUNC)) { /* EMFILE, or more than we accept */
+        for (int i = 0; i < *nfds; i++)
+            close(fds[i]);
+        *nfds = 0;
+        return -EMFILE;
+    }
+    return r;
+}
+
+void io_random(void *p, size_t n)
+{
+    uint8_t *at = p;
+    while (n > 0) {
+        ssize_t r = getrandom(at, n, 0);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            abort(); /* no entropy source at all: no safe way on */
+        at += r;
+        n -= (size_t)r;
+    }
+}
+
+struct id128 io_random_id(void)
+{
+    struct id128 id;
+    io_random(id.b, sizeof id.b);
+    return id;
+}
+
+void id128_hex(struct id128 id, char out[33])
+{
+    for (int i = 0; i < 16; i++)
+        snprintf(out + 2 * i, 3, "%02x", id.b[i]);
+}
+
+size_t io_raise_nofile(void)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+        return 1024;
+    l.rlim_cur = l.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &l);
+    getrlimit(RLIMIT_NOFILE, &l);
+    return (size_t)l.rlim_cur;
+}

@@ -1,0 +1,41 @@
+/* System calls with their loose ends tied: EINTR retried, close-on-exec always set, descriptors
+ * passed in one place. Results follow libuv: 0 or a count, or a negative errno. */
+#pragma once
+
+#include "base/bytes.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Descriptors in one message. More would not fit our control buffer, and none needs more. */
+#define IO_FDS_MAX 4
+
+/* Write all of it to a blocking descriptor or a regular file. */
+int io_write_full(int fd, const void *p, size_t n);
+
+/* Close and forget: *fd becomes -1. Harmless on -1. Keeps errno. */
+void io_close(int *fd);
+
+/* Set or clear O_NONBLOCK. */
+int io_nonblock(int fd, int on);
+
+/* Send `n` bytes (at least 1) with `nfds` descriptors, all or nothing, never blocking and without
+ * SIGPIPE. The descriptors stay the caller's. Returns bytes sent (a stream may send fewer; the
+ * descriptors then went with the first byte) or a negative errno. */
+ssize_t io_send_fds(int sock, const void *p, size_t n, const int *fds, int nfds);
+
+/* Receive up to `n` bytes without blocking; descriptors that came along are stored in fds[0..*nfds),
+ * close-on-exec, and are the caller's. Returns 0 at end of file, -EMFILE if descriptors were sent
+ * but could not be taken (MSG_CTRUNC). More than IO_FDS_MAX are closed. `fds` may be NULL: then any
+ * that come are closed. */
+ssize_t io_recv_fds(int sock, void *p, size_t n, int fds[IO_FDS_MAX], int *nfds);
+
+/* Fill with random bytes from the kernel; cannot fail on a kernel that has getrandom. */
+void io_random(void *p, size_t n);
+struct id128 io_random_id(void);
+
+/* 32 hexadecimal digits and a NUL. */
+void id128_hex(struct id128 id, char out[33]);
+
+/* Raise the soft limit of open descriptors to the hard one; returns the limit now in force. */
+size_t io_raise_nofile(void);

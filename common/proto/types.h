@@ -1,0 +1,158 @@
+/* Every record type, and the fields of every body, each said once.
+ *
+ * RECORD_TYPES(X) is X(NAME, number, name): enum constant, wire value, and the name of its body.
+ * FIELDS_name(F...) lists a body's fields in wire order by kind:
+ *   U8 U16 U32 U64   integers, little-endian, unaligned
+ *   S8 S16           a string: length (1 or 2 bytes), then that many bytes, no terminator
+ *   ID               16 bytes
+ * From these the structures (struct body_name), encoders and decoders below are generated, so a new
+ * record is two lines here. Decoders ignore bytes after the last field they know (padding, and what
+ * a newer peer adds), and check every bound. They do not judge text: see text.h. */
+#pragma once
+
+#include "proto/record.h"
+
+/* clang-format off */
+#define RECORD_TYPES(X)                                                                            \
+    /* client to server */                                                                         \
+    X(HELLO,      1, hello)      /* first record on the stream socket                          */  \
+    X(READY,      2, empty)      /* both ends of the chosen transport are open                 */  \
+    X(POST,       3, post)       /* say something in room `room`                               */  \
+    X(JOIN,       4, join)                                                                         \
+    X(PART,       5, empty)      /* leave room `room`                                          */  \
+    X(NICK,       6, nick)                                                                         \
+    X(TOPIC,      7, topic)                                                                        \
+    X(WHO,        8, empty)      /* members of `room`, or of everything if 0                   */  \
+    X(ROOMS,      9, empty)                                                                        \
+    X(TRANSPORTS, 10, empty)                                                                       \
+    X(HISTORY,    11, history)   /* replay part of `room` between two marks                    */  \
+    X(PING,       12, ping)                                                                        \
+    X(BYE,        13, bye)       /* either way: a clean end, with the reason                   */  \
+    /* server to client */                                                                         \
+    X(WELCOME,    32, welcome)   /* last record on the stream socket before the transport's    */  \
+    X(REFUSE,     33, refuse)    /* instead of WELCOME; the connection ends                    */  \
+    X(JOINED,     34, joined)                                                                      \
+    X(PARTED,     35, refuse)    /* you are out of `room`: asked for, or why                   */  \
+    X(ERROR,      36, refuse)    /* answers request `counter`                                  */  \
+    X(MEMBER,     37, member)    /* one line of WHO                                            */  \
+    X(ROOM,       38, room)      /* one line of ROOMS                                          */  \
+    X(TRANSPORT,  39, transport) /* one line of TRANSPORTS                                     */  \
+    X(DONE,       40, empty)     /* answers request `counter`; the last record of a listing    */  \
+    X(PONG,       41, ping)                                                                        \
+    X(REPLAY,     42, replay)    /* the next records of `room` in [from, to) are history       */  \
+    X(NICKED,     43, nick)      /* your nick is now this                                      */  \
+    /* in a room's log, and so to every member */                                                  \
+    X(MESSAGE,    64, message)   /* flags & RECORD_ACTION: "/me"                               */  \
+    X(ARRIVE,     65, presence)                                                                    \
+    X(LEAVE,      66, presence)                                                                    \
+    X(RENAME,     67, rename)                                                                      \
+    X(RETITLE,    68, message)   /* text is the new topic                                      */  \
+    X(EPOCH,      69, epoch)     /* the server started anew; readers skip it                   */
+
+#define FIELDS_empty(U8, U16, U32, U64, S8, S16, ID)
+/* transports: transport ids in order of preference. strict: these and no other. cursors: see
+ * cursor_* below. token: of the session to resume, none for a new one. producer, token: as WELCOME
+ * gave them. client: name and version, for people. */
+#define FIELDS_hello(U8, U16, U32, U64, S8, S16, ID)                                               \
+    U16(version) U8(strict) S8(transports) S8(nick) ID(token) U64(producer) S8(client) S16(cursors)
+#define FIELDS_post(U8, U16, U32, U64, S8, S16, ID)      S16(text)
+/* room: "#name", or "@nick" for the room of two. start: enum join_start, with its argument. */
+#define FIELDS_join(U8, U16, U32, U64, S8, S16, ID)      S8(room) U8(start) U64(arg)
+#define FIELDS_nick(U8, U16, U32, U64, S8, S16, ID)      S8(nick)
+#define FIELDS_topic(U8, U16, U32, U64, S8, S16, ID)     S16(topic)
+/* The last `count` records before sequence `before` (0: before the end). */
+#define FIELDS_history(U8, U16, U32, U64, S8, S16, ID)   U64(before) U32(count)
+#define FIELDS_ping(U8, U16, U32, U64, S8, S16, ID)      U64(stamp)
+#define FIELDS_bye(U8, U16, U32, U64, S8, S16, ID)       U16(code) S16(text)
+/* up, down: how to open the client's ends, endpoint_* in transport.h. skipped: see skip_* below.
+ * last_counter: the highest counter of this producer that the server has sequenced or refused. */
+#define FIELDS_welcome(U8, U16, U32, U64, S8, S16, ID)                                             \
+    U16(version) U8(transport) U8(resumed) U32(session) ID(token) U64(producer) U32(last_counter)  \
+    U32(epoch) S8(nick) S8(server) S8(up) S8(down) S16(skipped)
+#define FIELDS_refuse(U8, U16, U32, U64, S8, S16, ID)    U16(code) S16(text)
+/* next: sequence number the next new record will get. first: of the first record that will be
+ * sent. rewound: 1 if the cursor given lies beyond what the server still has. */
+#define FIELDS_joined(U8, U16, U32, U64, S8, S16, ID)                                              \
+    S8(name) ID(uuid) U32(epoch) U64(first) U64(next) U32(members) U8(rewound) S16(topic)
+#define FIELDS_member(U8, U16, U32, U64, S8, S16, ID)                                              \
+    S8(nick) U8(transport) U32(session) U32(uid) U8(worker) U64(lag) U64(idle) S16(rooms)
+#define FIELDS_room(U8, U16, U32, U64, S8, S16, ID)      S8(name) U32(members) U64(next) S16(topic)
+#define FIELDS_transport(U8, U16, U32, U64, S8, S16, ID)                                           \
+    U8(id) U8(available) U32(sessions) S16(limits) S16(reason)
+#define FIELDS_replay(U8, U16, U32, U64, S8, S16, ID)    U64(from) U64(to)
+#define FIELDS_message(U8, U16, U32, U64, S8, S16, ID)   S8(from) S16(text)
+#define FIELDS_presence(U8, U16, U32, U64, S8, S16, ID)  S8(nick) U8(transport) S16(text)
+#define FIELDS_rename(U8, U16, U32, U64, S8, S16, ID)    S8(from) S8(to)
+#define FIELDS_epoch(U8, U16, U32, U64, S8, S16, ID)     U32(epoch)
+
+#define RECORD_BODIES(X)                                                                           \
+    X(empty) X(hello) X(post) X(join) X(nick) X(topic) X(history) X(ping) X(bye) X(welcome)        \
+    X(refuse) X(joined) X(member) X(room) X(transport) X(replay) X(message) X(presence) X(rename)  \
+    X(epoch)
+
+enum record_type {
+#define X(NAME, number, name) RECORD_##NAME = number,
+    RECORD_TYPES(X)
+#undef X
+};
+
+#define FIELD_U8(f)  uint8_t f;
+#define FIELD_U16(f) uint16_t f;
+#define FIELD_U32(f) uint32_t f;
+#define FIELD_U64(f) uint64_t f;
+#define FIELD_STR(f) struct str f;
+#define FIELD_ID(f)  struct id128 f;
+/* clang-format on */
+
+/* struct body_NAME; ssize_t body_NAME_put(buf, cap, header, body): a whole sealed record, its size
+ * or -EMSGSIZE; int body_NAME_get(record, &body): 0 or -EBADMSG, strings borrowed from the record. */
+#define X(name)                                                                                    \
+    struct body_##name {                                                                           \
+        FIELDS_##name(FIELD_U8, FIELD_U16, FIELD_U32, FIELD_U64, FIELD_STR, FIELD_STR,             \
+                      FIELD_ID) char unused;                                                    \
+    };                                                                                             \
+    ssize_t body_##name##_put(void *buf, size_t cap, const struct record *header,                  \
+                              const struct body_##name *body);                                     \
+    int body_##name##_get(const struct record *r, struct body_##name *body);
+RECORD_BODIES(X)
+#undef X
+
+/* "hello", "post", …; "?" for a number that is no type. */
+const char *record_type_name(uint8_t type);
+
+/* Where a JOIN starts reading. */
+enum join_start {
+    JOIN_NOW,   /* only what is said from now on */
+    JOIN_LAST,  /* arg: that many records back */
+    JOIN_AFTER, /* arg: the first record sent has sequence arg + 1 */
+    JOIN_SINCE, /* arg: server time in ns; the first record at or after it */
+};
+
+/* Codes of REFUSE, ERROR, PARTED and BYE. Numbers are wire format. */
+#define REASONS(X)                                                                                 \
+    X(NONE, 0, "none")                                                                             \
+    X(VERSION, 1, "protocol version")                                                              \
+    X(MALFORMED, 2, "malformed record")                                                            \
+    X(TRANSPORT, 3, "transport not available")                                                     \
+    X(LIMIT, 4, "limit reached")                                                                   \
+    X(DENIED, 5, "denied")                                                                         \
+    X(NICK, 6, "nick not usable")                                                                  \
+    X(ROOM, 7, "room not usable")                                                                  \
+    X(TEXT, 8, "text not usable")                                                                  \
+    X(NOT_MEMBER, 9, "not in that room")                                                           \
+    X(STORAGE, 10, "storage")                                                                      \
+    X(SHUTDOWN, 11, "server is stopping")                                                          \
+    X(SLOW, 12, "replies not read")                                                                \
+    X(UNKNOWN, 13, "unknown request")                                                              \
+    X(GAP, 14, "counter gap")                                                                      \
+    X(EXPIRED, 15, "session expired")                                                              \
+    X(REPLACED, 16, "session taken over")                                                          \
+    X(WORKER, 17, "worker lost")
+
+enum reason {
+#define X(NAME, number, text) REASON_##NAME = number,
+    REASONS(X)
+#undef X
+};
+
+const char *reason_name(unsigned code);
