@@ -10,7 +10,7 @@ int cursor_put(uint8_t *buf, size_t cap, size_t *used, const struct cursor *c)
     uint8_t *p = buf + *used;
     memcpy(p, c->uuid.b, sizeof c->uuid.b);
     le32_put(p + 16, c->epoch);
-    le32_put(p + 20, c->room);
+    le32_put(p + 20, c->flags);
     le64_put(p + 24, c->seq);
     *used += CURSOR_BYTES;
     return 0;
@@ -25,7 +25,7 @@ int cursor_next(struct str *list, struct cursor *c)
     const char *p = list->p;
     memcpy(c->uuid.b, p, sizeof c->uuid.b);
     c->epoch = le32_get(p + 16);
-    c->room = le32_get(p + 20);
+    c->flags = le32_get(p + 20);
     c->seq = le64_get(p + 24);
     list->p += CURSOR_BYTES;
     list->n -= CURSOR_BYTES;

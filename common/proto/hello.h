@@ -11,7 +11,7 @@
 struct cursor {
     struct id128 uuid; /* of the room's log */
     uint32_t epoch;    /* in which seq was read */
-    uint32_t room;     /* number the room had, 0 if unknown: a hint */
+    uint32_t flags;    /* RECORD_QUIET: joined without a visible trace */
     uint64_t seq;
 };
 
