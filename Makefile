@@ -1,41 +1,210 @@
-# parley: one non-recursive makefile. `make help` lists the targets.
+# parley: one makefile, not recursive. `make help` lists the targets.
+#
+# What is built lands in build/VARIANT/, which mirrors the source tree: one object per source, one
+# archive of everything under common/, two programs, one test program per tests/*/test_*.c.
+# `make check` and `make demo` also work as the first command on a machine that has only gcc and
+# make: they install what is missing and then start make anew, so that pkg-config is there when this
+# file is read again.
 
 VARIANT ?= release
-B := build/$(VARIANT)
-CC ?= gcc
+BUILD   ?= build
+B       := $(BUILD)/$(VARIANT)
+PREFIX  ?= /usr/local
+JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
+# Debian's own Python: pytest, pexpect and pyte are installed for that one, whatever is first in PATH.
+PYTHON  ?= /usr/bin/python3
+
+# --- flags ----------------------------------------------------------------------------------------
 
 CFLAGS_release := -O2 -g
+CFLAGS_debug   := -O0 -g3
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
 CFLAGS_tsan    := -O1 -g -fsanitize=thread
+CFLAGS_variant := $(or $(CFLAGS_$(VARIANT)),$(error VARIANT=$(VARIANT) is none of: release debug asan tsan))
+
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
-CFLAGS_ALL := -std=c11 -D_GNU_SOURCE $(WARN) $(CFLAGS_$(VARIANT)) -MMD -MP -Icommon -I. $(CFLAGS)
-LDFLAGS_ALL := $(CFLAGS_$(VARIANT)) $(LDFLAGS)
+CPPFLAGS_ALL := -D_GNU_SOURCE -Icommon -I. $(LIB_CFLAGS) $(CPPFLAGS)
+CFLAGS_ALL    = -std=c11 $(WARN) $(CFLAGS_variant) -MMD -MP $(CPPFLAGS_ALL) $(CFLAGS)
+LDFLAGS_ALL  := $(CFLAGS_variant) -Wl,--as-needed $(LDFLAGS)
 
-COMMON_SRC := $(wildcard common/*/*.c)
-SERVER_SRC := $(wildcard server/*.c)
-CLIENT_SRC := $(wildcard client/*.c client/*/*.c)
-COMMON_LIBS := -lisal -lutf8proc -lpthread
-SERVER_LIBS := -luv -linih -lsodium
-CLIENT_LIBS := -luv -lreadline -ljansson -linih
+# --- libraries ------------------------------------------------------------------------------------
+# pkg-config says how to link them. Without it (or with one of them missing) the plain names are
+# used, and `need-libs` says what to install before anything is compiled.
 
-obj = $(patsubst %.c,$(B)/%.o,$(1))
+PC_COMMON := libisal libutf8proc
+PC_SERVER := libuv inih libsodium
+PC_CLIENT := libuv inih readline jansson
+PC_TEST   := cmocka
 
-all: $(B)/parleyd $(B)/parley
+pc_plain = $(patsubst %,-l%,$(patsubst lib%,%,$(1)))
+pc_libs  = $(or $(shell pkg-config --libs $(1) 2>/dev/null),$(call pc_plain,$(1)))
+
+COMMON_LIBS := $(call pc_libs,$(PC_COMMON)) -lpthread
+SERVER_LIBS := $(call pc_libs,$(PC_SERVER))
+CLIENT_LIBS := $(call pc_libs,$(PC_CLIENT))
+TEST_LIBS   := $(call pc_libs,$(PC_TEST))
+LIB_CFLAGS  := $(shell pkg-config --cflags-only-I $(PC_COMMON) $(PC_SERVER) $(PC_CLIENT) 2>/dev/null)
+NEED_LIBS   := $(if $(shell pkg-config --exists $(PC_COMMON) $(PC_SERVER) $(PC_CLIENT) 2>/dev/null \
+                   && test -e /usr/include/uthash.h && echo yes),,need-libs)
+
+# --- sources --------------------------------------------------------------------------------------
+
+COMMON_SRC := $(sort $(wildcard common/*/*.c))
+SERVER_SRC := $(sort $(wildcard server/*.c))
+CLIENT_SRC := $(sort $(wildcard client/*.c client/*/*.c))
+TEST_SRC   := $(sort $(wildcard tests/unit/test_*.c tests/contract/test_*.c))
+# Helpers that every test program may use; they are in an archive, so only what is used is linked.
+SUPPORT_SRC := $(sort $(wildcard tests/support/*.c tests/unit/support_*.c tests/contract/support_*.c))
+ALL_SRC    := $(COMMON_SRC) $(SERVER_SRC) $(CLIENT_SRC) $(SUPPORT_SRC) $(TEST_SRC)
+ALL_HDR    := $(sort $(wildcard common/*/*.h server/*.h client/*.h client/*/*.h tests/*/*.h))
+SHELL_SRC  := $(sort $(wildcard tests/support/*.sh tests/*/*.sh .ci/run))
+
+obj      = $(patsubst %.c,$(B)/%.o,$(1))
+needs    = $(patsubst %,$(B)/%.o,$(basename $(NEEDS_$(1))))
+PROGRAMS := $(B)/parleyd $(B)/parley
+TESTS    := $(patsubst %.c,$(B)/%,$(TEST_SRC))
+
+# Objects outside common/ that a test program needs, one line per test: the name of the test, the
+# sources it links. A test of the server never links the client, nor the other way round.
+#   NEEDS_test_paste := client/paste.c
+
+# Test programs whose subject is shared between threads: also built and run with ThreadSanitizer.
+TSAN_TESTS := $(patsubst %.c,$(B)/%,$(filter %/test_ring.c,$(TEST_SRC)))
+
+# --- building -------------------------------------------------------------------------------------
+
+.DEFAULT_GOAL := all
+
+.PHONY: all
+all: $(PROGRAMS) ## build parleyd and parley (VARIANT=release|debug|asan|tsan)
+
+.PHONY: tests
+tests: $(TESTS) ## build the unit and contract test programs
 
 $(B)/libcommon.a: $(call obj,$(COMMON_SRC))
-	rm -f $@ && ar rcs $@ $^
+	@rm -f $@
+	@ar rcs $@ $^
+$(B)/libsupport.a: $(call obj,$(SUPPORT_SRC))
+	@rm -f $@
+	@ar rcs $@ $^
 $(B)/parleyd: $(call obj,$(SERVER_SRC)) $(B)/libcommon.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(SERVER_LIBS) $(COMMON_LIBS)
+	@echo "  link  $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(SERVER_LIBS) $(COMMON_LIBS)
 $(B)/parley: $(call obj,$(CLIENT_SRC)) $(B)/libcommon.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(CLIENT_LIBS) $(COMMON_LIBS)
-$(B)/%.o: %.c
+	@echo "  link  $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(CLIENT_LIBS) $(COMMON_LIBS)
+$(B)/%.o: %.c | $(NEED_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -c -o $@ $<
+	@echo "  cc    $<"
+	@$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
-# one cmocka binary for each file in tests/unit and tests/contract
-$(B)/tests/%: $(B)/tests/%.o $(B)/libcommon.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka $(COMMON_LIBS)
+# One program per test source. $* is the path below tests/, its last part the name in NEEDS_.
+.SECONDEXPANSION:
+$(TESTS): $(B)/tests/%: $(B)/tests/%.o $$(call needs,$$(notdir $$*)) $(B)/libsupport.a \
+                        $(B)/libcommon.a
+	@echo "  link  $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS) $(SERVER_LIBS) $(CLIENT_LIBS) $(COMMON_LIBS)
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
-.PHONY: all
+.PHONY: need-libs
+need-libs:
+	@CC='$(CC)' tests/support/deps.sh --check build
+
+# --- running and testing --------------------------------------------------------------------------
+# A make without the flags of this one: it reads the makefile anew and may use all processors.
+AGAIN = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(MAKE) --no-print-directory -j$(JOBS) $(MAKEOVERRIDES)
+RUN_TESTS = $(PYTHON) tests/support/run-tests.py --make "$(AGAIN)" --build $(BUILD) --jobs $(JOBS)
+
+.PHONY: demo
+demo: ## install what is missing, build, and show every transport talking in one room
+	@CC='$(CC)' tests/support/deps.sh build
+	@$(AGAIN) all
+	@BIN='$(B)' tests/support/demo.sh
+
+.PHONY: check
+check: ## install what is missing, then build and run every test
+	@CC='$(CC)' tests/support/deps.sh build test
+	@$(RUN_TESTS)
+
+.PHONY: asan
+asan: ## unit and contract tests with AddressSanitizer and UBSan
+	@$(RUN_TESTS) asan
+
+.PHONY: tsan
+tsan: ## the tests of shared memory between threads with ThreadSanitizer
+	@$(RUN_TESTS) tsan
+
+.PHONY: bench
+bench: all ## latency and fan-out of each transport, as a table
+	@BIN='$(B)' tests/support/bench.sh
+
+# What the runner asks for: one line per program, so that the lists above stay the only ones.
+.PHONY: list-tests list-tsan
+list-tests:
+	@printf '%s\n' $(TESTS)
+list-tsan:
+	@printf '%s\n' $(TSAN_TESTS)
+.PHONY: tsan-tests
+tsan-tests: $(TSAN_TESTS)
+
+# --- the source itself ----------------------------------------------------------------------------
+
+.PHONY: layers
+layers: ## fail on an #include against the arrows between folders
+	@tests/support/layers.sh --self-test
+	@tests/support/layers.sh
+
+.PHONY: format
+format: ## rewrite C sources in the project's format
+	@CC='$(CC)' tests/support/deps.sh lint
+	clang-format -i $(ALL_SRC) $(ALL_HDR)
+
+.PHONY: lint
+lint: ## clang-format, shellcheck, cppcheck and clang-tidy, all without a finding
+	@CC='$(CC)' tests/support/deps.sh build test lint
+	@BUILD='$(BUILD)' tests/support/lint.sh "$(CPPFLAGS_ALL)" $(ALL_SRC) $(ALL_HDR) $(SHELL_SRC)
+
+.PHONY: compdb
+compdb: ## write compile_commands.json for editors and tools
+	$(file >compile_commands.json,$(compdb_text))
+	@echo "compile_commands.json: $(words $(ALL_SRC)) files"
+
+empty :=
+space := $(empty) $(empty)
+comma := ,
+define newline
+
+
+endef
+compdb_line = {"directory":"$(CURDIR)","file":"$(1)","command":"$(CC) -std=c11 $(WARN) $(CPPFLAGS_ALL) -c $(1)"}
+compdb_text = [$(subst }$(space){,}$(comma)$(newline){,$(foreach f,$(ALL_SRC),$(call compdb_line,$(f))))]
+
+# --- installing -----------------------------------------------------------------------------------
+
+.PHONY: install
+install: all ## install below PREFIX (default /usr/local), staged below DESTDIR if set
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin/
+	$(foreach m,$(wildcard docs/man/*.1 docs/man/*.5 docs/man/*.7 docs/man/*.8),install -D -m 644 $(m) \
+	    $(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m))$(newline)$(empty)	)
+
+.PHONY: uninstall
+uninstall: ## remove what install put there
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,parleyd parley)
+	rm -f $(foreach m,$(wildcard docs/man/*.[1578]),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
+
+.PHONY: deps
+deps: ## install what building, testing and linting need
+	@CC='$(CC)' tests/support/deps.sh build test lint
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf $(BUILD) compile_commands.json
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# --- dependencies found by the compiler -----------------------------------------------------------
+
+-include $(patsubst %.c,$(B)/%.d,$(ALL_SRC))
 .SECONDARY:
