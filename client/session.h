@@ -1,9 +1,9 @@
 /* A client's session with a server: negotiate, send, receive, resume. The core that every parley
  * command is built on; knows nothing of terminals, and of event loops only descriptors and a time.
  *
- * The owner polls session_pollfds() until session_deadline(), then calls session_drive(), which does
- * everything that can be done without blocking and reports by the callbacks given. Callbacks may
- * call any session_ function except session_free and session_drive.
+ * The owner polls session_pollfds() until session_deadline(), then calls session_drive(), which
+ * does everything that can be done without blocking and reports by the callbacks given. Callbacks
+ * may call any session_ function except session_free and session_drive.
  *
  * Lost servers and workers are survived here: on end of file the session reconnects (0.1 s doubling
  * to 30 s, with jitter), presents token and cursors, and sends again every post that was not yet
@@ -29,14 +29,14 @@ enum session_state {
 enum wait_mode { WAIT_BLOCK, WAIT_ADAPTIVE, WAIT_SPIN };
 
 struct session_options {
-    const char *server;       /* "unix:PATH", "tcp:HOST:PORT", or NULL for path_socket() */
+    const char *server; /* "unix:PATH", "tcp:HOST:PORT", or NULL for path_socket() */
     uint8_t transports[TRANSPORT_COUNT]; /* in order of preference */
-    int transport_count;      /* 0: auto */
-    int strict;               /* transports were asked for by name: never another */
-    const char *nick;         /* wanted */
-    int reconnect;            /* 0: the first loss is final (SESSION_CLOSED, -ECONNRESET) */
+    int transport_count;                 /* 0: auto */
+    int strict;                          /* transports were asked for by name: never another */
+    const char *nick;                    /* wanted */
+    int reconnect; /* 0: the first loss is final (SESSION_CLOSED, -ECONNRESET) */
     enum wait_mode wait;
-    void *ctx;                /* passed to the callbacks */
+    void *ctx; /* passed to the callbacks */
     /* A record of a joined room or an answer, decoded and verified; borrowed for the call. WELCOME,
      * and repeats after a resume, are dealt with inside and do not appear. */
     void (*on_record)(void *ctx, const struct record *r);
@@ -48,13 +48,13 @@ struct session_options {
 
 /* What the session knows about one room it is in. */
 struct session_room {
-    uint32_t room;           /* number in records; changes only with `uuid` */
+    uint32_t room; /* number in records; changes only with `uuid` */
     struct id128 uuid;
     uint32_t epoch;
-    uint64_t seen;           /* last sequence number delivered to on_record */
-    uint64_t next;           /* as JOINED said: records below are history */
+    uint64_t seen; /* last sequence number delivered to on_record */
+    uint64_t next; /* as JOINED said: records below are history */
     char name[ROOM_NAME_MAX + 1];
-    char *topic;             /* valid until the next session_drive */
+    char *topic; /* valid until the next session_drive */
 };
 
 /* Copies what it needs of the options. 0, or -EINVAL with *why set to a sentence (static). */
@@ -64,8 +64,15 @@ void session_free(struct session *s); /* closes at once; NULL is fine */
 /* Start connecting; the result comes by on_state. 0 or a negative errno (no memory). */
 int session_connect(struct session *s);
 
-/* Descriptors to poll: fills up to 3, returns how many. */
-int session_pollfds(struct session *s, struct pollfd out[3]);
+/* Descriptors to poll: fills up to SESSION_POLLFDS, returns how many. */
+#define SESSION_POLLFDS 4
+int session_pollfds(struct session *s, struct pollfd out[SESSION_POLLFDS]);
+/* Optional, before session_drive: poll said `revents` of `fd`. A drive after one or more hints
+ * touches only what they name (fewer system calls); a drive without any hint tries everything. */
+void session_hint(struct session *s, int fd, short revents);
+/* For owners that register descriptors with epoll: called right before one that session_pollfds
+ * named is closed, from inside session_drive, session_bye or session_free. NULL: none. */
+void session_on_unpoll(struct session *s, void (*unpoll)(void *ctx, int fd), void *ctx);
 /* Monotonic time (ns, mono_ns) by which session_drive wants to be called; UINT64_MAX: none. */
 uint64_t session_deadline(const struct session *s);
 /* Do what can be done now. Never blocks. Returns the number of records delivered (a spinning owner
@@ -73,20 +80,23 @@ uint64_t session_deadline(const struct session *s);
 int session_drive(struct session *s);
 
 enum session_state session_state(const struct session *s);
+/* SESSION_WAITING: when the next attempt starts (mono_ns); otherwise 0. */
+uint64_t session_retry_at(const struct session *s);
 /* After SESSION_CLOSED: the exit code ux.md gives for it (0, 1, 69, 77), and why in a sentence. */
 int session_exit_code(const struct session *s);
 const char *session_error(const struct session *s);
-const char *session_nick(const struct session *s);    /* as the server granted it */
-const char *session_server(const struct session *s);  /* "unix:/run/…/parley.sock" */
+const char *session_nick(const struct session *s);   /* as the server granted it */
+const char *session_server(const struct session *s); /* "unix:/run/…/parley.sock" */
 const struct transport *session_transport(const struct session *s); /* NULL unless open */
-uint64_t session_producer(const struct session *s);   /* of our own records */
+uint64_t session_producer(const struct session *s);                 /* of our own records */
 /* Rooms joined; stable until the next session_drive. */
 int session_rooms(const struct session *s, const struct session_room **out);
 const struct session_room *session_room(const struct session *s, uint32_t room); /* or NULL */
 
 /* Requests. Each returns 0 and sets *counter (may be NULL) to the number its answer will carry, or
  * -ENOTCONN (only posts are kept across a loss), -EMSGSIZE, -ENOBUFS (more than
- * SESSION_OUTBOX_MAX bytes unsent: wait for session_unsent to fall). Text is checked by the server. */
+ * SESSION_OUTBOX_MAX bytes unsent: wait for session_unsent to fall). Text is checked by the server.
+ */
 int session_join(struct session *s, struct str room, enum join_start start, uint64_t arg, int quiet,
                  uint32_t *counter);
 int session_part(struct session *s, uint32_t room, uint32_t *counter);
@@ -104,8 +114,19 @@ int session_post(struct session *s, uint32_t room, uint8_t flags, struct str tex
 int session_bye(struct session *s, struct str reason);
 
 #define SESSION_OUTBOX_MAX (8u * 1024u * 1024u)
-size_t session_unsent(const struct session *s);   /* bytes waiting for the uplink */
-size_t session_unacked(const struct session *s);  /* posts whose record has not come back */
+size_t session_unsent(const struct session *s);  /* bytes waiting for the uplink */
+size_t session_unacked(const struct session *s); /* posts whose record has not come back */
+
+/* What the session has counted since session_new. */
+struct session_counts {
+    uint64_t records;    /* delivered to on_record */
+    uint64_t bytes;      /* of records received */
+    uint64_t lost;       /* sequence numbers of joined rooms that never came */
+    uint64_t repeats;    /* records that came again after a resume or a switch, and were dropped */
+    uint64_t reconnects; /* times the session was opened again after a loss */
+    uint64_t switches;   /* session_switch that came true */
+};
+struct session_counts session_counts(const struct session *s);
 
 /* Move to another transport without losing a record: opens a second connection with the same token,
  * then lets the first one go. The result comes by on_state (SESSION_OPEN) or on_skip. */
