@@ -1,0 +1,90 @@
+#!/bin/sh
+# Fails on an #include that goes against the arrows between folders:
+#
+#   common/base <- common/proto <- common/roomlog, common/transport <- server, client
+#
+# A folder may include itself and what stands left of it. roomlog and transport do not know each
+# other, nor do server and client; nothing in common/ knows a program. Our own headers are named from
+# the root ("proto/record.h", "server/hub.h"), so the first part of the name is the layer.
+#
+#   layers.sh [ROOT]       check the tree at ROOT (default: .)
+#   layers.sh --self-test  check that this script finds each kind of bad include
+set -eu
+
+check() { # ROOT
+    cd "$1"
+    find common server client -name '*.[ch]' 2>/dev/null | LC_ALL=C sort | xargs -r awk '
+        BEGIN {
+            may["base"]      = " base "
+            may["proto"]     = " base proto "
+            may["roomlog"]   = " base proto roomlog "
+            may["transport"] = " base proto transport "
+            may["server"]    = " base proto roomlog transport server "
+            may["client"]    = " base proto roomlog transport client "
+        }
+        FNR == 1 {
+            split(FILENAME, part, "/")
+            layer = part[1] == "common" ? part[2] : part[1]
+            if (!(layer in may)) {
+                printf "%s: folder %s has no place in the layers\n", FILENAME, layer
+                bad = 1
+            }
+        }
+        /^[ \t]*#[ \t]*include[ \t]*"/ {
+            name = $0
+            sub(/^[^"]*"/, "", name)
+            sub(/".*/, "", name)
+            split(name, part, "/")
+            target = part[1] == "common" ? part[2] : part[1]
+            if (name !~ /\// || name ~ /(^|\/)\.\.?\//)
+                why = "is not named from the root"
+            else if (!(target in may))
+                why = "is in no layer"
+            else if (index(may[layer], " " target " ") == 0)
+                why = "goes against the arrows: " layer " must not know " target
+            else
+                next
+            printf "%s:%d: \"%s\" %s\n", FILENAME, FNR, name, why
+            bad = 1
+        }
+        END { exit bad }'
+}
+
+# One file with one include in an empty tree; the check must answer as expected.
+expect() { # good|bad FILE INCLUDE
+    rm -rf "${tree:?}/common" "$tree/server" "$tree/client"
+    mkdir -p "$tree/$(dirname "$2")"
+    printf '#include <stdio.h>\n  #  include "%s"\n' "$3" >"$tree/$2"
+    answer=good
+    (check "$tree") >/dev/null || answer=bad
+    if [ $answer != "$1" ]; then
+        echo "layers.sh: self-test: $2 including \"$3\" was found $answer, not $1" >&2
+        exit 1
+    fi
+}
+
+if [ "${1:-}" = --self-test ]; then
+    tree=$(mktemp -d)
+    trap 'rm -rf "$tree"' EXIT
+    expect good common/base/a.c base/b.h
+    expect good common/proto/a.h base/b.h
+    expect good common/roomlog/a.c proto/b.h
+    expect good common/transport/a.c base/b.h
+    expect good server/a.c roomlog/b.h
+    expect good client/chat/a.c client/b.h
+    expect bad common/base/a.c proto/b.h
+    expect bad common/proto/a.c transport/b.h
+    expect bad common/proto/a.c roomlog/b.h
+    expect bad common/roomlog/a.c transport/b.h
+    expect bad common/transport/a.c roomlog/b.h
+    expect bad common/transport/a.h server/b.h
+    expect bad common/base/a.h client/b.h
+    expect bad server/a.c client/b.h
+    expect bad client/chat/a.c server/b.h
+    expect bad client/a.c ../server/b.h
+    expect bad server/a.c b.h
+    expect bad server/a.c tests/support/b.h
+    expect bad common/other/a.c base/b.h
+    exit 0
+fi
+check "${1:-.}"

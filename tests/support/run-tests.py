@@ -1,0 +1,206 @@
+#!/usr/bin/python3
+"""Builds and runs the test suites: one line for each, details only of what failed, and a closing
+line `N passed, N failed`. Used by `make check`, `make asan` and `make tsan`.
+
+    run-tests.py --make "make ..." --build DIR --jobs N [SUITE...]
+
+Suites, in order: build layers unit contract asan tsan integration. Without names: all of them.
+The exit code is 0 only if something ran and nothing failed.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+
+# A test program that hangs is a failed one. Far above what any needs on a slow machine.
+PROGRAM_SECONDS = 300
+INTEGRATION_SECONDS = 1800
+
+SUITES = ["build", "layers", "unit", "contract", "asan", "tsan", "integration"]
+
+
+class Result:
+    def __init__(self, passed=0, failed=0, skipped=0, details=""):
+        self.passed, self.failed, self.skipped, self.details = passed, failed, skipped, details
+
+
+def environment(**more):
+    """What tests see: nothing of the user's own server or settings."""
+    env = {k: v for k, v in os.environ.items()
+           if not k.startswith(("XDG_", "PARLEY_", "CMOCKA_")) and k not in
+           ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LD_PRELOAD", "NO_COLOR")}
+    env.update(LC_ALL="C.UTF-8", TERM="dumb", PYTHONDONTWRITEBYTECODE="1")
+    env.update(more)
+    return env
+
+
+def run(command, seconds, env=None, shell=False):
+    """Run to its end or the time limit; (exit code or None, output). Leaves no process behind."""
+    with tempfile.TemporaryFile() as out:
+        child = subprocess.Popen(command, shell=shell, stdin=subprocess.DEVNULL, stdout=out,
+                                 stderr=subprocess.STDOUT, env=env or environment(),
+                                 start_new_session=True)
+        try:
+            code = child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        except BaseException:
+            os.killpg(child.pid, signal.SIGTERM)
+            raise
+        finally:
+            # Whatever it started and forgot is in its process group.
+            try:
+                os.killpg(child.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            child.wait()
+        out.seek(0)
+        return code, out.read().decode("utf-8", "replace")
+
+
+def ending(code):
+    if code is None:
+        return f"no end after {PROGRAM_SECONDS} s"
+    return f"exit {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
+def run_program(path, env, prefix):
+    """One cmocka program. A test that began and did not come to an end has failed."""
+    code, out = run(prefix + [path], PROGRAM_SECONDS, env)
+    begun = len(re.findall(r"^\[ RUN      \]", out, re.M))
+    passed = len(re.findall(r"^\[       OK \]", out, re.M))
+    skipped = len(re.findall(r"^\[  SKIPPED \]", out.split("[==========] ")[1] if
+                             out.count("[==========] ") > 1 else out, re.M))
+    failed = max(begun - passed - skipped, 0)
+    if code != 0 and failed == 0:
+        failed = 1  # a leak, a failed teardown, or a crash before the first test
+    if failed == 0:
+        return Result(passed, 0, skipped)
+    noise = re.compile(r"^\[( RUN      |       OK |==========)\].*\n", re.M)
+    return Result(passed, failed, skipped, f"--- {path}: {ending(code)}\n{noise.sub('', out)}\n")
+
+
+def run_programs(programs, env, jobs, prefix=()):
+    total = Result()
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for r in pool.map(lambda p: run_program(p, env, list(prefix)), programs):
+            total.passed += r.passed
+            total.failed += r.failed
+            total.skipped += r.skipped
+            total.details += r.details
+    return total
+
+
+class Runner:
+    def __init__(self, options):
+        self.make, self.build, self.jobs = options.make, options.build, options.jobs
+
+    def make_target(self, targets, variant="release"):
+        code, out = run(f"{self.make} VARIANT={variant} BUILD={self.build} {targets}",
+                        INTEGRATION_SECONDS, dict(os.environ), shell=True)
+        return Result() if code == 0 else Result(0, 1, 0, out[-20000:])
+
+    def listed(self, target, variant):
+        _, out = run(f"{self.make} -s VARIANT={variant} BUILD={self.build} {target}",
+                     PROGRAM_SECONDS, dict(os.environ), shell=True)
+        return [line for line in out.split() if line.startswith(self.build)]
+
+    def programs(self, kind, variant="release"):
+        return [p for p in self.listed("list-tests", variant) if f"/tests/{kind}/" in p]
+
+    def suite_build(self):
+        return self.make_target("all tests")
+
+    def suite_layers(self):
+        return self.make_target("layers")
+
+    def suite_unit(self):
+        return run_programs(self.programs("unit"), environment(), self.jobs)
+
+    def suite_contract(self):
+        return run_programs(self.programs("contract"), environment(), self.jobs)
+
+    def suite_asan(self):
+        built = self.make_target("tests", "asan")
+        if built.failed:
+            return built
+        env = environment(ASAN_OPTIONS="detect_leaks=1:strict_string_checks=1",
+                          UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
+        return run_programs(self.listed("list-tests", "asan"), env, self.jobs)
+
+    def suite_tsan(self):
+        built = self.make_target("tsan-tests", "tsan")
+        if built.failed:
+            return built
+        # ThreadSanitizer maps fixed addresses; kernels with much address randomisation put
+        # something else there. setarch -R switches that off for the program.
+        return run_programs(self.listed("list-tsan", "tsan"),
+                            environment(TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"),
+                            self.jobs, ("setarch", platform.machine(), "-R"))
+
+    def suite_integration(self):
+        with tempfile.TemporaryDirectory(prefix="parley-check-") as scratch:
+            report = os.path.join(scratch, "report.xml")
+            # Tests mostly wait for processes, so a few more than processors run side by side.
+            code, out = run(
+                [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=short", "-p",
+                 "no:cacheprovider", "-n", str(self.jobs + 2), "--dist", "worksteal",
+                 f"--junitxml={report}", "tests/integration"],
+                INTEGRATION_SECONDS, environment(PARLEY_BIN=os.path.join(self.build, "release")))
+            try:
+                suite = ElementTree.parse(report).getroot().find("testsuite")
+                count = {k: int(suite.get(k)) for k in ("tests", "failures", "errors", "skipped")}
+            except (OSError, ElementTree.ParseError, AttributeError):
+                return Result(0, 1, 0, f"--- pytest: {ending(code)}\n{out}")
+        failed = count["failures"] + count["errors"]
+        if failed == 0 and code != 0:
+            failed = 1
+        return Result(count["tests"] - count["failures"] - count["errors"] - count["skipped"],
+                      failed, count["skipped"], out if failed else "")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--make", default="make")
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
+    parser.add_argument("suites", nargs="*")
+    options = parser.parse_args()
+    for name in options.suites:
+        if name not in SUITES:
+            parser.error(f"no such suite: {name} (there are: {' '.join(SUITES)})")
+    runner = Runner(options)
+    passed = failed = 0
+    for name in options.suites or SUITES:
+        started = time.monotonic()
+        result = getattr(runner, "suite_" + name)()
+        passed += result.passed
+        failed += result.failed
+        took = f"{time.monotonic() - started:.0f} s"
+        if name in ("build", "layers"):
+            print(f"{name:12} {'failed' if result.failed else 'ok'}  ({took})")
+        else:
+            skips = f", {result.skipped} skipped" if result.skipped else ""
+            print(f"{name:12} {result.passed} passed, {result.failed} failed{skips}  ({took})")
+        if result.failed:
+            print(result.details, end="" if result.details.endswith("\n") else "\n")
+        sys.stdout.flush()
+        if name == "build" and result.failed:
+            break  # nothing that follows would say more
+    print(f"{passed} passed, {failed} failed")
+    return 0 if passed and not failed else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
