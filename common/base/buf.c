@@ -18,6 +18,8 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
         b->start = 0;
         return b->data + b->len;
     }
+    if (n > SIZE_MAX / 2 - b->len)
+        return NULL; /* doubling would never get there */
     size_t cap = b->cap ? b->cap : 256;
     while (cap < b->len + n)
         cap *= 2;

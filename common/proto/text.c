@@ -64,7 +64,7 @@ static enum text_problem check_shape(enum text_kind kind, struct str s)
         return TEXT_OK; /* an empty topic clears it */
     if (s.n == 0)
         return TEXT_EMPTY;
-    if (kind == TEXT_NICK && strchr("#@/", s.p[0]))
+    if (kind == TEXT_NICK && memchr("#@/", s.p[0], 3))
         return TEXT_CHARACTER;
     if (kind == TEXT_ROOM) {
         if (s.p[0] != '#' && s.p[0] != '@')

@@ -116,6 +116,12 @@ class Runner:
     def programs(self, kind, variant="release"):
         return [p for p in self.listed("list-tests", variant) if f"/tests/{kind}/" in p]
 
+    def programs_of(self, kind):
+        built = self.make_target("tests")  # for a suite run by itself
+        if built.failed:
+            return built
+        return run_programs(self.programs(kind), environment(), self.jobs)
+
     def suite_build(self):
         return self.make_target("all tests")
 
@@ -123,10 +129,10 @@ class Runner:
         return self.make_target("layers")
 
     def suite_unit(self):
-        return run_programs(self.programs("unit"), environment(), self.jobs)
+        return self.programs_of("unit")
 
     def suite_contract(self):
-        return run_programs(self.programs("contract"), environment(), self.jobs)
+        return self.programs_of("contract")
 
     def suite_asan(self):
         built = self.make_target("tests", "asan")
