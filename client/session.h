@@ -55,6 +55,11 @@ struct session_room {
     uint64_t next; /* as JOINED said: records below are history */
     char name[ROOM_NAME_MAX + 1];
     char *topic; /* valid until the next session_drive */
+    /* The session's own, not for the owner: */
+    uint8_t quiet;   /* joined without a trace: join again the same way */
+    uint32_t rejoin; /* JOIN that asks for it again at a server that forgot us; 0: none */
+    uint32_t replay; /* HISTORY request whose answer is arriving; 0: none */
+    uint64_t replay_at, replay_to; /* its next record, and its end */
 };
 
 /* Copies what it needs of the options. 0, or -EINVAL with *why set to a sentence (static). */
@@ -68,7 +73,8 @@ int session_connect(struct session *s);
 #define SESSION_POLLFDS 4
 int session_pollfds(struct session *s, struct pollfd out[SESSION_POLLFDS]);
 /* Optional, before session_drive: poll said `revents` of `fd`. A drive after one or more hints
- * touches only what they name (fewer system calls); a drive without any hint tries everything. */
+ * touches only what they name and what is due by session_deadline (fewer system calls); a drive
+ * without any hint tries everything. fd -1: nothing was ready, only a time has come. */
 void session_hint(struct session *s, int fd, short revents);
 /* For owners that register descriptors with epoll: called right before one that session_pollfds
  * named is closed, from inside session_drive, session_bye or session_free. NULL: none. */

@@ -1,0 +1,82 @@
+/* The inside of a session, shared by session.c (its life), drive.c (moving bytes), receive.c
+ * (records that arrive) and request.c (records to send). Nobody else includes this. */
+#pragma once
+
+#include "client/negotiate.h"
+#include "client/outbox.h"
+#include "client/session.h"
+
+/* Quiet JOINs not answered yet; the oldest is forgotten first, which only means that its room would
+ * be joined visibly after a server lost its memory. */
+#define QUIET_JOINS 64u
+
+/* What the next drive should look at. */
+#define TOUCH_WIRE 0x1u /* the lifeline is readable */
+#define TOUCH_DOWN 0x2u /* the downlink's own descriptor, or its bell, is */
+#define TOUCH_UP   0x4u /* the uplink has room again */
+#define TOUCH_ALL  0x7u
+
+struct session {
+    struct session_options o; /* server, nick and transports are not used: they are copied below */
+    struct address address;
+    uint8_t wish[TRANSPORT_COUNT]; /* transports in order of preference, never empty */
+    int wish_count, strict;
+    char nick[NICK_MAX + 1];
+
+    enum session_state state;
+    struct conn cur;  /* CONN_UP or CONN_NONE */
+    struct conn next; /* connecting, reconnecting or switching */
+    int switching;    /* `next` was asked for by session_switch, with these: */
+    uint8_t switch_wish[TRANSPORT_COUNT];
+    int switch_count;
+
+    struct id128 token; /* none: no server knows us */
+    uint64_t producer;
+    int opened;                      /* was open at least once */
+    uint32_t rejoin_from, rejoin_to; /* the request numbers of those: [from, to) */
+    int rejoining;                   /* JOINs of ours that have to be answered before posts go on */
+    uint64_t opened_at, retry_at, backoff;
+
+    struct outbox out;
+    uint32_t next_request;
+    uint32_t quiet_joins[QUIET_JOINS];
+    unsigned quiet_next;
+
+    struct session_room *rooms;
+    int room_count, room_cap;
+    struct session_counts counts;
+
+    int bye;            /* session_bye was called */
+    uint64_t bye_until; /* the answer to BYE is awaited no longer; set when the BYE has left */
+    int exit_code;
+    char error[WHY_MAX];
+
+    int hinted;
+    unsigned touch;
+    int more;           /* the last drive stopped at its budget */
+    unsigned idle;      /* spinning drives since the wires were looked at */
+    uint64_t active_at; /* last record, for WAIT_ADAPTIVE */
+    void (*unpoll)(void *ctx, int fd);
+    void *unpoll_ctx;
+};
+
+/* session.c: transitions. Each calls on_state last; the caller returns to its own caller then. */
+void session_start(struct session *s);           /* begin to connect */
+void session_adopt(struct session *s);           /* s->next is up */
+void session_failed(struct session *s, int err); /* s->next did not come up */
+void session_lost(struct session *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void session_finish(struct session *s, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void session_close_conn(struct session *s, struct conn *c);
+
+/* receive.c: one record of the downlink. 1: given to the owner; 0: dealt with inside; a negative
+ * errno: the server has ended the connection, and s->error says why. */
+int session_receive(struct session *s, const struct record *r);
+
+/* request.c: what has to be said first on a new uplink: READY, and with `rejoin` a JOIN of every
+ * room. Appends to c->out. 0 or -ENOMEM. */
+int session_greet(struct session *s, struct conn *c, int rejoin);
+struct session_room *session_find_room(struct session *s, uint32_t room);
+
+/* drive.c: nothing is pushed on the old uplink once a new connection has presented its token. */
+int session_frozen(const struct session *s);
