@@ -1,0 +1,399 @@
+/* Connections: the lifeline, the uplink behind it, and how each ends.
+ *
+ * Two descriptors may be polled: the lifeline always (end of file is how we learn that the client has
+ * gone; on `unix` and `tcp` it is the uplink too; elsewhere its bytes are doorbells), and the
+ * uplink's own descriptor where it has one (FIFO, POSIX queue). */
+#include "server/hub.h"
+
+#include "base/log.h"
+#include "transport/unix.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct conn *conn_by_id(struct hub *h, uint32_t id)
+{
+    struct conn *c;
+    HASH_FIND(by_id, h->conns_by_id, &id, sizeof id, c);
+    return c;
+}
+
+static int is_stream(const struct conn *c)
+{
+    return c->t && c->t->flags & TRANSPORT_STREAM;
+}
+
+/* --- replies ------------------------------------------------------------------------------ */
+
+void conn_send(struct conn *c, const void *records, size_t n)
+{
+    if (c->target && c->state != CONN_CLOSED)
+        target_send(c->target,
+                    &(struct order){.size = (uint32_t)(sizeof(struct order) + n),
+                                    .type = ORDER_REPLY,
+                                    .conn = c->id},
+                    records, NULL);
+}
+
+/* --- the end of a connection --------------------------------------------------------------- */
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct conn *c = handle->data;
+    if (--c->handles > 0)
+        return;
+    io_close(&c->fd);
+    free(c);
+}
+
+static void detach(struct conn *c)
+{
+    struct member *m;
+    if (!c->target)
+        return;
+    if (c->session && c->state != CONN_CLOSING)
+        DL_FOREACH2(c->session->members, m, next_of)
+    target_unsubscribe(c->target, c, m->room);
+    target_send(
+        c->target,
+        &(struct order){.size = sizeof(struct order), .type = ORDER_DETACH, .conn = c->id}, NULL,
+        NULL);
+    c->target->conns--;
+    c->target = NULL;
+}
+
+static void forget_names(struct conn *c, int over)
+{
+    if (!c->names)
+        return;
+    transport_unname(&c->names[0], over);
+    transport_unname(&c->names[1], over);
+    if (over) {
+        free(c->names);
+        c->names = NULL;
+    }
+}
+
+static void leave_ready(struct conn *c)
+{
+    struct conn **at = &c->hub->ready;
+    if (!c->ready)
+        return;
+    while (*at != c)
+        at = &(*at)->next_ready;
+    *at = c->next_ready;
+    c->ready = 0;
+}
+
+void conn_close(struct conn *c)
+{
+    struct hub *h = c->hub;
+    if (c->state == CONN_CLOSED)
+        return;
+    detach(c);
+    leave_ready(c);
+    if (c->session && c->session->conn == c)
+        session_lost(h, c->session);
+    c->session = NULL;
+    if (c->state == CONN_HELLO || c->state == CONN_HELD)
+        h->login_count--;
+    else if (c->t)
+        h->per_transport[c->t->id]--;
+    forget_names(c, 1);
+    HASH_DELETE(by_id, h->conns_by_id, c);
+    DL_DELETE(h->conns, c);
+    h->conn_count--;
+    c->state = CONN_CLOSED;
+    uv_close((uv_handle_t *)&c->life, on_closed);
+    if (c->handles > 1)
+        uv_close((uv_handle_t *)&c->poll, on_closed);
+    link_close(&c->up);
+    buf_free(&c->in);
+    /* The peer learns at once, although the descriptor itself lives until the handles are closed. */
+    shutdown(c->fd, SHUT_RDWR);
+}
+
+void conn_farewell(struct conn *c, enum reason why, const char *text)
+{
+    uint8_t b[512];
+    struct record head = {.type = RECORD_BYE};
+    struct member *m;
+    if (c->state == CONN_CLOSING || c->state == CONN_CLOSED)
+        return;
+    if (!c->target) {
+        conn_close(c);
+        return;
+    }
+    if (c->session)
+        DL_FOREACH2(c->session->members, m, next_of)
+    target_unsubscribe(c->target, c, m->room);
+    ssize_t n = body_bye_put(b, sizeof b, &head,
+                             &(struct body_bye){.code = (uint16_t)why, .text = str_of(text)});
+    target_send(c->target,
+                &(struct order){.size = (uint32_t)(sizeof(struct order) + (size_t)n),
+                                .type = ORDER_FAREWELL,
+                                .conn = c->id},
+                b, NULL);
+    leave_ready(c);
+    c->state = CONN_CLOSING;
+    c->deadline = mono_ns() + FAREWELL_NS;
+}
+
+/* --- input -------------------------------------------------------------------------------- */
+
+static void malformed(struct conn *c, const char *what)
+{
+    log_warn("connection %u (%s, uid %d): %s; closed", c->id, c->t ? c->t->name : "login",
+             c->local ? (int)c->uid : -1, what);
+    if (c->target)
+        conn_farewell(c, REASON_MALFORMED, what);
+    else
+        conn_close(c);
+}
+
+static int handle_record(struct conn *c, const struct record *r)
+{
+    if (c->state == CONN_OPEN)
+        return request_handle(c, r);
+    if (c->state == CONN_OPENING && r->type == RECORD_READY) {
+        forget_names(c, 0);
+        c->state = CONN_OPEN;
+        c->deadline = 0;
+        return 0;
+    }
+    return -EBADMSG;
+}
+
+/* Handle the whole records in [p, p + n); returns the bytes used, or a negative errno. */
+static ssize_t handle_records(struct conn *c, const uint8_t *p, size_t n)
+{
+    size_t at = 0;
+    while (at < n && (c->state == CONN_OPEN || c->state == CONN_OPENING)) {
+        struct record r;
+        ssize_t size = record_decode(p + at, n - at, &r);
+        if (size == -EAGAIN)
+            break;
+        if (size < 0)
+            return size;
+        int e = handle_record(c, &r);
+        if (e < 0)
+            return e;
+        at += (size_t)size;
+    }
+    return (ssize_t)at;
+}
+
+static void make_ready(struct conn *c)
+{
+    if (c->ready)
+        return;
+    c->ready = 1;
+    c->next_ready = c->hub->ready;
+    c->hub->ready = c;
+}
+
+/* One helping from the uplink: what was left over stands first, so that records are whole. Returns
+ * the bytes taken, 0 when there is nothing (and the link will wake us), or a negative errno. */
+static ssize_t pull_once(struct conn *c)
+{
+    struct hub *h = c->hub;
+    size_t have = c->in.len;
+    if (have)
+        memcpy(h->rbuf, buf_head(&c->in), have);
+    ssize_t got = link_pull(&c->up, h->rbuf + have, TURN_BYTES);
+    if (got <= 0)
+        return got;
+    buf_consume(&c->in, have);
+    ssize_t used = handle_records(c, h->rbuf, have + (size_t)got);
+    if (used < 0)
+        return used;
+    if (c->state == CONN_CLOSED || c->state == CONN_CLOSING)
+        return 0;
+    size_t left = have + (size_t)got - (size_t)used;
+    if (left && buf_append(&c->in, h->rbuf + used, left) < 0)
+        return -ENOMEM;
+    return got;
+}
+
+void conn_pull(struct conn *c)
+{
+    if (c->state != CONN_OPEN && c->state != CONN_OPENING)
+        return;
+    c->hub->turn.events++;
+    ssize_t r;
+    size_t taken = 0;
+    do {
+        r = pull_once(c);
+        taken += r > 0 ? (size_t)r : 0;
+        /* A polled descriptor tells again by itself if there is more: one call is enough. */
+    } while (r > 0 && c->t->flags & TRANSPORT_BELL && taken < TURN_BYTES &&
+             c->state != CONN_CLOSED && c->state != CONN_CLOSING);
+    if (r == -EPIPE || r == -ECONNRESET)
+        conn_close(c);
+    else if (r < 0)
+        malformed(c, r == -EBADMSG ? "malformed record" : strerror((int)-r));
+    else if (r > 0 && c->t->flags & TRANSPORT_BELL)
+        make_ready(c); /* the bell will not ring for what is there already */
+}
+
+/* A closing stream: read and drop, to see its end. */
+static void drain(struct conn *c)
+{
+    char b[4096];
+    ssize_t r = recv(c->fd, b, sizeof b, MSG_DONTWAIT);
+    if (r == 0 || (r < 0 && errno != EAGAIN && errno != EINTR))
+        conn_close(c);
+}
+
+static void read_hello(struct conn *c)
+{
+    uint8_t b[4096];
+    struct record r;
+    ssize_t got = io_recv_fds(c->fd, b, sizeof b, NULL, NULL);
+    if (got == -EAGAIN)
+        return;
+    if (got <= 0) {
+        conn_close(c);
+        return;
+    }
+    if (c->state == CONN_HELD) /* nothing to say before WELCOME */
+        return;
+    if (buf_append(&c->in, b, (size_t)got) < 0) {
+        conn_close(c);
+        return;
+    }
+    ssize_t size = record_decode(buf_head(&c->in), c->in.len, &r);
+    if (size == -EAGAIN)
+        return;
+    if (size < 0 || r.type != RECORD_HELLO)
+        malformed(c, "not a HELLO record: is this a parley client?");
+    else
+        login_hello(c, &r);
+}
+
+static void on_life(uv_poll_t *p, int status, int events)
+{
+    struct conn *c = p->data;
+    (void)events;
+    if (status < 0)
+        conn_close(c);
+    else if (c->state == CONN_HELLO || c->state == CONN_HELD)
+        read_hello(c);
+    else if (c->state == CONN_CLOSING)
+        drain(c);
+    else if (is_stream(c))
+        conn_pull(c);
+    else if (link_hear(&c->up) < 0)
+        conn_close(c);
+    else
+        conn_pull(c);
+}
+
+static void on_uplink(uv_poll_t *p, int status, int events)
+{
+    struct conn *c = p->data;
+    (void)events;
+    if (status < 0)
+        conn_close(c);
+    else if (c->state == CONN_CLOSING)
+        uv_poll_stop(p);
+    else
+        conn_pull(c);
+}
+
+int conn_open_uplink(struct conn *c)
+{
+    if (c->up.fd < 0) {
+        if (!is_stream(c)) /* arm the doorbell: the client may push before we ever look */
+            make_ready(c);
+        return 0;
+    }
+    int r = uv_poll_init(&c->hub->loop, &c->poll, c->up.fd);
+    if (r < 0)
+        return r;
+    c->poll.data = c;
+    c->handles++;
+    return uv_poll_start(&c->poll, UV_READABLE, on_uplink);
+}
+
+void conns_ready(struct hub *h)
+{
+    struct conn *list = h->ready;
+    h->ready = NULL;
+    while (list) {
+        struct conn *c = list;
+        list = c->next_ready;
+        c->ready = 0;
+        conn_pull(c);
+    }
+}
+
+/* --- spinning ----------------------------------------------------------------------------- */
+
+int conns_look(void *hub)
+{
+    struct hub *h = hub;
+    struct conn *c, *tmp;
+    uint64_t before = h->turn.events;
+    int found = 0;
+    DL_FOREACH_SAFE(h->conns, c, tmp)
+    {
+        if (c->up.t && c->up.spin && (c->state == CONN_OPEN || c->state == CONN_OPENING)) {
+            ssize_t r = pull_once(c);
+            if (r < 0)
+                conn_pull(c); /* the same error again, handled there */
+            found += r > 0;
+        }
+    }
+    h->turn.events = before;
+    return found;
+}
+
+int conns_arm(void *hub, int on)
+{
+    struct hub *h = hub;
+    struct conn *c;
+    DL_FOREACH(h->conns, c)
+    {
+        if (c->up.t && c->t->flags & TRANSPORT_BELL)
+            c->up.spin = !on;
+    }
+    return on ? conns_look(h) : 0;
+}
+
+/* --- beginning ---------------------------------------------------------------------------- */
+
+void conn_accept(struct hub *h, int fd, int local)
+{
+    struct conn *c = calloc(1, sizeof *c);
+    if (!c || uv_poll_init(&h->loop, &c->life, fd) < 0) {
+        free(c);
+        close(fd);
+        return;
+    }
+    c->hub = h;
+    c->fd = fd;
+    c->id = ++h->next_conn;
+    c->local = local && unix_peer(fd, &c->uid, NULL) == 0;
+    c->state = CONN_HELLO;
+    c->deadline = mono_ns() + LOGIN_NS;
+    c->life.data = c;
+    c->handles = 1;
+    h->login_count++;
+    h->conn_count++;
+    DL_APPEND(h->conns, c);
+    HASH_ADD(by_id, h->conns_by_id, id, sizeof c->id, c);
+    uv_poll_start(&c->life, UV_READABLE, on_life);
+}
+
+void conn_tick(struct hub *h, uint64_t now)
+{
+    struct conn *c, *tmp;
+    DL_FOREACH_SAFE(h->conns, c, tmp)
+    {
+        if (c->deadline && now > c->deadline)
+            conn_close(c);
+    }
+}

@@ -1,0 +1,291 @@
+/* The hub: the parent of parleyd, and the only process that accepts, negotiates, reads uplinks,
+ * numbers records and writes room logs. One thread, one loop.
+ *
+ * Who points at whom:
+ *
+ *      conn ──► session ──► member ──► room ──► logwriter
+ *       │  ◄──                ▲                    │
+ *       ▼                     └── room's list      ▼
+ *     target (a worker, or the hub's own fan-out) ◄── feed (room × target)
+ *
+ * A *conn* is one connection with its uplink; a *session* is the person behind it, who survives a
+ * lost connection. A *target* is where downlinks are served. A *feed* is what a target has been
+ * told about a room.
+ *
+ * A turn: callbacks read uplinks and put records into room batches; hub_end_of_turn writes each
+ * batch with one call and tells each target one watermark per room. */
+#pragma once
+
+#include "base/buf.h"
+#include "proto/hello.h"
+#include "proto/text.h"
+#include "server/limits.h"
+#include "server/logwriter.h"
+#include "proto/types.h"
+#include "server/options.h"
+#include "server/pipelink.h"
+#include "transport/transport.h"
+
+#include <uthash.h>
+#include <utlist.h>
+#include <uv.h>
+
+struct fanout;
+
+/* --- where downlinks are served ----------------------------------------------------------- */
+
+struct feed {
+    struct room *room;
+    struct target *target;
+    size_t refs;        /* connections of this target that read the room */
+    size_t lo, hi;      /* segments [lo, hi) of the room have been sent */
+    uint64_t told;      /* last watermark sent */
+    int dirty;          /* in the target's list: a newer one is due */
+    struct feed *next_dirty;
+};
+
+struct target {
+    struct hub *hub;
+    int index;          /* worker number; HUB_TARGET for the hub itself */
+    int alive;
+    struct fanout *fan; /* the hub's own, else NULL */
+    struct pipelink pipe;
+    pid_t pid;
+    uv_poll_t *reports, *orders, *socks; /* up pipe; down pipe and descriptor socket while full */
+    int full;
+    size_t conns;
+    struct feed *dirty;
+    uint64_t started, restart_wait;
+    uv_timer_t restart;
+};
+
+/* Index of the hub's own fan-out in hub.targets, behind the workers; what MEMBER shows as 255. */
+#define HUB_TARGET WORKERS_MAX
+
+/* --- rooms and people --------------------------------------------------------------------- */
+
+struct member {
+    struct session *session;
+    struct room *room;
+    int quiet;
+    struct member *prev, *next;       /* in the room */
+    struct member *prev_of, *next_of; /* in the session */
+};
+
+struct room {
+    struct hub *hub;
+    uint32_t id;
+    struct id128 uuid;
+    char key[ROOM_NAME_MAX * 4];
+    size_t key_len;
+    struct logwriter log;
+    struct buf batch;     /* records numbered from log.next_seq on, not yet written */
+    uint64_t batch_count;
+    int epoch_marked;     /* this epoch's EPOCH record is in, or none is needed */
+    int dirty;            /* in the hub's list */
+    struct room *next_dirty;
+    uint64_t announced;   /* position that readers may read up to */
+    int syncing;          /* --sync always: an fdatasync is under way, up to sync_pos */
+    uint64_t sync_pos;
+    struct member *members;
+    size_t member_count;
+    struct feed *feeds[WORKERS_MAX + 1];
+    UT_hash_handle by_id, by_key, by_uuid;
+};
+
+struct session {
+    uint64_t producer;
+    uint32_t last_counter;
+    char nick[NICK_MAX + 1];
+    char key[NICK_MAX * 4];
+    size_t key_len;
+    uid_t uid;
+    int local;            /* uid is vouched for by the kernel */
+    struct conn *conn;    /* NULL: lost, waiting to resume */
+    uint64_t lost;        /* since (monotonic) */
+    int gone;             /* left its rooms; kept only for its counter */
+    uint64_t spoke;       /* last post (monotonic) */
+    struct member *members;
+    size_t room_count;
+    struct session *next_same; /* others of this nick */
+    struct session *prev_lost, *next_lost;
+    UT_hash_handle by_producer;
+};
+
+struct nick {
+    char key[NICK_MAX * 4];
+    size_t key_len;
+    struct session *holders;
+    UT_hash_handle hh;
+};
+
+/* --- connections -------------------------------------------------------------------------- */
+
+enum conn_state {
+    CONN_HELLO,   /* accepted, HELLO not complete */
+    CONN_HELD,    /* HELLO complete, waiting for a worker */
+    CONN_OPENING, /* WELCOME sent, READY awaited */
+    CONN_OPEN,
+    CONN_CLOSING, /* farewell under way: input is ignored */
+    CONN_CLOSED,  /* waits for its handles */
+};
+
+struct conn {
+    struct hub *hub;
+    uint32_t id;
+    enum conn_state state;
+    int fd;                /* the lifeline, owned */
+    int local;             /* a Unix socket */
+    uid_t uid;
+    const struct transport *t;
+    struct link up;
+    struct buf in;         /* a part of a record */
+    struct endpoint *names; /* up_rx and down_tx, while there are names to remove; else NULL */
+    struct session *session;
+    struct target *target;
+    uint64_t deadline;     /* monotonic; 0: none */
+    uint64_t lag;          /* bytes, as last reported */
+    struct room *last_room;
+    int ready;             /* in the hub's list of uplinks that have more */
+    struct conn *next_ready;
+    uv_poll_t life, poll;
+    int handles;
+    struct conn *prev, *next;
+    UT_hash_handle by_id;
+};
+
+struct hub {
+    const struct server_options *opt;
+    const char *program; /* path to re-exec workers with */
+    uv_loop_t loop;
+    struct turner turn;
+    uint32_t epoch;
+    uint8_t secret[32];
+    char rooms_dir[1100];
+    int state_lock, runtime_lock; /* descriptors of the lock files */
+    uint32_t next_room, next_conn;
+    struct room *rooms_by_id, *rooms_by_key, *rooms_by_uuid;
+    struct room *dirty;
+    struct session *sessions, *lost; /* lost: oldest first */
+    struct nick *nicks;
+    struct conn *conns, *conns_by_id, *ready;
+    size_t conn_count, login_count;
+    size_t per_transport[TRANSPORT_COUNT + 1];
+    struct target targets[WORKERS_MAX + 1];
+    int worker_count;
+    uint8_t *rbuf; /* RECORD_MAX + TURN_BYTES */
+    struct buf reports; /* of the hub's own fan-out, handled at the end of the turn */
+    uint64_t wall; /* this turn's time stamp, 0 until asked for */
+    int stopping, failed;
+    uint64_t stop_deadline;
+    int listeners[LISTEN_MAX + 1];
+    uv_poll_t listen_polls[LISTEN_MAX + 1];
+    int listener_count;
+    uv_check_t check;
+    uv_prepare_t prepare;
+    uv_idle_t again; /* active while `ready` is not empty: the loop must not sleep */
+    uv_timer_t tick, sync_timer;
+    uv_signal_t sigterm, sigint, sighup;
+};
+
+/* hub.c */
+int hub_run(struct hub *h, const struct server_options *o, const char *program);
+void hub_stop(struct hub *h);                     /* begin a clean end */
+void hub_fail(struct hub *h, const char *why);    /* storage can no longer be trusted: stop */
+uint64_t hub_wall(struct hub *h);                 /* wall clock, read once a turn */
+
+/* target.c: orders to a target, in order; descriptors are taken */
+void target_send(struct target *t, const struct order *o, const void *payload, const int *fds);
+struct target *target_pick(struct hub *h); /* the one with fewest connections; NULL: none alive */
+void target_subscribe(struct target *t, struct conn *c, struct room *r, uint64_t pos);
+void target_unsubscribe(struct target *t, struct conn *c, struct room *r);
+void target_replay(struct target *t, struct conn *c, struct room *r, uint64_t pos, uint64_t end,
+                   const void *done, size_t n);
+void target_watermark(struct room *r); /* r->announced moved */
+void target_flush(struct target *t);
+void target_forget_all(struct target *t); /* it died: nothing it was told counts any more */
+void target_report(struct hub *h, const struct order *o);
+void target_free_feeds(struct room *r);
+
+/* supervise.c: workers as processes */
+int supervise_start(struct hub *h);   /* 0 or a negative errno */
+void supervise_stop(struct hub *h);   /* tell them to stop, wait, kill */
+
+/* room.c */
+int rooms_open(struct hub *h); /* recover all; 0 or a negative errno, already logged */
+void rooms_close(struct hub *h);
+struct room *room_by_id(struct hub *h, uint32_t id);
+struct room *room_by_uuid(struct hub *h, struct id128 uuid);
+struct room *room_by_name(struct hub *h, struct str name);
+/* Find or make; on failure NULL with *why and *text (static) set. */
+struct room *room_open(struct hub *h, struct str name, enum reason *why, const char **text);
+/* Where the next record of `n` bytes goes; NULL: no memory. Then room_added with its size. */
+uint8_t *room_reserve(struct room *r, size_t n);
+struct record room_header(struct room *r, enum record_type type);
+void room_added(struct room *r, size_t n);
+void room_commit(struct room *r); /* write the batch now */
+void room_announce(struct room *r, uint64_t pos);
+int room_is_dm(const struct room *r);
+/* May this nick (by key) be in the room? Only the two may be in a room of two. */
+int room_admits(const struct room *r, const struct session *s);
+
+/* sync.c: --sync */
+void sync_start(struct hub *h);
+void sync_room(struct room *r); /* --sync always: announce once it is on disk */
+int sync_all(struct hub *h);    /* blocking, at the end; 0 or a negative errno */
+
+/* session.c */
+struct session *session_new(struct hub *h, uint64_t producer, uid_t uid, int local);
+struct session *session_find(struct hub *h, uint64_t producer);
+struct id128 session_token(const struct hub *h, uint64_t producer);
+/* Give `s` the nick `want`, or the nearest one free. 0 or a negative errno. */
+int session_name(struct hub *h, struct session *s, struct str want);
+void session_lost(struct hub *h, struct session *s);
+void session_leave_all(struct hub *h, struct session *s, const char *why);
+void session_expire(struct hub *h, uint64_t now); /* the tick */
+void sessions_free(struct hub *h);
+struct nick *nick_find(struct hub *h, struct str name);
+struct member *member_add(struct session *s, struct room *r, int quiet);
+struct member *member_find(const struct session *s, const struct room *r);
+void member_remove(struct member *m);
+
+/* conn.c */
+void conn_accept(struct hub *h, int fd, int local);
+void conn_close(struct conn *c);  /* at once; the session may resume */
+/* Say BYE with a reason, then close; input is ignored from now on. */
+void conn_farewell(struct conn *c, enum reason why, const char *text);
+void conn_send(struct conn *c, const void *records, size_t n);
+struct conn *conn_by_id(struct hub *h, uint32_t id);
+int conn_open_uplink(struct conn *c); /* login done: start reading */
+void conn_pull(struct conn *c);
+int conns_look(void *hub);            /* spin: poll memory uplinks */
+int conns_arm(void *hub, int on);
+void conns_ready(struct hub *h);
+void conn_tick(struct hub *h, uint64_t now);
+
+/* login.c */
+void login_hello(struct conn *c, const struct record *r);
+void login_held(struct hub *h); /* a worker is there again */
+
+/* requests.c */
+/* Handle one record of an open connection. 0, or a negative errno: framing is lost, close. */
+int request_handle(struct conn *c, const struct record *r);
+void request_joined(struct conn *c, struct room *r, uint32_t counter, uint64_t first, int rewound);
+void event_presence(struct member *m, enum record_type type, const char *text);
+
+/* listen.c */
+int listen_open(struct hub *h); /* 0 or a negative errno, already logged */
+void listen_close(struct hub *h);
+int listen_lock(struct hub *h); /* claim runtime and state directories; sweep leftovers */
+
+/* One reply, encoded and sent: REPLY(c, JOINED, room, counter, joined, .name = …) */
+#define REPLY(conn, TYPE, room_, counter_, name, ...)                                              \
+    do {                                                                                           \
+        uint8_t reply_buf[2048];                                                                   \
+        const struct record reply_head = {                                                         \
+            .type = RECORD_##TYPE, .room = (room_), .counter = (counter_)};                        \
+        const struct body_##name reply_body = {__VA_ARGS__};                                       \
+        ssize_t reply_n = body_##name##_put(reply_buf, sizeof reply_buf, &reply_head, &reply_body); \
+        if (reply_n > 0)                                                                           \
+            conn_send((conn), reply_buf, (size_t)reply_n);                                         \
+    } while (0)

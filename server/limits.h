@@ -1,0 +1,48 @@
+/* Every limit of the server, next to its reason. Exhausting one is a named refusal to the client
+ * that asked, never a crash and never a stall for others. */
+#pragma once
+
+#include "base/clock.h"
+
+/* A worker holds descriptors and a cursor per session; more workers than this would only share the
+ * same CPUs. Bounds the tables indexed by worker. */
+#define WORKERS_MAX 16
+/* Default --workers: min(number of CPUs, this). Above it the hub is the bottleneck. */
+#define WORKERS_DEFAULT_MAX 4
+
+#define CLIENTS_DEFAULT 4096 /* --max-clients; each costs 1 to 5 descriptors in the hub */
+#define ROOMS_MAX       4096 /* each holds at least SEGMENT_FIRST bytes of disk */
+
+/* Connections that have not yet said HELLO: a flood of them must not use up the descriptors. */
+#define LOGIN_MAX 256
+/* From accept to READY. Long enough for a loaded machine, short enough that names vanish soon. */
+#define LOGIN_NS (10 * NS_PER_SEC)
+/* A lost session keeps its place in its rooms so long: a reconnect is no departure. */
+#define LINGER_NS (15 * NS_PER_SEC)
+/* A producer's counter is kept this long after its session ended, for late resends. */
+#define PRODUCER_NS (3600 * NS_PER_SEC)
+/* A session that says goodbye gets this long to read what is still on its way to it. */
+#define FAREWELL_NS (5 * NS_PER_SEC)
+/* SIGTERM: all sessions together get this long. */
+#define SHUTDOWN_NS (3 * NS_PER_SEC)
+
+/* Uplink bytes taken from one session in one turn of the loop, so that one sender cannot starve the
+ * others. Also the size of one read. */
+#define TURN_BYTES (256u * 1024u)
+/* A room's batch is written before the end of the turn when it grows past this: bounds memory. */
+#define BATCH_BYTES (1024u * 1024u)
+
+/* Replies a session has not read. The longest listing is ROOMS_MAX lines of about 400 bytes. */
+#define REPLIES_MAX (4u * 1024u * 1024u)
+/* Orders a worker has not read. Watermarks conflate, so only a worker that is stopped gets here;
+ * it is then killed and its sessions go on elsewhere. */
+#define ORDERS_MAX (64u * 1024u * 1024u)
+
+/* A dead worker is started again at once, then after 0.1 s, doubling up to this. Living longer than
+ * RESTART_CALM_NS clears the count. */
+#define RESTART_FIRST_NS (NS_PER_SEC / 10)
+#define RESTART_MAX_NS   (10 * NS_PER_SEC)
+#define RESTART_CALM_NS  (10 * NS_PER_SEC)
+
+/* --sync interval */
+#define SYNC_INTERVAL_MS 1000

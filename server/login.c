@@ -1,0 +1,367 @@
+/* Negotiation: from HELLO to WELCOME or REFUSE. The transports a client prefers are tried in its
+ * order with real kernel objects, so a limit is found by meeting it; each that cannot be given is
+ * skipped with its reason. Resuming a session and changing its transport are the same path with a
+ * token. */
+#include "server/hub.h"
+
+#include "base/log.h"
+#include "proto/types.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SERVER_NAME "parleyd " PARLEY_VERSION
+
+/* What is collected on the way. */
+struct login {
+    struct body_hello hello;
+    struct offer offer;
+    uint8_t skipped[1600];
+    size_t skipped_len;
+    char tried[512]; /* the same for REFUSE, as a sentence */
+};
+
+static void refuse(struct conn *c, enum reason code, const char *text)
+{
+    uint8_t b[1024];
+    struct record head = {.type = RECORD_REFUSE};
+    ssize_t n = body_refuse_put(
+        b, sizeof b, &head, &(struct body_refuse){.code = (uint16_t)code, .text = str_of(text)});
+    log_debug("connection %u refused: %s", c->id, text);
+    if (n > 0)
+        io_send_fds(c->fd, b, (size_t)n, NULL, 0); /* fits an empty socket buffer */
+    conn_close(c);
+}
+
+/* --- which transport ---------------------------------------------------------------------- */
+
+static void skip(struct login *l, const struct transport *t, const char *why)
+{
+    skip_put(l->skipped, sizeof l->skipped, &l->skipped_len,
+             &(struct skip){.transport = t->id, .reason = str_of(why)});
+    size_t n = strlen(l->tried);
+    snprintf(l->tried + n, sizeof l->tried - n, "%s%s: %s", n ? "; " : "", t->name, why);
+}
+
+static int try_transport(struct conn *c, struct login *l, const struct transport *t)
+{
+    const struct server_options *o = c->hub->opt;
+    char why[256] = "";
+    struct offer_env env = {
+        .runtime_dir = o->runtime_dir, .peer_local = c->local, .peer_uid = c->uid};
+    if (!(o->transports & 1u << t->id))
+        snprintf(why, sizeof why, "switched off on this server (--transports)");
+    else if (t->id == TRANSPORT_TCP && c->local)
+        snprintf(why, sizeof why, "this connection is a Unix socket; connect with -s tcp:HOST:PORT");
+    else if (transport_offer(t, &l->offer, &env, why, sizeof why) == 0)
+        return 0;
+    skip(l, t, why);
+    return -1;
+}
+
+static const struct transport *choose(struct conn *c, struct login *l)
+{
+    for (size_t i = 0; i < l->hello.transports.n && i < TRANSPORT_COUNT; i++) {
+        const struct transport *t = transport_by_id((uint8_t)l->hello.transports.p[i]);
+        if (t && try_transport(c, l, t) == 0)
+            return t;
+    }
+    return NULL;
+}
+
+/* --- who ---------------------------------------------------------------------------------- */
+
+static struct session *new_session(struct conn *c, struct login *l, const char **why)
+{
+    struct hub *h = c->hub;
+    uint64_t producer;
+    do
+        io_random(&producer, sizeof producer);
+    while (producer == 0 || session_find(h, producer));
+    struct session *s = session_new(h, producer, c->uid, c->local);
+    if (!s || session_name(h, s, l->hello.nick) < 0) {
+        *why = "no nick like this one is free, choose another";
+        if (s)
+            session_lost(h, s), s->gone = 1;
+        return NULL;
+    }
+    return s;
+}
+
+/* The session that HELLO's token proves, known to this run of the server or not. */
+static struct session *resume_session(struct conn *c, struct login *l, int *known,
+                                      const char **why)
+{
+    struct hub *h = c->hub;
+    uint64_t producer = l->hello.producer;
+    if (!id128_eq(l->hello.token, session_token(h, producer))) {
+        *why = "the resume token is not one of this server's: start a new session";
+        return NULL;
+    }
+    struct session *s = session_find(h, producer);
+    *known = s != NULL;
+    if (s && !s->gone && s->local && (!c->local || c->uid != s->uid)) {
+        *why = "the session belongs to another user";
+        return NULL;
+    }
+    if (s && s->conn) {
+        struct conn *old = s->conn;
+        conn_farewell(old, REASON_REPLACED, "the session goes on over another connection");
+        old->session = NULL;
+        s->conn = NULL;
+    }
+    s = session_new(h, producer, c->uid, c->local);
+    if (!s || (s->key_len == 0 && session_name(h, s, l->hello.nick) < 0)) {
+        *why = "no nick like this one is free, choose another";
+        return NULL;
+    }
+    return s;
+}
+
+/* --- rooms taken up again ----------------------------------------------------------------- */
+
+static void resume_room(struct conn *c, const struct cursor *k)
+{
+    struct hub *h = c->hub;
+    struct session *s = c->session;
+    struct room *r = room_by_uuid(h, k->uuid);
+    if (!r || !room_admits(r, s))
+        return;
+    struct member *m = member_find(s, r);
+    if (!m && s->room_count < CURSORS_MAX)
+        m = member_add(s, r, k->flags & RECORD_QUIET ? 1 : 0);
+    if (!m)
+        return;
+    room_commit(r);
+    /* A cursor beyond the end was read in an earlier run, from a tail that a crash took. */
+    int rewound = k->seq >= r->log.next_seq || k->epoch > h->epoch;
+    uint64_t first = rewound ? r->log.next_seq : k->seq + 1;
+    if (first < logwriter_first_seq(&r->log)) {
+        first = logwriter_first_seq(&r->log);
+        rewound = 1;
+    }
+    request_joined(c, r, 0, first, rewound);
+    target_subscribe(c->target, c, r, logwriter_pos_of(&r->log, first));
+}
+
+static void resume_rooms(struct conn *c, struct str cursors)
+{
+    struct cursor k;
+    struct member *m;
+    while (cursor_next(&cursors, &k) > 0)
+        resume_room(c, &k);
+    /* A room the client does not know of yet: its JOINED was lost on the way. */
+    DL_FOREACH2(c->session->members, m, next_of)
+    {
+        struct room *r = m->room;
+        struct feed *f = r->feeds[c->target->index];
+        (void)f;
+        if (m->session != c->session)
+            continue;
+    }
+}
+
+/* --- WELCOME ------------------------------------------------------------------------------ */
+
+static struct str endpoint_blob(uint8_t *b, const struct endpoint *e)
+{
+    b[0] = e->nfds;
+    memcpy(b + 1, e->params, e->params_len);
+    return (struct str){(const char *)b, e->params_len + 1u};
+}
+
+static int send_welcome(struct conn *c, struct login *l, int resumed)
+{
+    static uint8_t b[4096];
+    uint8_t up[ENDPOINT_PARAMS + 1], down[ENDPOINT_PARAMS + 1];
+    struct hub *h = c->hub;
+    struct session *s = c->session;
+    struct record head = {.type = RECORD_WELCOME};
+    struct body_welcome w = {
+        .version = PROTOCOL_VERSION,
+        .transport = c->t->id,
+        .resumed = (uint8_t)resumed,
+        .session = c->id,
+        .token = session_token(h, s->producer),
+        .producer = s->producer,
+        .last_counter = s->last_counter,
+        .epoch = h->epoch,
+        .nick = str_of(s->nick),
+        .server = str_of(SERVER_NAME),
+        .up = endpoint_blob(up, &l->offer.up_tx),
+        .down = endpoint_blob(down, &l->offer.down_rx),
+        .skipped = {(const char *)l->skipped, l->skipped_len},
+    };
+    ssize_t n = body_welcome_put(b, sizeof b, &head, &w);
+    if (n < 0)
+        return (int)n;
+    int fds[IO_FDS_MAX], nfds = 0;
+    const struct endpoint *ends[] = {&l->offer.up_tx, &l->offer.down_rx};
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < ends[i]->nfds; j++)
+            fds[nfds++] = ends[i]->fds[j];
+    if (l->offer.bell_client >= 0)
+        fds[nfds++] = l->offer.bell_client;
+    ssize_t sent = io_send_fds(c->fd, b, (size_t)n, fds, nfds);
+    return sent == n ? 0 : sent < 0 ? (int)sent : -EAGAIN;
+}
+
+/* Give the downlink's sending end to the target: attach, at no cursor yet. */
+static int attach(struct conn *c, struct login *l)
+{
+    struct endpoint *e = &l->offer.down_tx;
+    struct order o = {.size = sizeof o + sizeof *e, .type = ORDER_ATTACH, .conn = c->id};
+    int fds[IO_FDS_MAX], wire = -1;
+    if (c->t->flags & TRANSPORT_BELL) {
+        wire = l->offer.bell_server;
+        l->offer.bell_server = -1;
+    } else if (c->t->flags & TRANSPORT_STREAM && !c->target->fan) {
+        wire = dup(c->fd);
+        if (wire < 0)
+            return -errno;
+    }
+    o.pos = (uint64_t)(int64_t)(c->t->flags & TRANSPORT_STREAM ? c->fd : -1);
+    if (wire >= 0) {
+        o.flags = ORDER_HAS_WIRE;
+        fds[o.nfds++] = wire;
+    }
+    for (int i = 0; i < e->nfds; i++)
+        fds[o.nfds++] = e->fds[i];
+    e->nfds = 0; /* on their way */
+    target_send(c->target, &o, e, fds);
+    c->target->conns++;
+    return 0;
+}
+
+static int keep_names(struct conn *c, const struct login *l)
+{
+    if (!(c->t->flags & TRANSPORT_NAMED))
+        return 0;
+    c->names = malloc(2 * sizeof *c->names);
+    if (!c->names)
+        return -ENOMEM;
+    c->names[0] = l->offer.up_rx;
+    c->names[1] = l->offer.down_tx;
+    return 0;
+}
+
+/* Everything is decided: build it. On failure the connection is closed and nothing remains. */
+static void admit(struct conn *c, struct login *l, struct session *s, int resumed)
+{
+    struct hub *h = c->hub;
+    int r = keep_names(c, l);
+    if (r < 0) {
+        transport_unname(&l->offer.up_rx, 1);
+        transport_unname(&l->offer.down_tx, 1);
+    }
+    c->session = s;
+    s->conn = c;
+    c->deadline = mono_ns() + LOGIN_NS;
+    if (r == 0)
+        r = send_welcome(c, l, resumed);
+    if (r == 0)
+        r = link_open(&c->up, &l->offer.up_rx, c->fd);
+    h->login_count--;
+    h->per_transport[c->t->id]++;
+    c->state = CONN_OPENING;
+    if (r == 0) {
+        c->up.spin = h->opt->wait == WAIT_SPIN && c->t->flags & TRANSPORT_BELL;
+        r = attach(c, l);
+    }
+    if (r == 0)
+        r = conn_open_uplink(c);
+    offer_close(&l->offer);
+    if (r < 0) {
+        log_warn("connection %u: cannot open its %s links (%s)", c->id, c->t->name, strerror(-r));
+        conn_close(c);
+    }
+}
+
+/* Everything that can be judged before anything is made. Returns 0 or has refused. */
+static int judge(struct conn *c, struct login *l)
+{
+    char text[256];
+    if (l->hello.version != PROTOCOL_VERSION) {
+        snprintf(text, sizeof text,
+                 "this server speaks protocol version %d, the client %u: use the same release of both",
+                 PROTOCOL_VERSION, l->hello.version);
+        refuse(c, REASON_VERSION, text);
+        return -1;
+    }
+    enum text_problem p = text_check(TEXT_NICK, l->hello.nick, NULL);
+    if (p != TEXT_OK) {
+        snprintf(text, sizeof text, "nick not usable: %s", text_problem_name(TEXT_NICK, p));
+        refuse(c, REASON_NICK, text);
+        return -1;
+    }
+    if (c->hub->conn_count - c->hub->login_count >= (size_t)c->hub->opt->max_clients) {
+        snprintf(text, sizeof text, "the server is full (--max-clients %d)",
+                 c->hub->opt->max_clients);
+        refuse(c, REASON_LIMIT, text);
+        return -1;
+    }
+    return 0;
+}
+
+void login_hello(struct conn *c, const struct record *r)
+{
+    struct login *l = &(struct login){.offer = {.bell_server = -1, .bell_client = -1}};
+    int known = 0;
+    const char *why = "the server is out of memory";
+    if (body_hello_get(r, &l->hello) < 0) {
+        refuse(c, REASON_MALFORMED, "malformed HELLO");
+        return;
+    }
+    if (judge(c, l) < 0)
+        return;
+    c->target = NULL;
+    struct target *target = target_pick(c->hub);
+    if (!target) { /* all workers are down: one will be back in a moment */
+        c->state = CONN_HELD;
+        return;
+    }
+    c->t = choose(c, l);
+    if (!c->t) {
+        char text[700];
+        snprintf(text, sizeof text, "no transport can be given: %s",
+                 l->tried[0] ? l->tried : "none was asked for");
+        refuse(c, REASON_TRANSPORT, text);
+        return;
+    }
+    struct session *s = id128_none(l->hello.token) ? new_session(c, l, &why)
+                                                   : resume_session(c, l, &known, &why);
+    if (!s) {
+        transport_unname(&l->offer.up_rx, 1);
+        transport_unname(&l->offer.down_tx, 1);
+        offer_close(&l->offer);
+        c->t = NULL;
+        refuse(c, REASON_DENIED, why);
+        return;
+    }
+    c->target = target;
+    struct str cursors = l->hello.cursors;
+    char kept[CURSOR_BYTES * CURSORS_MAX];
+    size_t n = cursors.n < sizeof kept ? cursors.n : sizeof kept;
+    if (n)
+        memcpy(kept, cursors.p, n); /* the record goes with the input buffer */
+    admit(c, l, s, known);
+    if (c->state == CONN_OPENING)
+        resume_rooms(c, (struct str){kept, n});
+    buf_free(&c->in);
+}
+
+void login_held(struct hub *h)
+{
+    struct conn *c, *tmp;
+    DL_FOREACH_SAFE(h->conns, c, tmp)
+    {
+        struct record r;
+        if (c->state != CONN_HELD)
+            continue;
+        c->state = CONN_HELLO;
+        if (record_decode(buf_head(&c->in), c->in.len, &r) > 0)
+            login_hello(c, &r);
+    }
+}

@@ -1,0 +1,323 @@
+/* See logwriter.h. Kernel objects: one directory per room and its segment files, which outlive the
+ * server by design; a segment is made under a temporary name and renamed, so a reader or a restart
+ * never sees half a header. */
+#include "server/logwriter.h"
+
+#include "base/io.h"
+#include "proto/types.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define SEGMENT_NAME "%016llx.log"
+
+static struct logseg *newest(struct logwriter *w)
+{
+    return &w->segs[w->count - 1];
+}
+
+int logwriter_add(struct logwriter *w, const struct segment *seg, int fd)
+{
+    struct logseg *segs = realloc(w->segs, (w->count + 1) * sizeof *segs);
+    if (!segs)
+        return -ENOMEM;
+    w->segs = segs;
+    segs[w->count++] = (struct logseg){
+        .seg = *seg,
+        .fd = fd,
+        .scanned_seq = seg->base_seq,
+        .scanned_off = SEGMENT_HEADER,
+    };
+    return 0;
+}
+
+/* Make the file: allocated to its full size, header written, then given its name. */
+static int make_file(struct logwriter *w, const char *name, uint64_t size, int *out)
+{
+    uint8_t page[SEGMENT_HEADER];
+    segment_header_encode(page, &(struct segment_header){
+                                    .room = w->room,
+                                    .epoch = w->epoch,
+                                    .uuid = w->uuid,
+                                    .base_seq = w->next_seq,
+                                    .base_pos = w->end_pos,
+                                    .size = size,
+                                    .name = str_of(w->name),
+                                    .topic = str_of(w->topic),
+                                });
+    int fd = openat(w->dir, "new", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    int r = 0;
+    if (fallocate(fd, 0, 0, (off_t)size) < 0)
+        r = -errno;
+    if (r == 0)
+        r = io_write_full(fd, page, sizeof page);
+    if (r == 0 && renameat(w->dir, "new", w->dir, name) < 0)
+        r = -errno;
+    if (r < 0) {
+        unlinkat(w->dir, "new", 0);
+        close(fd);
+        return r;
+    }
+    *out = fd;
+    return 0;
+}
+
+static uint64_t next_size(const struct logwriter *w, size_t need)
+{
+    uint64_t size = w->count ? w->segs[w->count - 1].seg.size * 4 : SEGMENT_FIRST;
+    while (size < SEGMENT_HEADER + need)
+        size *= 4;
+    return size > SEGMENT_LARGEST ? SEGMENT_LARGEST : size;
+}
+
+/* Begin a new segment that has room for at least `need` bytes. */
+static int roll(struct logwriter *w, size_t need)
+{
+    char name[32];
+    snprintf(name, sizeof name, SEGMENT_NAME, (unsigned long long)w->next_seq);
+    int fd, ro = -1;
+    int r = make_file(w, name, next_size(w, need), &fd);
+    if (r < 0)
+        return r;
+    struct segment seg;
+    /* Readers get an open file description of their own, read-only. */
+    ro = openat(w->dir, name, O_RDONLY | O_CLOEXEC);
+    r = ro < 0 ? -errno : segment_map(&seg, ro);
+    if (r == 0) {
+        r = logwriter_add(w, &seg, fd);
+        if (r < 0)
+            segment_unmap(&seg);
+        ro = -1;
+    }
+    if (r < 0) {
+        io_close(&ro);
+        close(fd);
+        unlinkat(w->dir, name, 0);
+        return r;
+    }
+    if (w->count > 1) {
+        struct logseg *before = &w->segs[w->count - 2];
+        before->seg.end_pos = w->end_pos;
+        /* What was written there must not be forgotten by a later sync of the new file only. */
+        if (w->dirty)
+            fdatasync(before->fd);
+        io_close(&before->fd);
+    }
+    return 0;
+}
+
+int logwriter_open_dir(struct logwriter *w, const char *rooms_dir, const char *entry)
+{
+    if (asprintf(&w->path, "%s/%s", rooms_dir, entry) < 0) {
+        w->path = NULL;
+        return -ENOMEM;
+    }
+    w->dir = open(w->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return w->dir < 0 ? -errno : 0;
+}
+
+int logwriter_create(struct logwriter *w, const char *rooms_dir, uint32_t room, struct str name,
+                     uint32_t epoch)
+{
+    *w = (struct logwriter){.dir = -1, .room = room, .epoch = epoch, .next_seq = 1};
+    w->uuid = io_random_id();
+    memcpy(w->name, name.p, name.n);
+    char entry[16], path[4096];
+    snprintf(entry, sizeof entry, "%08x", room);
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", rooms_dir, entry) >= sizeof path)
+        return -ENAMETOOLONG;
+    if (mkdir(path, 0700) < 0)
+        return -errno;
+    int r = logwriter_open_dir(w, rooms_dir, entry);
+    if (r == 0)
+        r = roll(w, 0);
+    if (r < 0) {
+        logwriter_close(w);
+        rmdir(path);
+    }
+    return r;
+}
+
+void logwriter_close(struct logwriter *w)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        segment_unmap(&w->segs[i].seg);
+        io_close(&w->segs[i].fd);
+        free(w->segs[i].index);
+    }
+    free(w->segs);
+    free(w->path);
+    io_close(&w->dir);
+    *w = (struct logwriter){.dir = -1};
+}
+
+/* Bytes still free in the newest segment. */
+static size_t space(struct logwriter *w)
+{
+    struct logseg *s = newest(w);
+    return (size_t)(s->seg.size - segment_offset(&s->seg, w->end_pos));
+}
+
+/* The longest run of whole records at `p` that fits `max` bytes, and how many they are. */
+static size_t whole_records(const uint8_t *p, size_t n, size_t max, uint64_t *count)
+{
+    size_t at = 0;
+    *count = 0;
+    while (at < n) {
+        size_t size = record_size_at(p + at);
+        if (at + size > max)
+            break;
+        at += size;
+        ++*count;
+    }
+    return at;
+}
+
+static int write_at(int fd, const uint8_t *p, size_t n, uint64_t off)
+{
+    while (n > 0) {
+        struct iovec iov = {(void *)(uintptr_t)p, n};
+        ssize_t r = pwritev(fd, &iov, 1, (off_t)off);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r <= 0)
+            return r < 0 ? -errno : -EIO;
+        p += r;
+        n -= (size_t)r;
+        off += (uint64_t)r;
+    }
+    return 0;
+}
+
+size_t logwriter_append(struct logwriter *w, const uint8_t *p, size_t n, int *error)
+{
+    size_t done = 0;
+    *error = 0;
+    while (done < n) {
+        uint64_t count;
+        size_t run = whole_records(p + done, n - done, space(w), &count);
+        if (run == 0) {
+            size_t left = n - done;
+            *error = roll(w, left < SEGMENT_LARGEST / 2 ? left : SEGMENT_LARGEST / 2);
+            if (*error < 0)
+                break;
+            continue;
+        }
+        struct logseg *s = newest(w);
+        /* A failed write may leave a torn record behind end_pos: not announced, written over by the
+         * next append, cut off by recovery. */
+        *error = write_at(s->fd, p + done, run, segment_offset(&s->seg, w->end_pos));
+        if (*error < 0)
+            break;
+        w->end_pos += run;
+        w->next_seq += count;
+        w->dirty = 1;
+        done += run;
+    }
+    return done;
+}
+
+int logwriter_sync_fd(const struct logwriter *w)
+{
+    return w->segs[w->count - 1].fd;
+}
+
+uint64_t logwriter_first_seq(const struct logwriter *w)
+{
+    return w->segs[0].seg.base_seq;
+}
+
+/* End of the used part of segment i as an offset in its file. */
+static uint64_t used(const struct logwriter *w, size_t i)
+{
+    const struct segment *s = &w->segs[i].seg;
+    return segment_offset(s, i + 1 < w->count ? s->end_pos : w->end_pos);
+}
+
+/* Note positions up to the end of the segment. Out of memory only makes lookups slower. */
+static void extend_index(struct logwriter *w, size_t i)
+{
+    struct logseg *s = &w->segs[i];
+    uint64_t end = used(w, i);
+    while (s->scanned_off < end) {
+        if ((s->scanned_seq - s->seg.base_seq) % INDEX_STRIDE == 0) {
+            if ((s->indexed & (s->indexed - 1)) == 0) {
+                size_t cap = s->indexed ? s->indexed * 2 : 1;
+                uint64_t *more = realloc(s->index, cap * sizeof *more);
+                if (!more)
+                    return;
+                s->index = more;
+            }
+            s->index[s->indexed++] = s->scanned_off;
+        }
+        s->scanned_off += record_size_at(s->seg.map + s->scanned_off);
+        s->scanned_seq++;
+    }
+}
+
+/* The segment that holds `seq`. */
+static size_t find_segment(const struct logwriter *w, uint64_t seq)
+{
+    size_t lo = 0, hi = w->count;
+    while (hi - lo > 1) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (w->segs[mid].seg.base_seq <= seq)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* Offset in segment i of record `seq`, which lies in it or just behind its end. */
+static uint64_t offset_of(struct logwriter *w, size_t i, uint64_t seq)
+{
+    struct logseg *s = &w->segs[i];
+    extend_index(w, i);
+    uint64_t steps = (seq - s->seg.base_seq) / INDEX_STRIDE;
+    if (steps >= s->indexed)
+        steps = s->indexed ? s->indexed - 1 : 0;
+    uint64_t off = s->indexed ? s->index[steps] : SEGMENT_HEADER;
+    uint64_t at = s->seg.base_seq + steps * INDEX_STRIDE;
+    for (uint64_t end = used(w, i); at < seq && off < end; at++)
+        off += record_size_at(s->seg.map + off);
+    return off;
+}
+
+uint64_t logwriter_pos_of(struct logwriter *w, uint64_t seq)
+{
+    if (seq >= w->next_seq)
+        return w->end_pos;
+    if (seq < logwriter_first_seq(w))
+        seq = logwriter_first_seq(w);
+    size_t i = find_segment(w, seq);
+    return w->segs[i].seg.base_pos + offset_of(w, i, seq) - SEGMENT_HEADER;
+}
+
+/* Time of record `seq`, which exists. */
+static uint64_t time_of(struct logwriter *w, uint64_t seq)
+{
+    size_t i = find_segment(w, seq);
+    return record_time_at(w->segs[i].seg.map + offset_of(w, i, seq));
+}
+
+uint64_t logwriter_seq_at(struct logwriter *w, uint64_t t)
+{
+    uint64_t lo = logwriter_first_seq(w), hi = w->next_seq;
+    while (lo < hi) {
+        uint64_t mid = lo + (hi - lo) / 2;
+        if (time_of(w, mid) < t)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}

@@ -1,0 +1,82 @@
+/* The writing side of one room's log: append whole batches, roll to the next segment, recover after
+ * a crash, and find the position of a sequence number or a time. One per room, in the hub only.
+ *
+ * Invariant: records [base .. next_seq) lie in files completely, and end_pos is the logical position
+ * after the last of them. A batch either moves both or neither.
+ *
+ * Appending uses pwritev into a file whose blocks are allocated already, so the disk can be full
+ * only when a new segment is made: before anything of the batch is spent. */
+#pragma once
+
+#include "proto/text.h"
+#include "roomlog/segment.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Every INDEX_STRIDE-th record of a segment has its position noted, lazily: 16 bytes per 64 records
+ * buy lookups that walk at most 64 headers. */
+#define INDEX_STRIDE 64u
+
+struct logseg {
+    struct segment seg;   /* mapped read-only, its fd is what readers are given */
+    int fd;               /* read-write; -1 except for the newest */
+    uint64_t *index;      /* index[i]: offset in the file of record base_seq + i * INDEX_STRIDE */
+    size_t indexed;       /* entries */
+    uint64_t scanned_seq; /* the record that starts at scanned_off is this one */
+    uint64_t scanned_off;
+};
+
+struct logwriter {
+    int dir;              /* of the room, owned */
+    char *path;           /* of dir, for messages */
+    uint32_t room, epoch; /* epoch: of this run of the server */
+    struct id128 uuid;
+    char name[ROOM_NAME_MAX + 1];
+    char topic[TOPIC_MAX + 1];
+    struct logseg *segs; /* ascending; the last one is written to */
+    size_t count;
+    uint64_t next_seq, end_pos;
+    uint64_t last_time;  /* of the last record: time stamps never go back */
+    int dirty;           /* appended since the last sync */
+};
+
+/* Make a room's directory and first segment under `rooms_dir`. 0 or a negative errno with nothing
+ * left behind. */
+int logwriter_create(struct logwriter *w, const char *rooms_dir, uint32_t room, struct str name,
+                     uint32_t epoch);
+
+/* What recovery found, for the log. */
+struct recovery {
+    uint64_t cut_bytes;      /* of a torn tail, zeroed */
+    char quarantined[256];   /* file with valid records beyond a bad one, kept aside; "" if none */
+};
+
+/* Open an existing room's directory `entry` under `rooms_dir`; verifies the newest segment record by
+ * record. `each` sees every record of that segment (producer counters, topic). */
+int logwriter_open(struct logwriter *w, const char *rooms_dir, const char *entry, uint32_t epoch,
+                   struct recovery *found, void (*each)(void *ctx, const uint8_t *rec), void *ctx);
+
+void logwriter_close(struct logwriter *w);
+
+/* Shared by the two halves (logwriter.c, recover.c): append a mapped segment to the table; `seg` and
+ * `fd` are taken on success. 0 or -ENOMEM. */
+int logwriter_add(struct logwriter *w, const struct segment *seg, int fd);
+/* Open the room's directory as w->dir and w->path. */
+int logwriter_open_dir(struct logwriter *w, const char *rooms_dir, const char *entry);
+
+/* Append `n` bytes of whole sealed records numbered from next_seq on. Returns how many bytes are now
+ * in the log: `n`, or fewer (whole records) when a new segment could not be made or a write failed,
+ * with *error set to the negative errno. Rolling to a new segment changes `count`. */
+size_t logwriter_append(struct logwriter *w, const uint8_t *p, size_t n, int *error);
+
+/* Logical position of record `seq`; seq == next_seq gives end_pos. Clamped into what exists. */
+uint64_t logwriter_pos_of(struct logwriter *w, uint64_t seq);
+/* First sequence number with time >= t; next_seq if none. */
+uint64_t logwriter_seq_at(struct logwriter *w, uint64_t t);
+/* Oldest sequence number still there. */
+uint64_t logwriter_first_seq(const struct logwriter *w);
+
+/* fdatasync of the segment being written. Blocking; safe on a thread of its own with a descriptor
+ * from logwriter_sync_fd. */
+int logwriter_sync_fd(const struct logwriter *w);

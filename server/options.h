@@ -1,0 +1,30 @@
+/* What parleyd was asked to do: command line over configuration file over defaults. */
+#pragma once
+
+#include "server/turn.h"
+#include "transport/transport.h"
+
+#define LISTEN_MAX 8
+
+enum placement { PLACE_WORKERS, PLACE_HUB };
+enum sync_mode { SYNC_NONE, SYNC_INTERVAL, SYNC_ALWAYS };
+
+struct server_options {
+    char socket[256]; /* longer than a socket path may be, so that it can be refused by name */
+    char state_dir[1024];
+    char runtime_dir[1024];
+    char listen[LISTEN_MAX][256];
+    int listen_count;
+    int workers;
+    enum placement place;
+    enum wait_mode wait;
+    enum sync_mode sync;
+    unsigned transports; /* bit 1 << id for each that may be given */
+    int max_clients;
+    int verbose;
+    /* a worker's own arguments, not for people */
+    int worker_index; /* -1: this is the hub */
+};
+
+/* Parse. 0: go on; otherwise exit with *code (help and version printed, or an error on stderr). */
+int options_parse(struct server_options *o, int argc, char **argv, int *code);

@@ -1,0 +1,44 @@
+/* What the hub tells a fan-out, and what a fan-out reports back.
+ *
+ * The same structure goes down a pipe to a worker, or straight into fanout_apply() when the fan-out
+ * runs inside the hub: that is the whole difference between the placements. Native byte order and
+ * layout: both ends are the same binary on the same machine. */
+#pragma once
+
+#include <stdint.h>
+
+enum order_type {
+    /* hub to fan-out */
+    ORDER_SEGMENT = 1, /* fds: the segment, read-only. Room `room` continues, or begins, in it */
+    ORDER_FORGET,      /* nobody here reads `room` any more: unmap it */
+    ORDER_ATTACH,      /* payload: struct endpoint (down.tx); fds: the wire if has_wire, then its own.
+                          Connection `conn` is served here from now on */
+    ORDER_DETACH,      /* connection `conn` is over: close its downlink */
+    ORDER_SUBSCRIBE,   /* send room `room` from position pos on; the watermark is `end` */
+    ORDER_UNSUBSCRIBE, /* stop, after what stands below `end` */
+    ORDER_REPLAY,      /* once: the bytes [pos, end) of `room`, then the payload (one record) */
+    ORDER_WATERMARK,   /* room `room` now reaches byte `end` */
+    ORDER_REPLY,       /* payload: whole records for connection `conn` */
+    ORDER_FAREWELL,    /* payload: one record, to be sent after everything before it; then GONE */
+    ORDER_STOP,        /* worker: end */
+    /* fan-out to hub */
+    REPORT_GONE, /* the downlink of `conn` has ended; pos: enum reason, 0 after a farewell */
+    REPORT_LAG,  /* `conn` has pos bytes yet to be sent */
+};
+
+#define ORDER_HAS_WIRE 0x01u /* ATTACH: the first descriptor is the wire, owned by the fan-out */
+
+struct order {
+    uint32_t size; /* of this header and the payload behind it, in bytes */
+    uint8_t type;
+    uint8_t flags;
+    uint8_t nfds;
+    uint8_t spare;
+    uint32_t conn;
+    uint32_t room;
+    uint64_t pos;
+    uint64_t end;
+};
+
+/* The largest payload: listings are cut into pieces of this size. */
+#define ORDER_PAYLOAD_MAX (64u * 1024u)

@@ -1,0 +1,319 @@
+/* Rooms: the table, the batch of this turn, and who may be in. A room of two ("@alice,bob") is a room
+ * like any other; only its name and its admission differ. */
+#include "server/hub.h"
+
+#include "base/log.h"
+#include "proto/types.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+/* --- table -------------------------------------------------------------------------------- */
+
+struct room *room_by_id(struct hub *h, uint32_t id)
+{
+    struct room *r;
+    HASH_FIND(by_id, h->rooms_by_id, &id, sizeof id, r);
+    return r;
+}
+
+struct room *room_by_uuid(struct hub *h, struct id128 uuid)
+{
+    struct room *r;
+    HASH_FIND(by_uuid, h->rooms_by_uuid, uuid.b, sizeof uuid.b, r);
+    return r;
+}
+
+struct room *room_by_name(struct hub *h, struct str name)
+{
+    char key[ROOM_NAME_MAX * 4];
+    struct room *r;
+    ssize_t n = text_key(name, key, sizeof key);
+    if (n <= 0)
+        return NULL;
+    HASH_FIND(by_key, h->rooms_by_key, key, (size_t)n, r);
+    return r;
+}
+
+static int enter(struct hub *h, struct room *r)
+{
+    ssize_t n = text_key(str_of(r->log.name), r->key, sizeof r->key);
+    if (n <= 0)
+        return -EBADMSG;
+    r->hub = h;
+    r->key_len = (size_t)n;
+    r->id = r->log.room;
+    r->uuid = r->log.uuid;
+    r->announced = r->log.end_pos;
+    HASH_ADD(by_id, h->rooms_by_id, id, sizeof r->id, r);
+    HASH_ADD(by_key, h->rooms_by_key, key, r->key_len, r);
+    HASH_ADD(by_uuid, h->rooms_by_uuid, uuid, sizeof r->uuid, r);
+    if (r->id >= h->next_room)
+        h->next_room = r->id + 1;
+    return 0;
+}
+
+struct room *room_open(struct hub *h, struct str name, enum reason *why, const char **text)
+{
+    struct room *r = room_by_name(h, name);
+    if (r)
+        return r;
+    if (HASH_CNT(by_id, h->rooms_by_id) >= ROOMS_MAX) {
+        *why = REASON_LIMIT;
+        *text = "this server has as many rooms as it can hold";
+        return NULL;
+    }
+    r = calloc(1, sizeof *r);
+    int err = r ? logwriter_create(&r->log, h->rooms_dir, h->next_room, name, h->epoch) : -ENOMEM;
+    if (err == 0)
+        err = enter(h, r);
+    if (err < 0) {
+        log_error("cannot make room %.*s in %s (%s)", (int)name.n, name.p, h->rooms_dir,
+                  strerror(-err));
+        *why = REASON_STORAGE;
+        *text = err == -ENOSPC ? "no space left on the server's disk for a new room"
+                               : "the server cannot write a new room; its log says why";
+        free(r);
+        return NULL;
+    }
+    r->epoch_marked = 1; /* born in this epoch */
+    return r;
+}
+
+/* --- the batch ---------------------------------------------------------------------------- */
+
+static struct record header_at(struct room *r, enum record_type type, uint64_t seq)
+{
+    uint64_t now = hub_wall(r->hub);
+    if (now < r->log.last_time)
+        now = r->log.last_time; /* the clock was set back: time in a room does not go back */
+    r->log.last_time = now;
+    return (struct record){.type = (uint8_t)type, .room = r->id, .seq = seq, .time = now};
+}
+
+struct record room_header(struct room *r, enum record_type type)
+{
+    return header_at(r, type, r->log.next_seq + r->batch_count);
+}
+
+/* Before the first record after a restart: say so in the log itself. */
+static void mark_epoch(struct room *r)
+{
+    uint8_t *p = buf_reserve(&r->batch, RECORD_HEADER + 64);
+    if (!p)
+        return;
+    struct record head = room_header(r, RECORD_EPOCH);
+    ssize_t n = body_epoch_put(p, RECORD_HEADER + 64, &head,
+                               &(struct body_epoch){.epoch = r->hub->epoch});
+    r->epoch_marked = 1;
+    room_added(r, (size_t)n);
+}
+
+uint8_t *room_reserve(struct room *r, size_t n)
+{
+    if (r->batch.len > BATCH_BYTES)
+        room_commit(r);
+    if (!r->epoch_marked)
+        mark_epoch(r);
+    return buf_reserve(&r->batch, n);
+}
+
+void room_added(struct room *r, size_t n)
+{
+    buf_added(&r->batch, n);
+    r->batch_count++;
+    if (!r->dirty) {
+        r->dirty = 1;
+        r->next_dirty = r->hub->dirty;
+        r->hub->dirty = r;
+    }
+}
+
+/* These posts could not be stored: each poster is told, and nobody else ever sees them. */
+static void refuse_posts(struct room *r, const uint8_t *p, size_t n, int err)
+{
+    char text[160];
+    snprintf(text, sizeof text, "not stored: %s (%s); the room is still usable",
+             err == -ENOSPC ? "the server's disk is full" : "the server could not write its log",
+             strerror(-err));
+    log_error("room %s: %zu bytes not stored (%s)", r->log.name, n, strerror(-err));
+    struct record rec;
+    for (ssize_t size; n > 0 && (size = record_decode(p, n, &rec)) > 0; p += size, n -= (size_t)size) {
+        if (rec.type == RECORD_EPOCH)
+            r->epoch_marked = 0;
+        struct session *s = rec.producer ? session_find(r->hub, rec.producer) : NULL;
+        if (!s || !s->conn)
+            continue;
+        uint8_t b[512];
+        struct record head = {.type = RECORD_ERROR,
+                              .room = r->id,
+                              .counter = rec.counter,
+                              .producer = rec.producer};
+        ssize_t len = body_refuse_put(
+            b, sizeof b, &head,
+            &(struct body_refuse){.code = REASON_STORAGE, .text = str_of(text)});
+        conn_send(s->conn, b, (size_t)len);
+    }
+}
+
+void room_commit(struct room *r)
+{
+    if (r->batch.len == 0)
+        return;
+    const uint8_t *p = buf_head(&r->batch);
+    int err;
+    size_t done = logwriter_append(&r->log, p, r->batch.len, &err);
+    size_t left = r->batch.len - done;
+    /* Empty the batch first: telling posters may add to it. */
+    struct buf batch = r->batch;
+    r->batch = (struct buf){0};
+    r->batch_count = 0;
+    if (left)
+        refuse_posts(r, p + done, left, err);
+    if (r->batch.len == 0 && batch.cap <= BATCH_BYTES * 2) {
+        batch.start = batch.len = 0; /* keep the memory: the next turn needs it again */
+        buf_free(&r->batch);
+        r->batch = batch;
+    } else {
+        buf_free(&batch);
+    }
+    if (done == 0)
+        return;
+    if (r->hub->opt->sync == SYNC_ALWAYS)
+        sync_room(r);
+    else
+        room_announce(r, r->log.end_pos);
+}
+
+void room_announce(struct room *r, uint64_t pos)
+{
+    r->announced = pos;
+    target_watermark(r);
+}
+
+/* --- rooms of two ------------------------------------------------------------------------- */
+
+int room_is_dm(const struct room *r)
+{
+    return r->log.name[0] == '@';
+}
+
+int room_admits(const struct room *r, const struct session *s)
+{
+    if (!room_is_dm(r))
+        return 1;
+    /* The key of the room is "@" key "," key: nicks cannot contain a comma. */
+    const char *a = r->key + 1, *comma = memchr(a, ',', r->key_len - 1);
+    if (!comma)
+        return 0;
+    struct str one = {a, (size_t)(comma - a)};
+    struct str two = {comma + 1, r->key_len - 2 - one.n};
+    struct str me = {s->key, s->key_len};
+    return str_eq(me, one) || str_eq(me, two);
+}
+
+/* --- start and end ------------------------------------------------------------------------ */
+
+struct rebuild {
+    struct hub *hub;
+    char topic[TOPIC_MAX + 1];
+    int retitled;
+};
+
+/* A record found at start: what it says about its producer and the topic. */
+static void rebuild_from(void *ctx, const uint8_t *p)
+{
+    struct rebuild *b = ctx;
+    struct record rec;
+    struct body_message m;
+    if (record_decode(p, record_size_at(p), &rec) < 0)
+        return;
+    if (rec.producer) {
+        struct session *s = session_new(b->hub, rec.producer, (uid_t)-1, 0);
+        if (s) {
+            if (rec.counter > s->last_counter)
+                s->last_counter = rec.counter;
+            s->gone = 1;
+            session_lost(b->hub, s);
+        }
+    }
+    if (rec.type == RECORD_RETITLE && body_message_get(&rec, &m) == 0 && m.text.n <= TOPIC_MAX) {
+        memcpy(b->topic, m.text.p, m.text.n);
+        b->topic[m.text.n] = '\0';
+        b->retitled = 1;
+    }
+}
+
+static int open_one(struct hub *h, const char *entry)
+{
+    struct room *r = calloc(1, sizeof *r);
+    struct rebuild b = {.hub = h};
+    struct recovery found;
+    if (!r)
+        return -ENOMEM;
+    int err = logwriter_open(&r->log, h->rooms_dir, entry, h->epoch, &found, rebuild_from, &b);
+    if (err == 0 && b.retitled)
+        memcpy(r->log.topic, b.topic, sizeof b.topic);
+    if (err == 0)
+        err = enter(h, r);
+    if (err < 0) {
+        log_error("room directory %s/%s is not usable (%s); left as it is", h->rooms_dir, entry,
+                  strerror(-err));
+        free(r);
+        return 0; /* the other rooms are fine */
+    }
+    if (found.quarantined[0])
+        log_error("room %s: a damaged record with valid ones behind it; the whole segment is kept in "
+                  "%s, the room goes on after record %llu",
+                  r->log.name, found.quarantined, (unsigned long long)(r->log.next_seq - 1));
+    else if (found.cut_bytes)
+        log_warn("room %s: cut %llu bytes of a record that was being written when the server stopped",
+                 r->log.name, (unsigned long long)found.cut_bytes);
+    return 0;
+}
+
+static int is_room(const struct dirent *d)
+{
+    return strlen(d->d_name) == 8 && strspn(d->d_name, "0123456789abcdef") == 8;
+}
+
+int rooms_open(struct hub *h)
+{
+    struct dirent **list;
+    int r = 0, n = scandir(h->rooms_dir, &list, is_room, alphasort);
+    if (n < 0) {
+        r = -errno;
+        log_error("cannot read %s (%s)", h->rooms_dir, strerror(errno));
+        return r;
+    }
+    h->next_room = 1;
+    for (int i = 0; i < n; i++) {
+        /* Also of a room that cannot be used: its number must not be given again. */
+        uint32_t id = (uint32_t)strtoul(list[i]->d_name, NULL, 16);
+        if (id >= h->next_room)
+            h->next_room = id + 1;
+        if (r == 0)
+            r = open_one(h, list[i]->d_name);
+        free(list[i]);
+    }
+    free(list);
+    return r;
+}
+
+void rooms_close(struct hub *h)
+{
+    struct room *r, *tmp;
+    HASH_ITER(by_id, h->rooms_by_id, r, tmp)
+    {
+        HASH_DELETE(by_id, h->rooms_by_id, r);
+        HASH_DELETE(by_key, h->rooms_by_key, r);
+        HASH_DELETE(by_uuid, h->rooms_by_uuid, r);
+        target_free_feeds(r);
+        logwriter_close(&r->log);
+        buf_free(&r->batch);
+        free(r);
+    }
+}

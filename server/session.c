@@ -1,0 +1,223 @@
+/* Sessions: the person behind a connection. A session survives its connection for LINGER_NS without
+ * anybody noticing, and its counter for PRODUCER_NS, so that a late resend is recognised. */
+#include "server/hub.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Counters kept for people who are not here; the oldest go first. */
+#define SESSIONS_KEPT 65536u
+
+struct id128 session_token(const struct hub *h, uint64_t producer)
+{
+    /* A keyed hash, so that a token proves its producer also to the next run of the server. */
+    struct id128 token;
+    crypto_generichash(token.b, sizeof token.b, (const unsigned char *)&producer, sizeof producer,
+                       h->secret, sizeof h->secret);
+    return token;
+}
+
+struct session *session_find(struct hub *h, uint64_t producer)
+{
+    struct session *s;
+    HASH_FIND(by_producer, h->sessions, &producer, sizeof producer, s);
+    return s;
+}
+
+static void leave_lost(struct hub *h, struct session *s)
+{
+    if (s->lost)
+        DL_DELETE2(h->lost, s, prev_lost, next_lost);
+    s->lost = 0;
+}
+
+struct session *session_new(struct hub *h, uint64_t producer, uid_t uid, int local)
+{
+    struct session *s = session_find(h, producer);
+    if (!s) {
+        s = calloc(1, sizeof *s);
+        if (!s)
+            return NULL;
+        s->producer = producer;
+        HASH_ADD(by_producer, h->sessions, producer, sizeof s->producer, s);
+    }
+    leave_lost(h, s);
+    s->uid = uid;
+    s->local = local;
+    s->gone = 0;
+    return s;
+}
+
+/* --- nicks -------------------------------------------------------------------------------- */
+
+struct nick *nick_find(struct hub *h, struct str name)
+{
+    char key[NICK_MAX * 4];
+    struct nick *n;
+    ssize_t len = text_key(name, key, sizeof key);
+    if (len <= 0)
+        return NULL;
+    HASH_FIND(hh, h->nicks, key, (size_t)len, n);
+    return n;
+}
+
+static void nick_release(struct hub *h, struct session *s)
+{
+    struct nick *n;
+    HASH_FIND(hh, h->nicks, s->key, s->key_len, n);
+    if (!n || s->key_len == 0)
+        return;
+    LL_DELETE2(n->holders, s, next_same);
+    s->key_len = 0;
+    if (!n->holders) {
+        HASH_DEL(h->nicks, n);
+        free(n);
+    }
+}
+
+/* A nick may be held by several sessions of one person: the same user, vouched for by the kernel. */
+static int nick_free_for(struct hub *h, const struct session *s, struct str name)
+{
+    struct nick *n = nick_find(h, name);
+    for (struct session *o = n ? n->holders : NULL; o; o = o->next_same)
+        if (o != s && !(o->local && s->local && o->uid == s->uid))
+            return 0;
+    return 1;
+}
+
+static int nick_take(struct hub *h, struct session *s, struct str name)
+{
+    char key[NICK_MAX * 4];
+    ssize_t len = text_key(name, key, sizeof key);
+    struct nick *n;
+    if (len <= 0)
+        return -EBADMSG;
+    nick_release(h, s);
+    HASH_FIND(hh, h->nicks, key, (size_t)len, n);
+    if (!n) {
+        n = calloc(1, sizeof *n);
+        if (!n)
+            return -ENOMEM;
+        memcpy(n->key, key, (size_t)len);
+        n->key_len = (size_t)len;
+        HASH_ADD(hh, h->nicks, key, n->key_len, n);
+    }
+    LL_PREPEND2(n->holders, s, next_same);
+    memcpy(s->key, key, (size_t)len);
+    s->key_len = (size_t)len;
+    memcpy(s->nick, name.p, name.n);
+    s->nick[name.n] = '\0';
+    return 0;
+}
+
+int session_name(struct hub *h, struct session *s, struct str want)
+{
+    if (nick_free_for(h, s, want))
+        return nick_take(h, s, want);
+    for (int i = 2; i < 1000; i++) {
+        char name[NICK_MAX + 8], tail[8];
+        int t = snprintf(tail, sizeof tail, "%d", i);
+        size_t keep = want.n + (size_t)t > NICK_MAX ? NICK_MAX - (size_t)t : want.n;
+        while (keep && ((unsigned char)want.p[keep] & 0xc0) == 0x80 && keep < want.n)
+            keep--; /* never cut inside a character */
+        memcpy(name, want.p, keep);
+        memcpy(name + keep, tail, (size_t)t);
+        struct str candidate = {name, keep + (size_t)t};
+        if (nick_free_for(h, s, candidate))
+            return nick_take(h, s, candidate);
+    }
+    return -EEXIST;
+}
+
+/* --- membership --------------------------------------------------------------------------- */
+
+struct member *member_find(const struct session *s, const struct room *r)
+{
+    struct member *m;
+    DL_FOREACH2(s->members, m, next_of)
+    {
+        if (m->room == r)
+            return m;
+    }
+    return NULL;
+}
+
+struct member *member_add(struct session *s, struct room *r, int quiet)
+{
+    struct member *m = calloc(1, sizeof *m);
+    if (!m)
+        return NULL;
+    m->session = s;
+    m->room = r;
+    m->quiet = quiet;
+    DL_APPEND(r->members, m);
+    DL_APPEND2(s->members, m, prev_of, next_of);
+    r->member_count++;
+    s->room_count++;
+    return m;
+}
+
+void member_remove(struct member *m)
+{
+    DL_DELETE(m->room->members, m);
+    DL_DELETE2(m->session->members, m, prev_of, next_of);
+    m->room->member_count--;
+    m->session->room_count--;
+    free(m);
+}
+
+void session_leave_all(struct hub *h, struct session *s, const char *why)
+{
+    while (s->members) {
+        struct member *m = s->members;
+        if (!h->stopping)
+            event_presence(m, RECORD_LEAVE, why);
+        member_remove(m);
+    }
+    nick_release(h, s);
+    s->gone = 1;
+}
+
+/* --- losing and forgetting ---------------------------------------------------------------- */
+
+static void session_free(struct hub *h, struct session *s)
+{
+    session_leave_all(h, s, "gone");
+    leave_lost(h, s);
+    HASH_DELETE(by_producer, h->sessions, s);
+    free(s);
+}
+
+void session_lost(struct hub *h, struct session *s)
+{
+    s->conn = NULL;
+    leave_lost(h, s);
+    s->lost = mono_ns();
+    DL_APPEND2(h->lost, s, prev_lost, next_lost);
+}
+
+void session_expire(struct hub *h, uint64_t now)
+{
+    struct session *s, *tmp;
+    size_t kept = HASH_CNT(by_producer, h->sessions);
+    DL_FOREACH_SAFE2(h->lost, s, tmp, next_lost)
+    {
+        if (!s->gone && now - s->lost > LINGER_NS)
+            session_leave_all(h, s, "connection lost");
+        if (s->gone && (now - s->lost > PRODUCER_NS || kept > SESSIONS_KEPT)) {
+            session_free(h, s);
+            kept--;
+        }
+    }
+}
+
+void sessions_free(struct hub *h)
+{
+    struct session *s, *tmp;
+    HASH_ITER(by_producer, h->sessions, s, tmp)
+    session_free(h, s);
+}

@@ -1,0 +1,250 @@
+/* Where downlinks are served: a worker behind its pipe, or the fan-out inside the hub. What is said
+ * to either is the same; only the last step differs (target_send).
+ *
+ * Watermarks conflate: a feed that has news is put on a list, and its newest watermark enters the
+ * pipe only when everything before it has been taken. So a worker that is behind costs one list
+ * entry per room, the hub never waits for a worker, and the two pipes cannot deadlock. */
+#include "server/hub.h"
+
+#include "base/log.h"
+#include "server/fanout.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static void stuck(struct target *t)
+{
+    log_error("worker %d has not read its orders for %u bytes: killed, its sessions go on elsewhere",
+              t->index, ORDERS_MAX);
+    kill(t->pid, SIGKILL);
+}
+
+void target_send(struct target *t, const struct order *o, const void *payload, const int *fds)
+{
+    if (t->fan) {
+        fanout_apply(t->fan, o, payload, fds);
+        return;
+    }
+    if (!t->alive) {
+        for (int i = 0; i < o->nfds; i++)
+            close(fds[i]);
+        return;
+    }
+    if (pipelink_queue(&t->pipe, o, payload, fds) < 0 || t->pipe.out.len > ORDERS_MAX)
+        stuck(t);
+}
+
+struct target *target_pick(struct hub *h)
+{
+    struct target *best = NULL;
+    if (h->targets[HUB_TARGET].alive)
+        return &h->targets[HUB_TARGET];
+    for (int i = 0; i < h->worker_count; i++) {
+        struct target *t = &h->targets[i];
+        if (t->alive && (!best || t->conns < best->conns))
+            best = t;
+    }
+    return best;
+}
+
+static struct feed *feed_of(struct target *t, struct room *r)
+{
+    struct feed **f = &r->feeds[t->index];
+    if (!*f && (*f = calloc(1, sizeof **f))) {
+        (*f)->room = r;
+        (*f)->target = t;
+    }
+    return *f;
+}
+
+static void send_segment(struct feed *f, size_t i)
+{
+    /* Readers share this description; they only map it, so there is no offset to fight about. */
+    int fd = dup(f->room->log.segs[i].seg.fd);
+    if (fd < 0) {
+        log_error("cannot hand a log segment to worker %d (%s): raise RLIMIT_NOFILE",
+                  f->target->index, strerror(errno));
+        return;
+    }
+    target_send(f->target,
+                &(struct order){.size = sizeof(struct order),
+                                .type = ORDER_SEGMENT,
+                                .nfds = 1,
+                                .room = f->room->id},
+                NULL, &fd);
+}
+
+/* Make sure the target has mapped everything from `pos` on. */
+static void send_segments(struct feed *f, uint64_t pos)
+{
+    const struct logwriter *w = &f->room->log;
+    size_t from = w->count - 1;
+    while (from > 0 && w->segs[from].seg.base_pos > pos)
+        from--;
+    if (f->lo == f->hi)
+        f->lo = f->hi = w->count;
+    for (size_t i = from; i < f->lo; i++)
+        send_segment(f, i);
+    if (from < f->lo)
+        f->lo = from;
+    for (; f->hi < w->count; f->hi++)
+        send_segment(f, f->hi);
+}
+
+static void send_about(struct target *t, uint8_t type, const struct conn *c, const struct room *r,
+                       uint64_t pos, uint64_t end, const void *payload, size_t n)
+{
+    target_send(t,
+                &(struct order){.size = (uint32_t)(sizeof(struct order) + n),
+                                .type = type,
+                                .conn = c->id,
+                                .room = r->id,
+                                .pos = pos,
+                                .end = end},
+                payload, NULL);
+}
+
+void target_subscribe(struct target *t, struct conn *c, struct room *r, uint64_t pos)
+{
+    struct feed *f = feed_of(t, r);
+    if (!f) {
+        conn_farewell(c, REASON_LIMIT, "the server is out of memory");
+        return;
+    }
+    f->refs++;
+    send_segments(f, pos);
+    send_about(t, ORDER_SUBSCRIBE, c, r, pos, r->announced, NULL, 0);
+}
+
+void target_unsubscribe(struct target *t, struct conn *c, struct room *r)
+{
+    struct feed *f = r->feeds[t->index];
+    if (!f || f->refs == 0)
+        return;
+    send_about(t, ORDER_UNSUBSCRIBE, c, r, 0, r->announced, NULL, 0);
+    if (--f->refs == 0) {
+        target_send(t,
+                    &(struct order){
+                        .size = sizeof(struct order), .type = ORDER_FORGET, .room = r->id},
+                    NULL, NULL);
+        f->lo = f->hi = 0;
+        f->told = 0;
+    }
+}
+
+void target_replay(struct target *t, struct conn *c, struct room *r, uint64_t pos, uint64_t end,
+                   const void *done, size_t n)
+{
+    struct feed *f = r->feeds[t->index];
+    if (!f || f->refs == 0)
+        return; /* only members ask, and a member is subscribed */
+    send_segments(f, pos);
+    send_about(t, ORDER_REPLAY, c, r, pos, end, done, n);
+}
+
+void target_watermark(struct room *r)
+{
+    for (int i = 0; i <= WORKERS_MAX; i++) {
+        struct feed *f = r->feeds[i];
+        if (!f || f->refs == 0 || f->dirty)
+            continue;
+        f->dirty = 1;
+        f->next_dirty = f->target->dirty;
+        f->target->dirty = f;
+    }
+}
+
+static void send_watermarks(struct target *t)
+{
+    while (t->dirty) {
+        struct feed *f = t->dirty;
+        t->dirty = f->next_dirty;
+        f->dirty = 0;
+        if (f->refs == 0 || f->told == f->room->announced)
+            continue;
+        send_segments(f, f->room->announced);
+        f->told = f->room->announced;
+        target_send(t,
+                    &(struct order){.size = sizeof(struct order),
+                                    .type = ORDER_WATERMARK,
+                                    .room = f->room->id,
+                                    .end = f->told},
+                    NULL, NULL);
+    }
+}
+
+static void on_writable(uv_poll_t *p, int status, int events)
+{
+    (void)status;
+    (void)events;
+    target_flush(p->data);
+}
+
+static void set_full(struct target *t, int full)
+{
+    if (t->full == full)
+        return;
+    t->full = full;
+    if (full) {
+        /* Either the pipe or the descriptor socket is full; wait for whichever it is. */
+        uv_poll_start(t->pipe.note_count ? t->socks : t->orders, UV_WRITABLE, on_writable);
+    } else {
+        uv_poll_stop(t->orders);
+        uv_poll_stop(t->socks);
+    }
+}
+
+void target_flush(struct target *t)
+{
+    if (t->fan) {
+        send_watermarks(t);
+        fanout_flush(t->fan);
+        return;
+    }
+    if (!t->alive)
+        return;
+    set_full(t, 0);
+    int r = pipelink_flush(&t->pipe);
+    if (r == 1 && t->dirty) {
+        send_watermarks(t);
+        r = pipelink_flush(&t->pipe);
+    }
+    if (r == 0)
+        set_full(t, 1);
+    /* A broken pipe is seen as end of file on the other one: supervise.c. */
+}
+
+void target_forget_all(struct target *t)
+{
+    struct room *r, *tmp;
+    HASH_ITER(by_id, t->hub->rooms_by_id, r, tmp)
+    {
+        free(r->feeds[t->index]);
+        r->feeds[t->index] = NULL;
+    }
+    t->dirty = NULL;
+}
+
+void target_free_feeds(struct room *r)
+{
+    for (int i = 0; i <= WORKERS_MAX; i++) {
+        free(r->feeds[i]);
+        r->feeds[i] = NULL;
+    }
+}
+
+void target_report(struct hub *h, const struct order *o)
+{
+    struct conn *c = conn_by_id(h, o->conn);
+    if (!c)
+        return;
+    if (o->type == REPORT_LAG) {
+        c->lag = o->pos;
+    } else if (o->type == REPORT_GONE) {
+        if (o->pos == REASON_SLOW || o->pos == REASON_LIMIT || o->pos == REASON_STORAGE)
+            log_warn("connection %u closed: %s", c->id, reason_name((unsigned)o->pos));
+        conn_close(c);
+    }
+}
