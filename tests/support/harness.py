@@ -1,0 +1,316 @@
+"""A private parleyd for one test, and the parley commands that talk to it.
+
+Everything lies in one short directory under /tmp (socket addresses are at most 107 bytes). Nothing
+here sleeps for a fixed time: `until` polls a condition with a deadline, which only a failing test
+ever reaches.
+"""
+
+import ctypes
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BIN = os.path.abspath(os.path.join(ROOT, os.environ.get("PARLEY_BIN", "build/release")))
+PARLEYD = os.path.join(BIN, "parleyd")
+PARLEY = os.path.join(BIN, "parley")
+
+DEADLINE = 60  # seconds
+TRANSPORTS = ["fifo", "posixmq", "sysvmq", "shm", "mmap", "unix", "tcp"]
+
+
+def until(condition, what, deadline=DEADLINE):
+    """Poll until `condition()` is true; its value. `what` says what did not happen."""
+    end = time.monotonic() + deadline
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"did not happen within {deadline} s: {what}")
+        time.sleep(0.01)
+
+
+# --- kernel objects ----------------------------------------------------------------------------------
+
+CLONE_NEWNS, CLONE_NEWIPC = 0x00020000, 0x08000000
+MS_REC, MS_PRIVATE = 0x4000, 0x40000
+
+
+class Objects:
+    """The System V and POSIX queues that exist.
+
+    With the privilege for it, this process (and so every server and client it starts) gets an IPC
+    namespace of its own, in which every queue is ours, and a mount that lists the POSIX ones. Without
+    it, System V queues are told by the processes that used them, and POSIX queues cannot be listed.
+    """
+
+    def __init__(self):
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.mqueue = None
+        self.private = libc.unshare(CLONE_NEWIPC | CLONE_NEWNS) == 0
+        if self.private:
+            libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+            where = tempfile.mkdtemp(prefix="parley-mq-")
+            if libc.mount(b"mqueue", where.encode(), b"mqueue", 0, None) == 0:
+                self.mqueue = where
+            else:
+                os.rmdir(where)
+
+    def close(self):
+        if self.mqueue:
+            ctypes.CDLL(None).umount2(self.mqueue.encode(), 2)
+            os.rmdir(self.mqueue)
+
+    def sysv(self, pids):
+        """Ids of System V queues: all in a namespace of our own, else those `pids` have used."""
+        with open("/proc/sysvipc/msg") as f:
+            rows = [line.split() for line in f.readlines()[1:]]
+        return [int(r[1]) for r in rows if self.private or int(r[5]) in pids or int(r[6]) in pids]
+
+    def posix(self):
+        return os.listdir(self.mqueue) if self.mqueue else []
+
+
+# --- processes -------------------------------------------------------------------------------------
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def children(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as f:
+            return [int(p) for p in f.read().split()]
+    except OSError:
+        return []
+
+
+def fds(pid):
+    """{descriptor: what it is} of a process."""
+    out = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            out[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except FileNotFoundError:
+            pass
+    return out
+
+
+class Stream:
+    """A running command whose lines of output are collected as they come."""
+
+    def __init__(self, args, env, stdin=None):
+        self.args = args
+        self.lines = []
+        self.errors = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(args, env=env, stdin=stdin or subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, stderr=self.errors)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    @property
+    def stderr(self):
+        self.errors.seek(0)
+        return self.errors.read().decode("utf-8", "replace")
+
+    def events(self, kind=None):
+        """JSON lines so far; `kind` picks one type."""
+        found = [json.loads(line) for line in list(self.lines)]
+        return [e for e in found if kind is None or e["type"] == kind]
+
+    def messages(self):
+        return self.events("message")
+
+    def wait(self, deadline=DEADLINE):
+        """Exit code at its end, when all its output is in `lines`."""
+        code = self.process.wait(deadline)
+        self.reader.join(deadline)
+        return code
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.reader.join(DEADLINE)
+        self.process.stdout.close()
+        self.errors.close()
+
+
+class Server:
+    """One parleyd in a directory of its own. Start it again with start() after stop() or kill()."""
+
+    def __init__(self, objects):
+        self.objects = objects
+        self.dir = tempfile.mkdtemp(prefix="p", dir="/tmp")
+        self.runtime = os.path.join(self.dir, "run")
+        self.state = os.path.join(self.dir, "state")
+        self.socket = os.path.join(self.dir, "s")
+        self.address = "unix:" + self.socket
+        self.streams = []
+        self.process = None
+        self.log = os.path.join(self.dir, "log")
+        self.pids = set()  # of every hub and worker there ever was
+        self.options = []
+        os.mkdir(os.path.join(self.dir, "home"))
+
+    def env(self, **more):
+        keep = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "PARLEY_"))}
+        keep.update(PARLEY_SOCKET=self.socket, HOME=os.path.join(self.dir, "home"), NO_COLOR="1",
+                    LC_ALL="C.UTF-8")
+        keep.update(more)
+        return keep
+
+    def command(self, *options):
+        return [PARLEYD, "--socket", self.socket, "--runtime-dir", self.runtime, "--state-dir",
+                self.state, *options]
+
+    def start(self, *options, prefix=(), **env):
+        """Start and wait for the line that says it is ready. `prefix`: a command around it."""
+        assert self.process is None
+        self.options = options
+        with open(self.log, "ab") as log:
+            from_here = log.tell()
+            self.process = subprocess.Popen([*prefix, *self.command(*options)], env=self.env(**env),
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+        def ready():
+            text = self.output()[from_here:]
+            if self.process.poll() is not None:
+                raise AssertionError(f"parleyd ended with {self.process.returncode}:\n{text}")
+            return re.search(r"^parleyd: ready unix:(\S+).*$", text, re.M)
+        self.ready = until(ready, "parleyd says it is ready")
+        assert self.ready.group(1) == self.socket
+        self.remember()
+        return self
+
+    def output(self):
+        with open(self.log, "rb") as log:
+            return log.read().decode("utf-8", "replace")
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def workers(self):
+        found = children(self.pid)
+        self.pids.update(found)
+        return found
+
+    def remember(self):
+        self.pids.add(self.pid)
+        self.workers()
+
+    def count_fds(self):
+        """Open descriptors of the hub and of all workers together."""
+        return sum(len(fds(p)) for p in [self.pid, *self.workers()])
+
+    def stop(self):
+        """SIGTERM; exit code 0 and nothing left behind."""
+        self.remember()
+        workers = self.workers()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            code = "none within the deadline"
+        self.process = None
+        assert code == 0, f"exit code {code}; log:\n{self.output()}"
+        until(lambda: not any(alive(w) for w in workers), "workers end with their hub")
+        self.assert_clean()
+
+    def kill(self):
+        """SIGKILL to the hub and all workers at once."""
+        self.remember()
+        victims = [self.pid, *self.workers()]
+        for pid in victims:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.wait()
+        self.process = None
+        until(lambda: not any(alive(p) for p in victims), "killed processes are gone")
+
+    def leftovers(self):
+        left = []
+        if os.path.isdir(self.runtime):
+            left += [os.path.join(self.runtime, f) for f in os.listdir(self.runtime)]
+        if os.path.exists(self.socket):
+            left.append(self.socket)
+        left += [f"System V queue {q}" for q in self.objects.sysv(self.pids)]
+        left += [f"POSIX queue {q}" for q in self.objects.posix()]
+        return left
+
+    def assert_clean(self):
+        assert self.leftovers() == []
+
+    def close(self):
+        for s in self.streams:
+            s.close()
+        try:
+            if self.process is not None:
+                assert self.process.poll() is None, f"parleyd is gone; log:\n{self.output()}"
+                self.stop()
+            for word in ("AddressSanitizer", "runtime error", "Assertion"):
+                assert word not in self.output()
+        finally:
+            if self.process is not None:
+                self.process.kill()
+                self.process.wait()
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    # -- clients ------------------------------------------------------------------------------------
+
+    def client(self, *args, server=None):
+        return [PARLEY, args[0], "-s", server or self.address, *args[1:]]
+
+    def run(self, *args, input=None, server=None, deadline=DEADLINE, **env):
+        """A parley command run to its end; stdout and stderr as text."""
+        if isinstance(input, str):
+            input = input.encode()
+        done = subprocess.run(self.client(*args, server=server), env=self.env(**env), timeout=deadline,
+                              input=input if input is not None else b"", capture_output=True)
+        done.stdout = done.stdout.decode("utf-8", "replace")
+        done.stderr = done.stderr.decode("utf-8", "replace")
+        return done
+
+    def ok(self, *args, **more):
+        """A command that must succeed; its output."""
+        done = self.run(*args, **more)
+        assert done.returncode == 0, f"{args}: exit {done.returncode}: {done.stderr}"
+        return done.stdout
+
+    def json(self, *args, **more):
+        return [json.loads(line) for line in self.ok(*args, "--json", **more).splitlines()]
+
+    def stream(self, *args, server=None, stdin=None, **env):
+        """A parley command that runs on; ended with the test."""
+        s = Stream(self.client(*args, server=server), self.env(**env), stdin)
+        self.streams.append(s)
+        return s
+
+    def members(self, room):
+        """How many are in a room, ourselves not counted."""
+        return len(self.json("who", room))
