@@ -141,7 +141,7 @@ def test_kill_loses_nothing_that_was_acknowledged(make_server):
     say(server, "#lobby", 200)
     server.kill()
     server.start("--workers", "1")
-    assert [m["text"] for m in server.json("history", "#lobby") if m["type"] == "message"] == \
+    assert [m["text"] for m in server.json("history", "--after", "0", "#lobby") if m["type"] == "message"] == \
         [str(i) for i in range(200)]
 
 
@@ -174,7 +174,7 @@ def test_restart_keeps_history_and_raises_the_epoch(make_server):
         server.stop()
         server.start()
     assert epochs == [epochs[0], epochs[0] + 1, epochs[0] + 2]
-    seqs = [m["seq"] for m in server.json("history", "#lobby") if m["type"] == "message"]
+    seqs = [m["seq"] for m in server.json("history", "--after", "0", "#lobby") if m["type"] == "message"]
     assert seqs == sorted(set(seqs))
 
 
@@ -195,7 +195,7 @@ def test_sync_modes(make_server, sync):
     say(server, "#lobby", 50)
     server.stop()
     server.start("--sync", sync)
-    assert len([m for m in server.json("history", "#lobby") if m["type"] == "message"]) == 50
+    assert len([m for m in server.json("history", "--after", "0", "#lobby") if m["type"] == "message"]) == 50
 
 
 def test_damaged_log_is_set_aside_and_said(make_server):
@@ -216,7 +216,7 @@ def test_damaged_log_is_set_aside_and_said(make_server):
     server.start()
     assert "quarantine" in server.output()[before:].lower()
     server.ok("send", "#lobby", "goes on")
-    assert "goes on" in server.ok("history", "#lobby")
+    assert "goes on" in server.ok("history", "--after", "0", "#lobby")
 
 
 # --- choosing a transport ---------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def test_named_transport_never_falls_back(make_server):
     assert done.returncode in (1, 77), done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert "posixmq" in done.stderr and "RLIMIT_MSGQUEUE" in done.stderr
-    assert "hi" not in server.run("history", "#lobby").stdout
+    assert "hi" not in server.run("history", "--after", "0", "#lobby").stdout
 
 
 def test_list_of_transports_falls_back_and_says_why(make_server):
@@ -241,7 +241,7 @@ def test_list_of_transports_falls_back_and_says_why(make_server):
     done = server.run("send", "-t", "posixmq,shm", "#lobby", "hi")
     assert done.returncode == 0, done.stderr
     assert "posixmq" in done.stderr and "RLIMIT_MSGQUEUE" in done.stderr
-    assert "hi" in server.ok("history", "#lobby")
+    assert "hi" in server.ok("history", "--after", "0", "#lobby")
 
 
 def test_alias_mq_falls_back_to_system_v(make_server):

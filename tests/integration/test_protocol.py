@@ -58,7 +58,7 @@ def test_hello_by_tcp(make_server, free_port):
         room = a.join("#lobby").room
         a.post(room, "by tcp")
         assert a.until("MESSAGE").text == "by tcp"
-    assert "by tcp" in server.ok("history", "#lobby")
+    assert "by tcp" in server.ok("history", "--after", "0", "#lobby")
 
 
 def test_hello_byte_by_byte_is_the_same(server):

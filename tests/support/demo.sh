@@ -1,0 +1,122 @@
+#!/bin/sh
+# `make demo`: a private server with workers, one guest by each transport, all of them in #lobby.
+#
+# On a terminal you join them and each guest answers you; anywhere else a few lines are said, what
+# everybody heard is printed, and that is it. Everything lives in one temporary directory and is gone
+# at the end, however the end comes.
+#
+#   BIN=build/release demo.sh
+set -eu
+
+bin=$(cd "${BIN:-build/release}" && pwd)
+dir=$(mktemp -d "${TMPDIR:-/tmp}/parley-demo-XXXXXX")
+room='#lobby'
+local_transports='fifo posixmq sysvmq shm mmap unix'
+server=''
+guests=''
+
+# Guests first, so that they say goodbye to a living server. Only processes started here are ended.
+cleanup() {
+    trap '' INT TERM HUP
+    for pid in $guests $server; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    rm -rf "$dir"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Nothing of the user's own server or settings.
+unset PARLEY_SOCKET XDG_RUNTIME_DIR XDG_STATE_HOME
+XDG_CONFIG_HOME=$dir/config
+export XDG_CONFIG_HOME
+
+parley() {
+    "$bin/parley" "$@"
+}
+
+die() {
+    echo "demo: $1" >&2
+    cat "$dir/log" >&2 2>/dev/null || true
+    exit 1
+}
+
+# Poll until a command succeeds; the last word is what did not happen.
+until_ok() { # WHAT COMMAND...
+    what=$1
+    shift
+    tries=0
+    until "$@"; do
+        tries=$((tries + 1))
+        [ $tries -lt 600 ] || die "$what"
+        kill -0 "$server" 2>/dev/null || die "the server ended"
+        sleep 0.05
+    done
+}
+
+# Port 0 lets the kernel choose one; the ready line says which.
+start_server() {
+    "$bin/parleyd" --socket "$dir/s" --runtime-dir "$dir/run" --state-dir "$dir/state" \
+        --listen 127.0.0.1:0 --workers 2 --place workers 2>"$dir/log" &
+    server=$!
+    until_ok 'the server did not become ready' grep -q '^parleyd: ready' "$dir/log"
+    tcp=$(sed -n 's/^parleyd: ready .*tcp:\([^ ]*\).*/\1/p' "$dir/log")
+    [ -n "$tcp" ] || die 'the server does not say its TCP port'
+}
+
+start_guest() { # TRANSPORT ADDRESS
+    parley guest -t "$1" -s "$2" -n "guest-$1" --ignore 'guest-*' "$room" >/dev/null 2>"$dir/guest-$1" &
+    guests="$guests $!"
+}
+
+present() { # COUNT
+    [ "$(parley who -s "unix:$dir/s" --json "$room" 2>/dev/null | wc -l)" -ge "$1" ]
+}
+
+heard() { # COUNT of messages in the room
+    [ "$(parley history -s "unix:$dir/s" --json --after 0 "$room" 2>/dev/null |
+        grep -c '"type":"message"')" -ge "$1" ]
+}
+
+show_objects() {
+    workers=$(cat "/proc/$server/task/$server/children" 2>/dev/null || true)
+    echo "What the kernel holds for this (hub $server, workers ${workers% }):"
+    for pid in $server $workers; do
+        ls -l "/proc/$pid/fd" 2>/dev/null
+    done | sed -n 's/.* -> //p' | sed 's|^/dev/mqueue.*|POSIX queue|; s|^/parley.*|POSIX queue|
+        s|^/memfd:.*|sealed memory file (shm)|; s|^pipe:.*|end of an anonymous pipe|
+        s|^socket:.*|socket|; s|.*\.log$|segment of a room log|; s|.*/run/.*|object in the runtime directory|' |
+        grep -v '^/\|^anon_inode\|^net:' | sort | uniq -c | sort -rn | sed 's/^/  /'
+    queues=$(awk 'NR > 1' /proc/sysvipc/msg 2>/dev/null | wc -l)
+    echo "        $queues System V queues on this machine (ipcs -q)"
+}
+
+start_server
+for t in $local_transports; do
+    start_guest "$t" "unix:$dir/s"
+done
+start_guest tcp "tcp:$tcp"
+until_ok 'not every guest came' present 7
+
+if [ -t 0 ] && [ -t 1 ]; then
+    echo "Seven guests are in $room, one by each transport. Say something; /transport shm moves you,"
+    echo "/trace TEXT shows the way of a message, /quit ends the demo."
+    parley -s "unix:$dir/s" "$room" || true
+    exit 0
+fi
+
+parley who -s "unix:$dir/s" "$room"
+echo
+said=0
+for t in $local_transports tcp; do
+    address=unix:$dir/s
+    [ "$t" != tcp ] || address=tcp:$tcp
+    parley send -q -s "$address" -t "$t" -n "you-by-$t" "$room" "hello, this came by $t"
+    said=$((said + 8)) # the line and seven answers
+    until_ok "not every guest answered $t" heard $said
+done
+parley history -s "unix:$dir/s" --after 0 "$room"
+echo
+show_objects
