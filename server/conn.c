@@ -1,7 +1,7 @@
 /* Connections: the lifeline, the uplink behind it, and how each ends.
  *
- * Two descriptors may be polled: the lifeline always (end of file is how we learn that the client has
- * gone; on `unix` and `tcp` it is the uplink too; elsewhere its bytes are doorbells), and the
+ * Two descriptors may be polled: the lifeline always (end of file is how we learn that the client
+ * has gone; on `unix` and `tcp` it is the uplink too; elsewhere its bytes are doorbells), and the
  * uplink's own descriptor where it has one (FIFO, POSIX queue). */
 #include "server/hub.h"
 
@@ -48,18 +48,26 @@ static void on_closed(uv_handle_t *handle)
     free(c);
 }
 
-static void detach(struct conn *c)
+static void unsubscribe_all(struct conn *c)
 {
     struct member *m;
+    if (!c->session)
+        return;
+    DL_FOREACH2(c->session->members, m, next_of)
+    {
+        target_unsubscribe(c->target, c, m->room);
+    }
+}
+
+static void detach(struct conn *c)
+{
     if (!c->target)
         return;
-    if (c->session && c->state != CONN_CLOSING)
-        DL_FOREACH2(c->session->members, m, next_of)
-    target_unsubscribe(c->target, c, m->room);
-    target_send(
-        c->target,
-        &(struct order){.size = sizeof(struct order), .type = ORDER_DETACH, .conn = c->id}, NULL,
-        NULL);
+    if (c->state != CONN_CLOSING)
+        unsubscribe_all(c);
+    target_send(c->target,
+                &(struct order){.size = sizeof(struct order), .type = ORDER_DETACH, .conn = c->id},
+                NULL, NULL);
     c->target->conns--;
     c->target = NULL;
 }
@@ -78,12 +86,8 @@ static void forget_names(struct conn *c, int over)
 
 static void leave_ready(struct conn *c)
 {
-    struct conn **at = &c->hub->ready;
-    if (!c->ready)
-        return;
-    while (*at != c)
-        at = &(*at)->next_ready;
-    *at = c->next_ready;
+    if (c->ready)
+        DL_DELETE2(c->hub->ready, c, prev_ready, next_ready);
     c->ready = 0;
 }
 
@@ -111,7 +115,8 @@ void conn_close(struct conn *c)
         uv_close((uv_handle_t *)&c->poll, on_closed);
     link_close(&c->up);
     buf_free(&c->in);
-    /* The peer learns at once, although the descriptor itself lives until the handles are closed. */
+    /* The peer learns at once, although the descriptor itself lives until the handles are closed.
+     */
     shutdown(c->fd, SHUT_RDWR);
 }
 
@@ -119,16 +124,13 @@ void conn_farewell(struct conn *c, enum reason why, const char *text)
 {
     uint8_t b[512];
     struct record head = {.type = RECORD_BYE};
-    struct member *m;
     if (c->state == CONN_CLOSING || c->state == CONN_CLOSED)
         return;
     if (!c->target) {
         conn_close(c);
         return;
     }
-    if (c->session)
-        DL_FOREACH2(c->session->members, m, next_of)
-    target_unsubscribe(c->target, c, m->room);
+    unsubscribe_all(c);
     ssize_t n = body_bye_put(b, sizeof b, &head,
                              &(struct body_bye){.code = (uint16_t)why, .text = str_of(text)});
     target_send(c->target,
@@ -187,11 +189,9 @@ static ssize_t handle_records(struct conn *c, const uint8_t *p, size_t n)
 
 static void make_ready(struct conn *c)
 {
-    if (c->ready)
-        return;
+    if (!c->ready)
+        DL_APPEND2(c->hub->ready, c, prev_ready, next_ready);
     c->ready = 1;
-    c->next_ready = c->hub->ready;
-    c->hub->ready = c;
 }
 
 /* One helping from the uplink: what was left over stands first, so that records are whole. Returns
@@ -320,12 +320,12 @@ int conn_open_uplink(struct conn *c)
 
 void conns_ready(struct hub *h)
 {
-    struct conn *list = h->ready;
-    h->ready = NULL;
-    while (list) {
-        struct conn *c = list;
-        list = c->next_ready;
-        c->ready = 0;
+    struct conn *c;
+    size_t n;
+    /* One helping each: who has still more queues up again behind the others. */
+    DL_COUNT2(h->ready, c, n, next_ready);
+    while (n-- > 0 && (c = h->ready)) {
+        leave_ready(c);
         conn_pull(c);
     }
 }
@@ -378,7 +378,8 @@ void conn_accept(struct hub *h, int fd, int local)
     c->id = ++h->next_conn;
     c->local = local && unix_peer(fd, &c->uid, NULL) == 0;
     c->state = CONN_HELLO;
-    c->deadline = mono_ns() + LOGIN_NS;
+    c->since = mono_ns();
+    c->deadline = c->since + LOGIN_NS;
     c->life.data = c;
     c->handles = 1;
     h->login_count++;

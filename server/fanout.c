@@ -108,8 +108,7 @@ static void on_lag_timer(uv_timer_t *t)
 {
     struct fanout *f = t->data;
     struct outlet *o, *tmp;
-    HASH_ITER(hh, f->outlets, o, tmp)
-    {
+    HASH_ITER (hh, f->outlets, o, tmp) {
         if (o->blocked && !o->dead)
             report_lag(o);
     }
@@ -280,7 +279,7 @@ static void push_farewell(struct outlet *o)
     struct sub *s;
     DL_FOREACH2(o->subs, s, next_of)
     {
-        if (s->pos < s->view->watermark)
+        if (s->pos < (s->end < s->view->watermark ? s->end : s->view->watermark))
             return;
     }
     if (o->farewell_len) {
@@ -522,7 +521,7 @@ static void free_outlet(struct outlet *o)
     free(o);
 }
 
-static void apply_subscribe(struct fanout *f, struct outlet *o, const struct order *or,
+static void apply_subscribe(struct fanout *f, struct outlet *o, const struct order * or,
                             const void *payload)
 {
     struct view *v = find_view(f, or->room);
@@ -542,7 +541,7 @@ static void apply_subscribe(struct fanout *f, struct outlet *o, const struct ord
     if (or->type == ORDER_SUBSCRIBE) {
         DL_APPEND(v->subs, s);
     } else {
-        s->done_len = or->size - sizeof *or;
+        s->done_len = or->size - sizeof * or ;
         s->done = malloc(s->done_len ? s->done_len : 1);
         if (!s->done) {
             kill_outlet(o, REASON_LIMIT);
@@ -553,28 +552,30 @@ static void apply_subscribe(struct fanout *f, struct outlet *o, const struct ord
     make_ready(o);
 }
 
-static void apply_unsubscribe(struct outlet *o, const struct order *or)
+/* What stands below `end` is still delivered: the live cursor becomes a bounded one. */
+static void apply_unsubscribe(struct outlet *o, const struct order * or)
 {
     struct sub *s, *tmp;
     DL_FOREACH_SAFE2(o->subs, s, tmp, next_of)
     {
         if (s->view->room != or->room || s->end != UINT64_MAX)
             continue;
-        if (o->resume == s) {
-            /* Half a record is out: go on to the end given as a replay without a closing record. */
+        if (or->end > s->view->watermark)
+            s->view->watermark = or->end;
+        if (s->pos < or->end) {
             DL_DELETE(s->view->subs, s);
-            s->end = or->end > s->pos ? or->end : s->view->watermark;
-            s->done = calloc(1, 1);
+            s->end = or->end;
+            make_ready(o);
         } else {
             free_sub(s);
         }
     }
 }
 
-static void apply_to_outlet(struct fanout *f, struct outlet *o, const struct order *or,
+static void apply_to_outlet(struct fanout *f, struct outlet *o, const struct order * or,
                             const void *payload)
 {
-    size_t n = or->size - sizeof *or;
+    size_t n = or->size - sizeof * or ;
     switch (or->type) {
     case ORDER_DETACH:
         free_outlet(o);
@@ -660,11 +661,11 @@ void fanout_free(struct fanout *f)
     if (!f)
         return;
     struct outlet *o, *otmp;
-    HASH_ITER(hh, f->outlets, o, otmp)
-    free_outlet(o);
+    HASH_ITER (hh, f->outlets, o, otmp)
+        free_outlet(o);
     struct view *v, *vtmp;
-    HASH_ITER(hh, f->views, v, vtmp)
-    free_view(f, v);
+    HASH_ITER (hh, f->views, v, vtmp)
+        free_view(f, v);
     uv_close((uv_handle_t *)f->lag_timer, on_poll_closed);
     free(f);
 }

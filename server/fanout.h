@@ -3,11 +3,12 @@
  *
  * For each connection it holds the sending end of the downlink, and for each room the connection is
  * in a cursor: a logical position in the room's log. When a room's watermark moves, every cursor is
- * offered the one contiguous slice of the mapped log between the two. A slow reader is a cursor that
- * lags: nothing is queued for it and nothing is dropped. Only replies to requests are held in
+ * offered the one contiguous slice of the mapped log between the two. A slow reader is a cursor
+ * that lags: nothing is queued for it and nothing is dropped. Only replies to requests are held in
  * memory, up to REPLIES_MAX.
  *
- * Runs on the owner's loop, which must call fanout_flush at the end of each turn. Not thread-safe. */
+ * Runs on the owner's loop, which must call fanout_flush at the end of each turn. Not thread-safe.
+ */
 #pragma once
 
 #include "server/order.h"
@@ -16,7 +17,8 @@
 
 struct fanout;
 
-/* `report` receives REPORT_* orders; it must only note them (it is called in the middle of work). */
+/* `report` receives REPORT_* orders; it must only note them (it is called in the middle of work).
+ */
 struct fanout *fanout_new(uv_loop_t *loop, void (*report)(void *ctx, const struct order *),
                           void *ctx);
 /* Closes every link. The loop must run once more before it is closed. */

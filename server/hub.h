@@ -19,9 +19,9 @@
 #include "base/buf.h"
 #include "proto/hello.h"
 #include "proto/text.h"
+#include "proto/types.h"
 #include "server/limits.h"
 #include "server/logwriter.h"
-#include "proto/types.h"
 #include "server/options.h"
 #include "server/pipelink.h"
 #include "transport/transport.h"
@@ -37,16 +37,16 @@ struct fanout;
 struct feed {
     struct room *room;
     struct target *target;
-    size_t refs;        /* connections of this target that read the room */
-    size_t lo, hi;      /* segments [lo, hi) of the room have been sent */
-    uint64_t told;      /* last watermark sent */
-    int dirty;          /* in the target's list: a newer one is due */
+    size_t refs;   /* connections of this target that read the room */
+    size_t lo, hi; /* segments [lo, hi) of the room have been sent */
+    uint64_t told; /* last watermark sent */
+    int dirty;     /* in the target's list: a newer one is due */
     struct feed *next_dirty;
 };
 
 struct target {
     struct hub *hub;
-    int index;          /* worker number; HUB_TARGET for the hub itself */
+    int index; /* worker number; HUB_TARGET for the hub itself */
     int alive;
     struct fanout *fan; /* the hub's own, else NULL */
     struct pipelink pipe;
@@ -68,6 +68,7 @@ struct member {
     struct session *session;
     struct room *room;
     int quiet;
+    int resumed;                      /* while resuming: the client has a cursor for it */
     struct member *prev, *next;       /* in the room */
     struct member *prev_of, *next_of; /* in the session */
 };
@@ -79,13 +80,13 @@ struct room {
     char key[ROOM_NAME_MAX * 4];
     size_t key_len;
     struct logwriter log;
-    struct buf batch;     /* records numbered from log.next_seq on, not yet written */
+    struct buf batch; /* records numbered from log.next_seq on, not yet written */
     uint64_t batch_count;
-    int epoch_marked;     /* this epoch's EPOCH record is in, or none is needed */
-    int dirty;            /* in the hub's list */
+    int epoch_marked; /* this epoch's EPOCH record is in, or none is needed */
+    int dirty;        /* in the hub's list */
     struct room *next_dirty;
-    uint64_t announced;   /* position that readers may read up to */
-    int syncing;          /* --sync always: an fdatasync is under way, up to sync_pos */
+    uint64_t announced; /* position that readers may read up to */
+    int syncing;        /* --sync always: an fdatasync is under way, up to sync_pos */
     uint64_t sync_pos;
     struct member *members;
     size_t member_count;
@@ -100,11 +101,11 @@ struct session {
     char key[NICK_MAX * 4];
     size_t key_len;
     uid_t uid;
-    int local;            /* uid is vouched for by the kernel */
-    struct conn *conn;    /* NULL: lost, waiting to resume */
-    uint64_t lost;        /* since (monotonic) */
-    int gone;             /* left its rooms; kept only for its counter */
-    uint64_t spoke;       /* last post (monotonic) */
+    int local;         /* uid is vouched for by the kernel */
+    struct conn *conn; /* NULL: lost, waiting to resume */
+    uint64_t lost;     /* since (monotonic) */
+    int gone;          /* left its rooms; kept only for its counter */
+    uint64_t spoke;    /* last post (monotonic) */
     struct member *members;
     size_t room_count;
     struct session *next_same; /* others of this nick */
@@ -134,20 +135,21 @@ struct conn {
     struct hub *hub;
     uint32_t id;
     enum conn_state state;
-    int fd;                /* the lifeline, owned */
-    int local;             /* a Unix socket */
+    int fd;    /* the lifeline, owned */
+    int local; /* a Unix socket */
     uid_t uid;
     const struct transport *t;
     struct link up;
-    struct buf in;         /* a part of a record */
+    struct buf in;          /* a part of a record */
     struct endpoint *names; /* up_rx and down_tx, while there are names to remove; else NULL */
     struct session *session;
     struct target *target;
-    uint64_t deadline;     /* monotonic; 0: none */
-    uint64_t lag;          /* bytes, as last reported */
+    uint64_t deadline; /* monotonic; 0: none */
+    uint64_t since;    /* accepted (monotonic) */
+    uint64_t lag;      /* bytes, as last reported */
     struct room *last_room;
-    int ready;             /* in the hub's list of uplinks that have more */
-    struct conn *next_ready;
+    int ready; /* in the hub's list of uplinks that have more */
+    struct conn *prev_ready, *next_ready;
     uv_poll_t life, poll;
     int handles;
     struct conn *prev, *next;
@@ -173,9 +175,10 @@ struct hub {
     size_t per_transport[TRANSPORT_COUNT + 1];
     struct target targets[WORKERS_MAX + 1];
     int worker_count;
-    uint8_t *rbuf; /* RECORD_MAX + TURN_BYTES */
+    uint8_t *rbuf;      /* RECORD_MAX + TURN_BYTES */
     struct buf reports; /* of the hub's own fan-out, handled at the end of the turn */
-    uint64_t wall; /* this turn's time stamp, 0 until asked for */
+    uint64_t wall;      /* this turn's time stamp, 0 until asked for */
+    uint64_t mono;      /* monotonic, as of the last turn: good enough for idle times */
     int stopping, failed;
     uint64_t stop_deadline;
     int listeners[LISTEN_MAX + 1];
@@ -190,9 +193,9 @@ struct hub {
 
 /* hub.c */
 int hub_run(struct hub *h, const struct server_options *o, const char *program);
-void hub_stop(struct hub *h);                     /* begin a clean end */
-void hub_fail(struct hub *h, const char *why);    /* storage can no longer be trusted: stop */
-uint64_t hub_wall(struct hub *h);                 /* wall clock, read once a turn */
+void hub_stop(struct hub *h);                  /* begin a clean end */
+void hub_fail(struct hub *h, const char *why); /* storage can no longer be trusted: stop */
+uint64_t hub_wall(struct hub *h);              /* wall clock, read once a turn */
 
 /* target.c: orders to a target, in order; descriptors are taken */
 void target_send(struct target *t, const struct order *o, const void *payload, const int *fds);
@@ -208,8 +211,8 @@ void target_report(struct hub *h, const struct order *o);
 void target_free_feeds(struct room *r);
 
 /* supervise.c: workers as processes */
-int supervise_start(struct hub *h);   /* 0 or a negative errno */
-void supervise_stop(struct hub *h);   /* tell them to stop, wait, kill */
+int supervise_start(struct hub *h); /* 0 or a negative errno */
+void supervise_stop(struct hub *h); /* tell them to stop, wait, kill */
 
 /* room.c */
 int rooms_open(struct hub *h); /* recover all; 0 or a negative errno, already logged */
@@ -240,6 +243,8 @@ struct session *session_find(struct hub *h, uint64_t producer);
 struct id128 session_token(const struct hub *h, uint64_t producer);
 /* Give `s` the nick `want`, or the nearest one free. 0 or a negative errno. */
 int session_name(struct hub *h, struct session *s, struct str want);
+/* Exactly this nick: -EEXIST if somebody else has it. */
+int session_rename(struct hub *h, struct session *s, struct str want);
 void session_lost(struct hub *h, struct session *s);
 void session_leave_all(struct hub *h, struct session *s, const char *why);
 void session_expire(struct hub *h, uint64_t now); /* the tick */
@@ -251,14 +256,14 @@ void member_remove(struct member *m);
 
 /* conn.c */
 void conn_accept(struct hub *h, int fd, int local);
-void conn_close(struct conn *c);  /* at once; the session may resume */
+void conn_close(struct conn *c); /* at once; the session may resume */
 /* Say BYE with a reason, then close; input is ignored from now on. */
 void conn_farewell(struct conn *c, enum reason why, const char *text);
 void conn_send(struct conn *c, const void *records, size_t n);
 struct conn *conn_by_id(struct hub *h, uint32_t id);
 int conn_open_uplink(struct conn *c); /* login done: start reading */
 void conn_pull(struct conn *c);
-int conns_look(void *hub);            /* spin: poll memory uplinks */
+int conns_look(void *hub); /* spin: poll memory uplinks */
 int conns_arm(void *hub, int on);
 void conns_ready(struct hub *h);
 void conn_tick(struct hub *h, uint64_t now);
@@ -279,13 +284,14 @@ void listen_close(struct hub *h);
 int listen_lock(struct hub *h); /* claim runtime and state directories; sweep leftovers */
 
 /* One reply, encoded and sent: REPLY(c, JOINED, room, counter, joined, .name = …) */
-#define REPLY(conn, TYPE, room_, counter_, name, ...)                                              \
-    do {                                                                                           \
-        uint8_t reply_buf[2048];                                                                   \
-        const struct record reply_head = {                                                         \
-            .type = RECORD_##TYPE, .room = (room_), .counter = (counter_)};                        \
-        const struct body_##name reply_body = {__VA_ARGS__};                                       \
-        ssize_t reply_n = body_##name##_put(reply_buf, sizeof reply_buf, &reply_head, &reply_body); \
-        if (reply_n > 0)                                                                           \
-            conn_send((conn), reply_buf, (size_t)reply_n);                                         \
+#define REPLY(conn, TYPE, room_, counter_, name, ...)                                 \
+    do {                                                                              \
+        uint8_t reply_buf[2048];                                                      \
+        const struct record reply_head = {                                            \
+            .type = RECORD_##TYPE, .room = (room_), .counter = (counter_)};           \
+        const struct body_##name reply_body = {__VA_ARGS__};                          \
+        ssize_t reply_n =                                                             \
+            body_##name##_put(reply_buf, sizeof reply_buf, &reply_head, &reply_body); \
+        if (reply_n > 0)                                                              \
+            conn_send((conn), reply_buf, (size_t)reply_n);                            \
     } while (0)

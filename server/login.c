@@ -5,6 +5,7 @@
 #include "server/hub.h"
 
 #include "base/log.h"
+#include "base/version.h"
 #include "proto/types.h"
 
 #include <errno.h>
@@ -54,7 +55,8 @@ static int try_transport(struct conn *c, struct login *l, const struct transport
     if (!(o->transports & 1u << t->id))
         snprintf(why, sizeof why, "switched off on this server (--transports)");
     else if (t->id == TRANSPORT_TCP && c->local)
-        snprintf(why, sizeof why, "this connection is a Unix socket; connect with -s tcp:HOST:PORT");
+        snprintf(why, sizeof why,
+                 "this connection is a Unix socket; connect with -s tcp:HOST:PORT");
     else if (transport_offer(t, &l->offer, &env, why, sizeof why) == 0)
         return 0;
     skip(l, t, why);
@@ -91,8 +93,7 @@ static struct session *new_session(struct conn *c, struct login *l, const char *
 }
 
 /* The session that HELLO's token proves, known to this run of the server or not. */
-static struct session *resume_session(struct conn *c, struct login *l, int *known,
-                                      const char **why)
+static struct session *resume_session(struct conn *c, struct login *l, int *known, const char **why)
 {
     struct hub *h = c->hub;
     uint64_t producer = l->hello.producer;
@@ -132,8 +133,9 @@ static void resume_room(struct conn *c, const struct cursor *k)
     struct member *m = member_find(s, r);
     if (!m && s->room_count < CURSORS_MAX)
         m = member_add(s, r, k->flags & RECORD_QUIET ? 1 : 0);
-    if (!m)
+    if (!m || m->resumed)
         return;
+    m->resumed = 1;
     room_commit(r);
     /* A cursor beyond the end was read in an earlier run, from a tail that a crash took. */
     int rewound = k->seq >= r->log.next_seq || k->epoch > h->epoch;
@@ -149,17 +151,18 @@ static void resume_room(struct conn *c, const struct cursor *k)
 static void resume_rooms(struct conn *c, struct str cursors)
 {
     struct cursor k;
-    struct member *m;
+    struct member *m, *tmp;
     while (cursor_next(&cursors, &k) > 0)
         resume_room(c, &k);
-    /* A room the client does not know of yet: its JOINED was lost on the way. */
-    DL_FOREACH2(c->session->members, m, next_of)
+    /* A room the client has no cursor for: the answer to its JOIN was lost. It will ask again. */
+    DL_FOREACH_SAFE2(c->session->members, m, tmp, next_of)
     {
-        struct room *r = m->room;
-        struct feed *f = r->feeds[c->target->index];
-        (void)f;
-        if (m->session != c->session)
+        if (m->resumed) {
+            m->resumed = 0;
             continue;
+        }
+        event_presence(m, RECORD_LEAVE, "");
+        member_remove(m);
     }
 }
 
@@ -284,9 +287,10 @@ static int judge(struct conn *c, struct login *l)
 {
     char text[256];
     if (l->hello.version != PROTOCOL_VERSION) {
-        snprintf(text, sizeof text,
-                 "this server speaks protocol version %d, the client %u: use the same release of both",
-                 PROTOCOL_VERSION, l->hello.version);
+        snprintf(
+            text, sizeof text,
+            "this server speaks protocol version %d, the client %u: use the same release of both",
+            PROTOCOL_VERSION, l->hello.version);
         refuse(c, REASON_VERSION, text);
         return -1;
     }
@@ -330,8 +334,8 @@ void login_hello(struct conn *c, const struct record *r)
         refuse(c, REASON_TRANSPORT, text);
         return;
     }
-    struct session *s = id128_none(l->hello.token) ? new_session(c, l, &why)
-                                                   : resume_session(c, l, &known, &why);
+    struct session *s =
+        id128_none(l->hello.token) ? new_session(c, l, &why) : resume_session(c, l, &known, &why);
     if (!s) {
         transport_unname(&l->offer.up_rx, 1);
         transport_unname(&l->offer.down_tx, 1);

@@ -1,8 +1,8 @@
 /* The writing side of one room's log: append whole batches, roll to the next segment, recover after
  * a crash, and find the position of a sequence number or a time. One per room, in the hub only.
  *
- * Invariant: records [base .. next_seq) lie in files completely, and end_pos is the logical position
- * after the last of them. A batch either moves both or neither.
+ * Invariant: records [base .. next_seq) lie in files completely, and end_pos is the logical
+ * position after the last of them. A batch either moves both or neither.
  *
  * Appending uses pwritev into a file whose blocks are allocated already, so the disk can be full
  * only when a new segment is made: before anything of the batch is spent. */
@@ -37,8 +37,8 @@ struct logwriter {
     struct logseg *segs; /* ascending; the last one is written to */
     size_t count;
     uint64_t next_seq, end_pos;
-    uint64_t last_time;  /* of the last record: time stamps never go back */
-    int dirty;           /* appended since the last sync */
+    uint64_t last_time; /* of the last record: time stamps never go back */
+    int dirty;          /* appended since the last sync */
 };
 
 /* Make a room's directory and first segment under `rooms_dir`. 0 or a negative errno with nothing
@@ -48,26 +48,26 @@ int logwriter_create(struct logwriter *w, const char *rooms_dir, uint32_t room, 
 
 /* What recovery found, for the log. */
 struct recovery {
-    uint64_t cut_bytes;      /* of a torn tail, zeroed */
-    char quarantined[256];   /* file with valid records beyond a bad one, kept aside; "" if none */
+    uint64_t cut_bytes;    /* of a torn tail, zeroed */
+    char quarantined[256]; /* file with valid records beyond a bad one, kept aside; "" if none */
 };
 
-/* Open an existing room's directory `entry` under `rooms_dir`; verifies the newest segment record by
- * record. `each` sees every record of that segment (producer counters, topic). */
+/* Open an existing room's directory `entry` under `rooms_dir`; verifies the newest segment record
+ * by record. `each` sees every record of that segment (producer counters, topic). */
 int logwriter_open(struct logwriter *w, const char *rooms_dir, const char *entry, uint32_t epoch,
                    struct recovery *found, void (*each)(void *ctx, const uint8_t *rec), void *ctx);
 
 void logwriter_close(struct logwriter *w);
 
-/* Shared by the two halves (logwriter.c, recover.c): append a mapped segment to the table; `seg` and
- * `fd` are taken on success. 0 or -ENOMEM. */
+/* Shared by the two halves (logwriter.c, recover.c): append a mapped segment to the table; `seg`
+ * and `fd` are taken on success. 0 or -ENOMEM. */
 int logwriter_add(struct logwriter *w, const struct segment *seg, int fd);
 /* Open the room's directory as w->dir and w->path. */
 int logwriter_open_dir(struct logwriter *w, const char *rooms_dir, const char *entry);
 
-/* Append `n` bytes of whole sealed records numbered from next_seq on. Returns how many bytes are now
- * in the log: `n`, or fewer (whole records) when a new segment could not be made or a write failed,
- * with *error set to the negative errno. Rolling to a new segment changes `count`. */
+/* Append `n` bytes of whole sealed records numbered from next_seq on. Returns how many bytes are
+ * now in the log: `n`, or fewer (whole records) when a new segment could not be made or a write
+ * failed, with *error set to the negative errno. Rolling to a new segment changes `count`. */
 size_t logwriter_append(struct logwriter *w, const uint8_t *p, size_t n, int *error);
 
 /* Logical position of record `seq`; seq == next_seq gives end_pos. Clamped into what exists. */

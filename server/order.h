@@ -11,10 +11,10 @@ enum order_type {
     /* hub to fan-out */
     ORDER_SEGMENT = 1, /* fds: the segment, read-only. Room `room` continues, or begins, in it */
     ORDER_FORGET,      /* nobody here reads `room` any more: unmap it */
-    ORDER_ATTACH,      /* payload: struct endpoint (down.tx); fds: the wire if has_wire, then its own.
-                          Connection `conn` is served here from now on */
-    ORDER_DETACH,      /* connection `conn` is over: close its downlink */
-    ORDER_SUBSCRIBE,   /* send room `room` from position pos on; the watermark is `end` */
+    ORDER_ATTACH,    /* payload: struct endpoint (down.tx); fds: the wire if has_wire, then its own.
+                        Connection `conn` is served here from now on */
+    ORDER_DETACH,    /* connection `conn` is over: close its downlink */
+    ORDER_SUBSCRIBE, /* send room `room` from position pos on; the watermark is `end` */
     ORDER_UNSUBSCRIBE, /* stop, after what stands below `end` */
     ORDER_REPLAY,      /* once: the bytes [pos, end) of `room`, then the payload (one record) */
     ORDER_WATERMARK,   /* room `room` now reaches byte `end` */

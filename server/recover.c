@@ -2,8 +2,9 @@
  *
  * Only the newest segment can be torn: an older one was complete before its successor was made. It
  * is read record by record; the log ends at the first that is not the expected one. If anything
- * valid stands beyond that point the file is corrupt, not torn: it is copied aside under a name that
- * says so before the tail is cleared, because a torn tail is ours to cut and a corruption is not. */
+ * valid stands beyond that point the file is corrupt, not torn: it is copied aside under a name
+ * that says so before the tail is cleared, because a torn tail is ours to cut and a corruption is
+ * not. */
 #include "server/logwriter.h"
 
 #include "base/io.h"

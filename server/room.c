@@ -1,5 +1,5 @@
-/* Rooms: the table, the batch of this turn, and who may be in. A room of two ("@alice,bob") is a room
- * like any other; only its name and its admission differ. */
+/* Rooms: the table, the batch of this turn, and who may be in. A room of two ("@alice,bob") is a
+ * room like any other; only its name and its admission differ. */
 #include "server/hub.h"
 
 #include "base/log.h"
@@ -106,8 +106,8 @@ static void mark_epoch(struct room *r)
     if (!p)
         return;
     struct record head = room_header(r, RECORD_EPOCH);
-    ssize_t n = body_epoch_put(p, RECORD_HEADER + 64, &head,
-                               &(struct body_epoch){.epoch = r->hub->epoch});
+    ssize_t n =
+        body_epoch_put(p, RECORD_HEADER + 64, &head, &(struct body_epoch){.epoch = r->hub->epoch});
     r->epoch_marked = 1;
     room_added(r, (size_t)n);
 }
@@ -141,20 +141,19 @@ static void refuse_posts(struct room *r, const uint8_t *p, size_t n, int err)
              strerror(-err));
     log_error("room %s: %zu bytes not stored (%s)", r->log.name, n, strerror(-err));
     struct record rec;
-    for (ssize_t size; n > 0 && (size = record_decode(p, n, &rec)) > 0; p += size, n -= (size_t)size) {
+    for (ssize_t size; n > 0 && (size = record_decode(p, n, &rec)) > 0;
+         p += size, n -= (size_t)size) {
         if (rec.type == RECORD_EPOCH)
             r->epoch_marked = 0;
         struct session *s = rec.producer ? session_find(r->hub, rec.producer) : NULL;
         if (!s || !s->conn)
             continue;
         uint8_t b[512];
-        struct record head = {.type = RECORD_ERROR,
-                              .room = r->id,
-                              .counter = rec.counter,
-                              .producer = rec.producer};
-        ssize_t len = body_refuse_put(
-            b, sizeof b, &head,
-            &(struct body_refuse){.code = REASON_STORAGE, .text = str_of(text)});
+        struct record head = {
+            .type = RECORD_ERROR, .room = r->id, .counter = rec.counter, .producer = rec.producer};
+        ssize_t len =
+            body_refuse_put(b, sizeof b, &head,
+                            &(struct body_refuse){.code = REASON_STORAGE, .text = str_of(text)});
         conn_send(s->conn, b, (size_t)len);
     }
 }
@@ -266,12 +265,14 @@ static int open_one(struct hub *h, const char *entry)
         return 0; /* the other rooms are fine */
     }
     if (found.quarantined[0])
-        log_error("room %s: a damaged record with valid ones behind it; the whole segment is kept in "
-                  "%s, the room goes on after record %llu",
-                  r->log.name, found.quarantined, (unsigned long long)(r->log.next_seq - 1));
+        log_error(
+            "room %s: a damaged record with valid ones behind it; the whole segment is kept in "
+            "%s, the room goes on after record %llu",
+            r->log.name, found.quarantined, (unsigned long long)(r->log.next_seq - 1));
     else if (found.cut_bytes)
-        log_warn("room %s: cut %llu bytes of a record that was being written when the server stopped",
-                 r->log.name, (unsigned long long)found.cut_bytes);
+        log_warn(
+            "room %s: cut %llu bytes of a record that was being written when the server stopped",
+            r->log.name, (unsigned long long)found.cut_bytes);
     return 0;
 }
 
@@ -306,8 +307,7 @@ int rooms_open(struct hub *h)
 void rooms_close(struct hub *h)
 {
     struct room *r, *tmp;
-    HASH_ITER(by_id, h->rooms_by_id, r, tmp)
-    {
+    HASH_ITER (by_id, h->rooms_by_id, r, tmp) {
         HASH_DELETE(by_id, h->rooms_by_id, r);
         HASH_DELETE(by_key, h->rooms_by_key, r);
         HASH_DELETE(by_uuid, h->rooms_by_uuid, r);

@@ -79,7 +79,8 @@ static void nick_release(struct hub *h, struct session *s)
     }
 }
 
-/* A nick may be held by several sessions of one person: the same user, vouched for by the kernel. */
+/* A nick may be held by several sessions of one person: the same user, vouched for by the kernel.
+ */
 static int nick_free_for(struct hub *h, const struct session *s, struct str name)
 {
     struct nick *n = nick_find(h, name);
@@ -112,6 +113,11 @@ static int nick_take(struct hub *h, struct session *s, struct str name)
     memcpy(s->nick, name.p, name.n);
     s->nick[name.n] = '\0';
     return 0;
+}
+
+int session_rename(struct hub *h, struct session *s, struct str want)
+{
+    return nick_free_for(h, s, want) ? nick_take(h, s, want) : -EEXIST;
 }
 
 int session_name(struct hub *h, struct session *s, struct str want)
@@ -163,6 +169,9 @@ struct member *member_add(struct session *s, struct room *r, int quiet)
 
 void member_remove(struct member *m)
 {
+    struct conn *c = m->session->conn;
+    if (c && c->last_room == m->room)
+        c->last_room = NULL;
     DL_DELETE(m->room->members, m);
     DL_DELETE2(m->session->members, m, prev_of, next_of);
     m->room->member_count--;
@@ -218,6 +227,6 @@ void session_expire(struct hub *h, uint64_t now)
 void sessions_free(struct hub *h)
 {
     struct session *s, *tmp;
-    HASH_ITER(by_producer, h->sessions, s, tmp)
-    session_free(h, s);
+    HASH_ITER (by_producer, h->sessions, s, tmp)
+        session_free(h, s);
 }

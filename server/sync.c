@@ -1,9 +1,9 @@
 /* --sync none | interval | always: when a record is on disk, not just in the page cache.
  *
  * interval: once a second, rooms with news are flushed by a thread of libuv's pool. always: group
- * commit; readers are told of a record only after fdatasync, and all that arrives while one is under
- * way shares the next. A failed fdatasync is never tried again (the kernel may have dropped the
- * pages and would report success): the server stops and says so.
+ * commit; readers are told of a record only after fdatasync, and all that arrives while one is
+ * under way shares the next. A failed fdatasync is never tried again (the kernel may have dropped
+ * the pages and would report success): the server stops and says so.
  * (https://wiki.postgresql.org/wiki/Fsync_Errors) */
 #include "server/hub.h"
 
@@ -78,8 +78,7 @@ static void on_interval(uv_timer_t *t)
 {
     struct hub *h = t->data;
     struct room *r, *tmp;
-    HASH_ITER(by_id, h->rooms_by_id, r, tmp)
-    {
+    HASH_ITER (by_id, h->rooms_by_id, r, tmp) {
         if (r->log.dirty && !r->syncing)
             start_job(r);
     }
@@ -97,8 +96,7 @@ int sync_all(struct hub *h)
     int result = 0;
     if (h->opt->sync == SYNC_NONE)
         return 0;
-    HASH_ITER(by_id, h->rooms_by_id, r, tmp)
-    {
+    HASH_ITER (by_id, h->rooms_by_id, r, tmp) {
         if ((r->log.dirty || r->syncing) && fdatasync(logwriter_sync_fd(&r->log)) < 0)
             result = -errno;
     }

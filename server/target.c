@@ -16,8 +16,9 @@
 
 static void stuck(struct target *t)
 {
-    log_error("worker %d has not read its orders for %u bytes: killed, its sessions go on elsewhere",
-              t->index, ORDERS_MAX);
+    log_error(
+        "worker %d has not read its orders for %u bytes: killed, its sessions go on elsewhere",
+        t->index, ORDERS_MAX);
     kill(t->pid, SIGKILL);
 }
 
@@ -68,12 +69,11 @@ static void send_segment(struct feed *f, size_t i)
                   f->target->index, strerror(errno));
         return;
     }
-    target_send(f->target,
-                &(struct order){.size = sizeof(struct order),
-                                .type = ORDER_SEGMENT,
-                                .nfds = 1,
-                                .room = f->room->id},
-                NULL, &fd);
+    target_send(
+        f->target,
+        &(struct order){
+            .size = sizeof(struct order), .type = ORDER_SEGMENT, .nfds = 1, .room = f->room->id},
+        NULL, &fd);
 }
 
 /* Make sure the target has mapped everything from `pos` on. */
@@ -123,12 +123,12 @@ void target_unsubscribe(struct target *t, struct conn *c, struct room *r)
     struct feed *f = r->feeds[t->index];
     if (!f || f->refs == 0)
         return;
+    send_segments(f, r->announced); /* it may be told of bytes that it has no watermark for yet */
     send_about(t, ORDER_UNSUBSCRIBE, c, r, 0, r->announced, NULL, 0);
     if (--f->refs == 0) {
-        target_send(t,
-                    &(struct order){
-                        .size = sizeof(struct order), .type = ORDER_FORGET, .room = r->id},
-                    NULL, NULL);
+        target_send(
+            t, &(struct order){.size = sizeof(struct order), .type = ORDER_FORGET, .room = r->id},
+            NULL, NULL);
         f->lo = f->hi = 0;
         f->told = 0;
     }
@@ -219,8 +219,7 @@ void target_flush(struct target *t)
 void target_forget_all(struct target *t)
 {
     struct room *r, *tmp;
-    HASH_ITER(by_id, t->hub->rooms_by_id, r, tmp)
-    {
+    HASH_ITER (by_id, t->hub->rooms_by_id, r, tmp) {
         free(r->feeds[t->index]);
         r->feeds[t->index] = NULL;
     }

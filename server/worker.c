@@ -1,5 +1,5 @@
-/* See worker.h. Reads orders from the pipe, carries them out with the fan-out, reports back. Owns no
- * name and no state worth keeping: when it dies, its sessions are attached again elsewhere. */
+/* See worker.h. Reads orders from the pipe, carries them out with the fan-out, reports back. Owns
+ * no name and no state worth keeping: when it dies, its sessions are attached again elsewhere. */
 #include "server/worker.h"
 
 #include "base/log.h"

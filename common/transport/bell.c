@@ -1,6 +1,6 @@
-/* The doorbell: one byte on a stream socket, for mechanisms that have no descriptor to poll. A socket
- * and not a shared eventfd, because a descriptor handed to a peer shares its flags with it: the peer
- * could make our eventfd blocking. With MSG_DONTWAIT there is nothing for it to change. */
+/* The doorbell: one byte on a stream socket, for mechanisms that have no descriptor to poll. A
+ * socket and not a shared eventfd, because a descriptor handed to a peer shares its flags with it:
+ * the peer could make our eventfd blocking. With MSG_DONTWAIT there is nothing for it to change. */
 #include "transport/transport.h"
 
 #include <errno.h>

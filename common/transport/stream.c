@@ -1,6 +1,6 @@
-/* A connected stream socket carries both directions, and its end is the peer's end. No kernel object
- * is made here: the socket is the one HELLO came over. Polling it wakes the reader; the socket buffer
- * (net.core.wmem_default, about 208 KiB) is what a writer can be ahead.
+/* A connected stream socket carries both directions, and its end is the peer's end. No kernel
+ * object is made here: the socket is the one HELLO came over. Polling it wakes the reader; the
+ * socket buffer (net.core.wmem_default, about 208 KiB) is what a writer can be ahead.
  *
  * Every call says MSG_DONTWAIT instead of trusting O_NONBLOCK: flags belong to the open file
  * description, which hub and worker share. */

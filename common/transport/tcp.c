@@ -1,8 +1,8 @@
 /* TCP: a two-way byte stream between hosts, or over loopback. The only transport that leaves the
  * machine, and the one with the longest way through the kernel. Nobody vouches for the peer.
  *
- * TCP_NODELAY, because a chat line is one small segment and must not wait for the acknowledgement of
- * the one before (Nagle, RFC 896). Woken by: poll on the socket itself. */
+ * TCP_NODELAY, because a chat line is one small segment and must not wait for the acknowledgement
+ * of the one before (Nagle, RFC 896). Woken by: poll on the socket itself. */
 #include "transport/stream.h"
 
 #include <errno.h>

@@ -1,6 +1,7 @@
-/* Unix domain stream socket: a two-way byte stream between processes of one host, found by a name in
- * the file system (the server's, unlinked when it ends; see server/listen.c). One object serves both
- * directions, descriptors can travel on it, and the kernel vouches for the user at the other end.
+/* Unix domain stream socket: a two-way byte stream between processes of one host, found by a name
+ * in the file system (the server's, unlinked when it ends; see server/listen.c). One object serves
+ * both directions, descriptors can travel on it, and the kernel vouches for the user at the other
+ * end.
  *
  * Woken by: poll on the socket itself. */
 #include "transport/unix.h"

@@ -1,0 +1,279 @@
+/* The hub's life: start, turns, stop. See hub.h for the picture. */
+#include "server/hub.h"
+
+#include "base/log.h"
+#include "base/paths.h"
+#include "server/fanout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define TICK_MS 250
+
+uint64_t hub_wall(struct hub *h)
+{
+    if (h->wall == 0)
+        h->wall = wall_ns();
+    return h->wall;
+}
+
+/* --- a turn ------------------------------------------------------------------------------- */
+
+static void handle_reports(struct hub *h)
+{
+    while (h->reports.len >= sizeof(struct order)) {
+        struct order o;
+        memcpy(&o, buf_head(&h->reports), sizeof o);
+        buf_consume(&h->reports, sizeof o);
+        target_report(h, &o);
+    }
+}
+
+static void commit_rooms(struct hub *h)
+{
+    while (h->dirty) {
+        struct room *r = h->dirty;
+        h->dirty = r->next_dirty;
+        r->dirty = 0;
+        room_commit(r);
+    }
+}
+
+static void on_again(uv_idle_t *i)
+{
+    struct hub *h = i->data;
+    uv_idle_stop(i);
+    conns_ready(h);
+}
+
+static void end_of_turn(struct hub *h)
+{
+    do {
+        commit_rooms(h);
+        target_flush(&h->targets[HUB_TARGET]);
+        for (int i = 0; i < h->worker_count; i++)
+            target_flush(&h->targets[i]);
+        handle_reports(h); /* may close connections, and so leave rooms */
+    } while (h->dirty);
+    h->wall = 0;
+    h->mono = mono_ns();
+    if (h->ready)
+        uv_idle_start(&h->again, on_again);
+}
+
+static void on_check(uv_check_t *c)
+{
+    end_of_turn(c->data);
+}
+
+static void on_prepare(uv_prepare_t *p)
+{
+    end_of_turn(p->data);
+}
+
+/* --- stopping ----------------------------------------------------------------------------- */
+
+void hub_stop(struct hub *h)
+{
+    struct conn *c, *tmp;
+    if (h->stopping)
+        return;
+    h->stopping = 1;
+    h->stop_deadline = mono_ns() + SHUTDOWN_NS;
+    DL_FOREACH_SAFE(h->conns, c, tmp)
+    conn_farewell(c, REASON_SHUTDOWN, "the server is stopping");
+    if (!h->conns)
+        h->turn.stop = 1;
+}
+
+void hub_fail(struct hub *h, const char *why)
+{
+    log_error(
+        "%s: stopping, because what was written may not be on disk; check the disk, then start "
+        "again",
+        why);
+    h->failed = 1;
+    h->turn.stop = 1;
+}
+
+static void on_signal(uv_signal_t *s, int number)
+{
+    struct hub *h = s->data;
+    if (number == SIGHUP) {
+        log_info("SIGHUP: nothing to reload yet");
+        return;
+    }
+    hub_stop(h);
+}
+
+static void on_tick(uv_timer_t *t)
+{
+    struct hub *h = t->data;
+    uint64_t now = mono_ns();
+    conn_tick(h, now);
+    session_expire(h, now);
+    if (h->stopping && (!h->conns || now > h->stop_deadline))
+        h->turn.stop = 1;
+}
+
+/* --- state directory ---------------------------------------------------------------------- */
+
+/* A small file replaced as a whole: written aside, synced, renamed. */
+static int replace_file(const char *path, const void *p, size_t n)
+{
+    char aside[4300];
+    snprintf(aside, sizeof aside, "%s.new", path);
+    int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int r = fd < 0 ? -errno : io_write_full(fd, p, n);
+    if (r == 0 && fsync(fd) < 0)
+        r = -errno;
+    io_close(&fd);
+    if (r == 0 && rename(aside, path) < 0)
+        r = -errno;
+    return r;
+}
+
+static ssize_t read_file(const char *path, void *p, size_t n)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    ssize_t r = read(fd, p, n);
+    close(fd);
+    return r < 0 ? -EIO : r;
+}
+
+/* STATE/epoch counts the starts; STATE/secret proves resume tokens across them. */
+static int open_state(struct hub *h)
+{
+    const char *dir = h->opt->state_dir;
+    char path[4200], number[32] = "";
+    snprintf(path, sizeof path, "%s/epoch", dir);
+    if (read_file(path, number, sizeof number - 1) > 0)
+        h->epoch = (uint32_t)strtoul(number, NULL, 10);
+    h->epoch++;
+    int n = snprintf(number, sizeof number, "%u\n", h->epoch);
+    int r = replace_file(path, number, (size_t)n);
+    snprintf(path, sizeof path, "%s/secret", dir);
+    if (r == 0 && read_file(path, h->secret, sizeof h->secret) != (ssize_t)sizeof h->secret) {
+        io_random(h->secret, sizeof h->secret);
+        r = replace_file(path, h->secret, sizeof h->secret);
+    }
+    snprintf(h->rooms_dir, sizeof h->rooms_dir, "%s/rooms", dir);
+    if (r == 0)
+        r = path_mkdirs(h->rooms_dir, 0700);
+    if (r < 0)
+        log_error("cannot write in state directory %s (%s); choose another --state-dir", dir,
+                  strerror(-r));
+    return r;
+}
+
+/* --- start and end ------------------------------------------------------------------------ */
+
+static void start_handles(struct hub *h)
+{
+    uv_signal_t *signals[] = {&h->sigterm, &h->sigint, &h->sighup};
+    int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    for (int i = 0; i < 3; i++) {
+        uv_signal_init(&h->loop, signals[i]);
+        signals[i]->data = h;
+        uv_signal_start(signals[i], on_signal, numbers[i]);
+    }
+    uv_check_init(&h->loop, &h->check);
+    uv_prepare_init(&h->loop, &h->prepare);
+    uv_idle_init(&h->loop, &h->again);
+    uv_timer_init(&h->loop, &h->tick);
+    uv_timer_init(&h->loop, &h->sync_timer);
+    h->check.data = h->prepare.data = h->again.data = h->tick.data = h->sync_timer.data = h;
+    uv_check_start(&h->check, on_check);
+    uv_prepare_start(&h->prepare, on_prepare);
+    uv_timer_start(&h->tick, on_tick, TICK_MS, TICK_MS);
+    sync_start(h);
+}
+
+static int start(struct hub *h)
+{
+    int r;
+    if ((r = listen_lock(h)) < 0 || (r = open_state(h)) < 0 || (r = rooms_open(h)) < 0)
+        return r;
+    start_handles(h);
+    r = supervise_start(h);
+    if (r < 0) {
+        log_error("cannot start workers (%s)", strerror(-r));
+        return r;
+    }
+    if ((r = listen_open(h)) < 0)
+        return r;
+    char more[LISTEN_MAX * 270] = "";
+    for (int i = 0; i < h->opt->listen_count; i++)
+        snprintf(more + strlen(more), sizeof more - strlen(more), " tcp:%s", h->opt->listen[i]);
+    log_info("ready unix:%s%s", h->opt->socket, more);
+    return 0;
+}
+
+static void close_handle(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+static void finish(struct hub *h)
+{
+    struct conn *c, *tmp;
+    listen_close(h);
+    h->stopping = 1;
+    DL_FOREACH_SAFE(h->conns, c, tmp)
+    conn_close(c);
+    commit_rooms(h);
+    supervise_stop(h);
+    if (!h->failed && sync_all(h) < 0) {
+        log_error("the last records may not be on disk (fdatasync failed)");
+        h->failed = 1;
+    }
+    uv_walk(&h->loop, close_handle, NULL);
+    uv_run(&h->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&h->loop);
+    sessions_free(h);
+    rooms_close(h);
+    buf_free(&h->reports);
+    free(h->rbuf);
+    io_close(&h->runtime_lock);
+    io_close(&h->state_lock);
+}
+
+/* The lock file goes last, and with it the directory if nothing else is in it. */
+static void remove_runtime(const struct hub *h)
+{
+    char path[4200];
+    if (h->runtime_lock < 0)
+        return;
+    snprintf(path, sizeof path, "%s/lock", h->opt->runtime_dir);
+    unlink(path);
+    rmdir(h->opt->runtime_dir);
+}
+
+int hub_run(struct hub *h, const struct server_options *o, const char *program)
+{
+    *h = (struct hub){.opt = o, .program = program, .runtime_lock = -1, .state_lock = -1};
+    signal(SIGPIPE, SIG_IGN);
+    if (sodium_init() < 0 || !(h->rbuf = malloc(RECORD_MAX + TURN_BYTES))) {
+        log_error("cannot start: no memory");
+        return 1;
+    }
+    io_raise_nofile();
+    uv_loop_init(&h->loop);
+    h->turn = (struct turner){
+        .loop = &h->loop, .mode = o->wait, .look = conns_look, .arm = conns_arm, .ctx = h};
+    int r = start(h);
+    if (r == 0)
+        turn_run(&h->turn);
+    remove_runtime(h);
+    finish(h);
+    return r < 0 || h->failed ? 1 : 0;
+}

@@ -1,0 +1,255 @@
+/* Where clients come in: the Unix socket, and TCP addresses if asked for.
+ *
+ * Kernel objects: the socket file (unlinked at the end, or replaced when its server is dead), and
+ * two lock files that claim the runtime and the state directory for one server. A lock goes with
+ * its process, so after a crash the next start finds it free and sweeps what was left. */
+#include "server/hub.h"
+
+#include "base/log.h"
+#include "base/paths.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG \
+    512 /* connections that wait while a turn is long; the kernel caps it by somaxconn */
+
+static void accept_all(struct hub *h, int fd, int local)
+{
+    /* A burst is taken in helpings, so that those who are in already keep being served. */
+    for (int i = 0; i < 64; i++) {
+        int c = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (c < 0 && errno == EINTR)
+            continue;
+        if (c < 0) {
+            if (errno == EMFILE || errno == ENFILE)
+                log_warn("out of descriptors (%s): new clients wait", strerror(errno));
+            return;
+        }
+        if (h->login_count >= LOGIN_MAX || h->stopping) {
+            close(c); /* shed early: those who are in keep their descriptors */
+            continue;
+        }
+        conn_accept(h, c, local);
+    }
+}
+
+static int poll_fd(uv_poll_t *p)
+{
+    uv_os_fd_t fd = -1;
+    uv_fileno((uv_handle_t *)p, &fd);
+    return fd;
+}
+
+static void on_local(uv_poll_t *p, int status, int events)
+{
+    (void)events;
+    if (status == 0)
+        accept_all(p->data, poll_fd(p), 1);
+}
+
+static void on_remote(uv_poll_t *p, int status, int events)
+{
+    (void)events;
+    if (status == 0)
+        accept_all(p->data, poll_fd(p), 0);
+}
+
+static int add_listener(struct hub *h, int fd, int local)
+{
+    uv_poll_t *p = &h->listen_polls[h->listener_count];
+    int r = listen(fd, BACKLOG) < 0 ? -errno : uv_poll_init(&h->loop, p, fd);
+    if (r < 0)
+        return r;
+    h->listeners[h->listener_count++] = fd;
+    p->data = h;
+    return uv_poll_start(p, UV_READABLE, local ? on_local : on_remote);
+}
+
+/* --- the Unix socket ---------------------------------------------------------------------- */
+
+static int answers(const struct sockaddr_un *a)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int yes =
+        fd >= 0 && (connect(fd, (const struct sockaddr *)a, sizeof *a) == 0 || errno == EAGAIN);
+    io_close(&fd);
+    return yes;
+}
+
+static int open_unix(struct hub *h)
+{
+    const char *path = h->opt->socket;
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    if (strlen(path) > SOCKET_PATH_MAX) {
+        log_error("socket path is %zu bytes, a Unix socket takes %d: %s; choose a shorter --socket",
+                  strlen(path), SOCKET_PATH_MAX, path);
+        return -ENAMETOOLONG;
+    }
+    memcpy(a.sun_path, path, strlen(path));
+    if (answers(&a)) {
+        log_error(
+            "another server answers at unix:%s (EADDRINUSE); stop it first, or choose another "
+            "--socket",
+            path);
+        return -EADDRINUSE;
+    }
+    struct stat st;
+    if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
+        log_error("%s exists and is not a socket; choose another --socket", path);
+        return -EEXIST;
+    }
+    unlink(path); /* of a dead server: we hold the lock */
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int r = fd < 0 ? -errno : 0;
+    if (r == 0 && bind(fd, (struct sockaddr *)&a, sizeof a) < 0)
+        r = -errno;
+    /* Connecting needs write permission; who may get here at all is the directory's business. */
+    if (r == 0 && chmod(path, 0666) < 0)
+        r = -errno;
+    if (r == 0)
+        r = add_listener(h, fd, 1);
+    if (r < 0) {
+        log_error("cannot listen at unix:%s (%s)", path, strerror(-r));
+        io_close(&fd);
+    }
+    return r;
+}
+
+/* --- TCP ---------------------------------------------------------------------------------- */
+
+static int split_address(const char *address, char *host, size_t cap, const char **port)
+{
+    const char *colon = strrchr(address, ':');
+    if (!colon || colon == address || !colon[1])
+        return -EINVAL;
+    size_t n = (size_t)(colon - address);
+    if (address[0] == '[' && colon[-1] == ']') { /* [::1]:7000 */
+        address++;
+        n -= 2;
+    }
+    if (n >= cap)
+        return -EINVAL;
+    memcpy(host, address, n);
+    host[n] = '\0';
+    *port = colon + 1;
+    return 0;
+}
+
+static int open_tcp(struct hub *h, const char *address)
+{
+    char host[256];
+    const char *port;
+    struct addrinfo *list = NULL, hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    if (split_address(address, host, sizeof host, &port) < 0) {
+        log_error("--listen %s: not HOST:PORT", address);
+        return -EINVAL;
+    }
+    int g = getaddrinfo(host, port, &hints, &list);
+    if (g != 0) {
+        log_error("--listen %s: %s", address, gai_strerror(g));
+        return -EINVAL;
+    }
+    int one = 1, r = 0;
+    int fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
+        bind(fd, list->ai_addr, list->ai_addrlen) < 0)
+        r = -errno;
+    freeaddrinfo(list);
+    if (r == 0)
+        r = add_listener(h, fd, 0);
+    if (r < 0) {
+        log_error("cannot listen at tcp:%s (%s)%s", address, strerror(-r),
+                  r == -EADDRINUSE ? "; choose another port" : "");
+        io_close(&fd);
+    }
+    return r;
+}
+
+int listen_open(struct hub *h)
+{
+    int r = open_unix(h);
+    for (int i = 0; i < h->opt->listen_count && r == 0; i++)
+        r = open_tcp(h, h->opt->listen[i]);
+    return r;
+}
+
+void listen_close(struct hub *h)
+{
+    for (int i = 0; i < h->listener_count; i++) {
+        uv_close((uv_handle_t *)&h->listen_polls[i], NULL);
+        io_close(&h->listeners[i]);
+    }
+    if (h->listener_count > 0)
+        unlink(h->opt->socket);
+    h->listener_count = 0;
+}
+
+/* --- claiming directories ----------------------------------------------------------------- */
+
+static int make_dir(const char *path, const char *option)
+{
+    char parent[4096];
+    int r = path_dirname(path, parent, sizeof parent);
+    struct stat st;
+    if (r == 0)
+        r = path_mkdirs(path, 0700);
+    if (r == 0 && stat(path, &st) == 0 && st.st_uid != geteuid())
+        r = -EPERM; /* /tmp/parley-UID made by somebody else: not ours to trust */
+    if (r < 0)
+        log_error("cannot use directory %s (%s); choose another %s", path, strerror(-r), option);
+    return r;
+}
+
+static int lock_in(const char *dir, const char *what, const char *option, int *out)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/lock", dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        int r = -errno;
+        log_error("cannot write in %s directory %s (%s); choose another %s", what, dir,
+                  strerror(-r), option);
+        return r;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        log_error("another parleyd uses the %s directory %s (EBUSY); stop it first, or choose "
+                  "another %s",
+                  what, dir, option);
+        close(fd);
+        return -EBUSY;
+    }
+    *out = fd;
+    return 0;
+}
+
+int listen_lock(struct hub *h)
+{
+    const struct server_options *o = h->opt;
+    char dir[4096];
+    int r = path_dirname(o->socket, dir, sizeof dir);
+    if (r == 0 && path_mkdirs(dir, 0700) < 0) {
+        log_error("cannot make the directory of --socket %s (%s)", o->socket, strerror(errno));
+        return -errno;
+    }
+    if ((r = make_dir(o->runtime_dir, "--runtime-dir")) < 0 ||
+        (r = lock_in(o->runtime_dir, "runtime", "--socket", &h->runtime_lock)) < 0 ||
+        (r = make_dir(o->state_dir, "--state-dir")) < 0 ||
+        (r = lock_in(o->state_dir, "state", "--state-dir", &h->state_lock)) < 0)
+        return r;
+    /* Others may pass through to objects that were handed to them, but not look around. */
+    chmod(o->runtime_dir, geteuid() == 0 ? 0711 : 0700);
+    r = transport_sweep(o->runtime_dir);
+    if (r > 0)
+        log_info("removed %d kernel objects left by a server that was killed", r);
+    if (r < 0)
+        log_warn("cannot sweep %s (%s)", o->runtime_dir, strerror(-r));
+    return 0;
+}

@@ -1,0 +1,19 @@
+/* parleyd: one binary, two roles. Started by a person it is the hub; started by a hub, a worker. */
+#include "server/hub.h"
+
+#include "base/log.h"
+#include "server/worker.h"
+
+int main(int argc, char **argv)
+{
+    static struct server_options options;
+    static struct hub hub;
+    int code = 0;
+    log_setup("parleyd", LOG_INFO);
+    if (options_parse(&options, argc, argv, &code) != 0)
+        return code;
+    log_setup("parleyd", options.verbose ? LOG_DEBUG : LOG_INFO);
+    if (options.worker_index >= 0)
+        return worker_main(options.worker_index, options.wait);
+    return hub_run(&hub, &options, "/proc/self/exe");
+}
