@@ -97,7 +97,8 @@ static int all_whole(const uint8_t *p, size_t n)
 static int begin(struct fragment_rx *f, const uint8_t *p, size_t n)
 {
     ssize_t size = record_size(p, n);
-    if (f->want || size < 0 || (size_t)size > sizeof f->record || n >= (size_t)size)
+    if (f->want || size < 0 || (size_t)size > sizeof f->record || n >= (size_t)size ||
+        n < RECORD_HEADER)
         return -EBADMSG;
     f->want = (size_t)size;
     f->have = n;
