@@ -127,6 +127,11 @@ size_t session_unsent(const struct session *s)
     return s->cur.out.len + s->out.bytes.len - s->out.pushed;
 }
 
+size_t session_kept(const struct session *s)
+{
+    return s->cur.out.len + s->out.bytes.len;
+}
+
 size_t session_unacked(const struct session *s)
 {
     return s->out.posts;

@@ -257,8 +257,8 @@ void session_failed(struct session *s, int err)
         s->switching = 0;
         if (s->o.on_skip)
             s->o.on_skip(s->o.ctx, first_wish(s->switch_wish, s->switch_count), why);
-    } else if (refused == REASON_EXPIRED && !id128_none(s->token)) {
-        s->token = (struct id128){{0}}; /* then as a new session, at once */
+    } else if ((refused == REASON_EXPIRED || refused == REASON_DENIED) && !id128_none(s->token)) {
+        s->token = (struct id128){{0}}; /* the server is another one: as a new session, then */
         s->retry_at = 0;
     } else if (refused && !(refused == REASON_SHUTDOWN && s->opened && s->o.reconnect)) {
         session_finish(s, refusal_exit(refused), "%s refused: %s", s->address.text, why);

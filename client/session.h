@@ -121,6 +121,7 @@ int session_bye(struct session *s, struct str reason);
 
 #define SESSION_OUTBOX_MAX (8u * 1024u * 1024u)
 size_t session_unsent(const struct session *s);  /* bytes waiting for the uplink */
+size_t session_kept(const struct session *s);    /* … and of what is kept to be said again */
 size_t session_unacked(const struct session *s); /* posts whose record has not come back */
 
 /* What the session has counted since session_new. */

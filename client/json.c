@@ -1,0 +1,138 @@
+/* See json.h. */
+#include "client/json.h"
+
+#include "base/clock.h"
+#include "proto/text.h"
+#include "transport/transport.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+json_t *json_begin(const char *type)
+{
+    json_t *o = json_object();
+    json_object_set_new(o, "v", json_integer(1));
+    json_object_set_new(o, "type", json_string(type));
+    return o;
+}
+
+void json_put(json_t *o, const char *key, struct str value)
+{
+    json_t *s = json_stringn(value.p ? value.p : "", value.n);
+    if (!s) { /* not UTF-8 */
+        size_t cap = 6 * value.n + 1;
+        char *safe = malloc(cap);
+        if (!safe)
+            return;
+        size_t n = text_escape(value, 1, safe, cap);
+        s = json_stringn(safe, n < cap ? n : cap);
+        free(safe);
+    }
+    json_object_set_new(o, key, s);
+}
+
+void json_put_int(json_t *o, const char *key, uint64_t value)
+{
+    json_object_set_new(o, key, json_integer((json_int_t)value));
+}
+
+void json_put_time(json_t *o, const char *key, uint64_t ns)
+{
+    time_t sec = (time_t)(ns / NS_PER_SEC);
+    struct tm tm = {0};
+    char day[32], all[64];
+    gmtime_r(&sec, &tm);
+    strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(all, sizeof all, "%s.%09uZ", day, (unsigned)(ns % NS_PER_SEC));
+    json_object_set_new(o, key, json_string(all));
+}
+
+void json_line(FILE *to, json_t *o)
+{
+    static int ascii = -1;
+    if (ascii < 0)
+        ascii = isatty(STDOUT_FILENO);
+    json_dumpf(o, to, JSON_COMPACT | (ascii ? (size_t)JSON_ENSURE_ASCII : 0));
+    putc('\n', to);
+    json_decref(o);
+}
+
+void json_error(FILE *to, const char *code, struct str text)
+{
+    json_t *o = json_begin("error");
+    json_put(o, "code", str_of(code));
+    json_put(o, "text", text);
+    json_line(to, o);
+}
+
+static json_t *begin_logged(const char *type, const struct record *r, struct str room)
+{
+    json_t *o = json_begin(type);
+    json_put(o, "room", room);
+    json_put_int(o, "seq", r->seq);
+    json_put_time(o, "time", r->time);
+    return o;
+}
+
+static json_t *presence(const struct record *r, struct str room)
+{
+    struct body_presence b;
+    if (body_presence_get(r, &b) < 0)
+        return NULL;
+    json_t *o = begin_logged(r->type == RECORD_ARRIVE ? "join" : "part", r, room);
+    json_put(o, "from", b.nick);
+    const struct transport *t = transport_by_id(b.transport);
+    json_put(o, "transport", str_of(t ? t->name : "?"));
+    json_put(o, "text", b.text);
+    return o;
+}
+
+static json_t *message(const struct record *r, struct str room)
+{
+    struct body_message b;
+    if (body_message_get(r, &b) < 0)
+        return NULL;
+    const char *type = r->type == RECORD_RETITLE         ? "topic"
+                       : (r->flags & RECORD_ACTION) != 0 ? "action"
+                                                         : "message";
+    json_t *o = begin_logged(type, r, room);
+    json_put(o, "from", b.from);
+    json_put(o, "text", b.text);
+    return o;
+}
+
+static json_t *renamed(const struct record *r, struct str room)
+{
+    struct body_rename b;
+    if (body_rename_get(r, &b) < 0)
+        return NULL;
+    json_t *o = begin_logged("nick", r, room);
+    json_put(o, "from", b.from);
+    json_put(o, "to", b.to);
+    return o;
+}
+
+int json_record(FILE *to, const struct record *r, struct str room, int replay)
+{
+    json_t *o = NULL;
+    switch (r->type) {
+    case RECORD_MESSAGE:
+    case RECORD_RETITLE:
+        o = message(r, room);
+        break;
+    case RECORD_ARRIVE:
+    case RECORD_LEAVE:
+        o = presence(r, room);
+        break;
+    case RECORD_RENAME:
+        o = renamed(r, room);
+        break;
+    default:
+        break;
+    }
+    if (!o)
+        return 0;
+    json_object_set_new(o, "replay", json_boolean(replay));
+    json_line(to, o);
+    return 1;
+}

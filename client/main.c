@@ -1,0 +1,79 @@
+/* parley: the client. Finds the command and runs it; without one it is the interactive chat. */
+#include "client/chat.h"
+#include "client/command.h"
+
+#include "base/log.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define READING (TAKES_ALL | TAKES_READ | TAKES_COUNT | TAKES_TIMEOUT)
+#define ASKING  (TAKES_ALL | TAKES_TIMEOUT)
+
+/* Sorted by name: find_command searches by halves. */
+/* clang-format off */
+static const struct command commands[] = {
+    {"bench", bench_run, TAKES_ALL | TAKES_BENCH | TAKES_COUNT | TAKES_TIMEOUT, 0, 1, 1,
+     "latency|fanout", "measure this server: delay of single posts, or posts to many"},
+    {"doctor", doctor_run, TAKES_ALL, 0, 0, 0, "", "limits, permissions, left-over IPC objects"},
+    {"guest", guest_run, TAKES_ALL | TAKES_GUEST, 1, 1, 1, "#ROOM",
+     "a participant that answers with how long a line took to reach it"},
+    {"history", history_run, READING, 0, 1, 1, "#ROOM", "print what was said (default: --last 20)"},
+    {"ping", ping_run, ASKING | TAKES_COUNT, 0, 0, 0, "", "round trip by each transport"},
+    {"rooms", rooms_run, ASKING, 0, 0, 0, "", "rooms with their members and topics"},
+    {"send", send_run, ASKING, 0, 1, 2, "#ROOM [TEXT|-]",
+     "say each line of standard input, or TEXT; ends when all is acknowledged"},
+    {"tail", tail_run, READING, 0, 1, 1, "#ROOM", "print what is being said, line by line"},
+    {"transports", transports_run, ASKING, 0, 0, 0, "",
+     "what this server offers, and the limits in force"},
+    {"who", who_run, ASKING, 0, 0, 1, "[#ROOM]", "who is there, by which transport"},
+};
+static const struct command chat = {NULL, chat_main, TAKES_ALL, 0, 0, 1, "[#ROOM]", "chat"};
+/* clang-format on */
+#define COMMANDS (sizeof commands / sizeof *commands)
+
+static int by_name(const void *word, const void *command)
+{
+    return strcmp(word, ((const struct command *)command)->name);
+}
+
+static const struct command *find_command(const char *word)
+{
+    if (!word || *word == '#' || *word == '@')
+        return &chat;
+    return bsearch(word, commands, COMMANDS, sizeof *commands, by_name);
+}
+
+static void help(void)
+{
+    printf("usage: parley [OPTION]... [#ROOM]            chat\n"
+           "       parley [OPTION]... COMMAND [OPERAND]...\n\nCommands:\n");
+    for (size_t i = 0; i < COMMANDS; i++) {
+        char left[64];
+        if (commands[i].hidden)
+            continue;
+        snprintf(left, sizeof left, "%s %s", commands[i].name, commands[i].usage);
+        printf("  %-24s %s\n", left, commands[i].summary);
+    }
+    printf("\nOptions of every command:\n");
+    options_help(TAKES_ALL);
+    printf(
+        "\nparley COMMAND --help tells the others. Defaults: $XDG_CONFIG_HOME/parley/parley.conf\n"
+        "\nExit: 0 done, 1 error, 2 usage, 69 no server, 75 acknowledgement unknown (safe to\n"
+        "repeat), 77 denied, 124 time ran out, 130 interrupted.\n");
+}
+
+int main(int argc, char **argv)
+{
+    struct options o;
+    const struct command *command = NULL;
+    signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of write, or nothing at all */
+    log_setup("parley", LOG_INFO);
+    int code = options_parse(&o, argc, argv, &command, find_command, help);
+    if (code >= 0)
+        return fflush(stdout) == 0 ? code : 1;
+    log_setup("parley", o.quiet ? LOG_ERROR : o.verbose ? LOG_DEBUG : LOG_INFO);
+    return command->run(&o);
+}

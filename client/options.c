@@ -1,0 +1,430 @@
+/* See options.h. */
+#include "client/options.h"
+
+#include "base/log.h"
+#include "base/paths.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <ini.h>
+#include <pwd.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define USAGE_ERROR    2
+#define PARLEY_VERSION "0.1"
+
+enum kind { KIND_FLAG, KIND_TEXT, KIND_NUMBER, KIND_SECONDS, KIND_COLOR, KIND_WAIT };
+
+struct option_def {
+    const char *name;
+    char letter; /* 0: none */
+    enum kind kind;
+    unsigned takes;
+    size_t at; /* offset in struct options */
+    const char *meta, *help;
+};
+
+#define AT(field) offsetof(struct options, field)
+
+/* clang-format off */
+static const struct option_def defs[] = {
+    {"transport", 't', KIND_TEXT, TAKES_ALL, AT(transport_text), "LIST",
+     "fifo posixmq sysvmq shm mmap unix tcp, or pipe mq socket auto; best first, with commas"},
+    {"server", 's', KIND_TEXT, TAKES_ALL, AT(server), "ADDRESS", "unix:PATH or tcp:HOST:PORT"},
+    {"nick", 'n', KIND_TEXT, TAKES_ALL, AT(nick), "NICK", "who to be; default $USER"},
+    {"wait", 0, KIND_WAIT, TAKES_ALL, AT(wait), "MODE", "block, adaptive or spin"},
+    {"json", 0, KIND_FLAG, TAKES_ALL, AT(json), NULL, "one JSON object on each line"},
+    {"color", 0, KIND_COLOR, TAKES_ALL, AT(color), "WHEN", "auto, always or never"},
+    {"quiet", 'q', KIND_FLAG, TAKES_ALL, AT(quiet), NULL, "errors only; no arrivals, no notices"},
+    {"verbose", 'v', KIND_FLAG, TAKES_ALL, AT(verbose), NULL, "say more on stderr"},
+    {"last", 0, KIND_NUMBER, TAKES_READ, AT(last), "N", "begin N records before the end"},
+    {"after", 0, KIND_NUMBER, TAKES_READ, AT(after), "SEQ", "begin after sequence number SEQ"},
+    {"since", 0, KIND_SECONDS, TAKES_READ, AT(since), "AGE", "begin that long ago: 30s, 10m, 2h, 1d"},
+    {"exit-at-end", 'e', KIND_FLAG, TAKES_READ, AT(exit_at_end), NULL, "end where the present begins"},
+    {"count", 'C', KIND_NUMBER, TAKES_COUNT, AT(count), "N", "end after N messages (bench: posts)"},
+    {"timeout", 'W', KIND_SECONDS, TAKES_TIMEOUT, AT(timeout), "SECONDS", "give up then, exit 124"},
+    {"rate", 0, KIND_NUMBER, TAKES_BENCH, AT(rate), "N", "latency: posts each second"},
+    {"rounds", 0, KIND_NUMBER, TAKES_BENCH, AT(rounds), "N", "latency: posts measured"},
+    {"subscribers", 'S', KIND_NUMBER, TAKES_BENCH, AT(subscribers), "N", "sessions that receive"},
+    {"size", 0, KIND_NUMBER, TAKES_BENCH, AT(size), "BYTES", "text of each post"},
+    {"window", 0, KIND_NUMBER, TAKES_BENCH, AT(window), "N", "fanout: posts on the way at once"},
+    {"ignore", 0, KIND_TEXT, TAKES_GUEST, AT(ignore), "PATTERNS", "nicks not to answer: guest-*,bot"},
+    {"help", 'h', KIND_FLAG, TAKES_NOTHING, 0, NULL, "this text; after a command, more about it"},
+    {"version", 0, KIND_FLAG, TAKES_NOTHING, 0, NULL, "the version"},
+};
+/* clang-format on */
+#define DEFS (sizeof defs / sizeof *defs)
+
+/* --- values -------------------------------------------------------------------------------- */
+
+static int parse_number(const char *v, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(v, &end, 10);
+    if (*v < '0' || *v > '9' || *end || errno || n == OPTION_UNSET)
+        return -EINVAL;
+    *out = n;
+    return 0;
+}
+
+/* "90", "1.5", "30s", "10m", "2h", "1d", "200ms" into ns. */
+static int parse_seconds(const char *v, uint64_t *out)
+{
+    static const struct {
+        const char *name;
+        double seconds;
+    } units[] = {{"", 1}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+    if ((*v < '0' || *v > '9') && *v != '.')
+        return -EINVAL;
+    char *end;
+    double n = strtod(v, &end);
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (strcmp(end, units[i].name) != 0)
+            continue;
+        n *= units[i].seconds * 1e9;
+        if (!(n >= 0 && n < 9e18)) /* 285 years, and what fits */
+            return -EINVAL;
+        *out = (uint64_t)n;
+        return 0;
+    }
+    return -EINVAL;
+}
+
+static int parse_flag(const char *v, int *out)
+{
+    static const char *const yes[] = {"yes", "true", "on", "1"}, *const no[] = {"no", "false",
+                                                                                "off", "0"};
+    for (int i = 0; i < 4; i++) {
+        if (!v || strcmp(v, yes[i]) == 0)
+            return *out = 1, 0;
+        if (strcmp(v, no[i]) == 0)
+            return *out = 0, 0;
+    }
+    return -EINVAL;
+}
+
+static int choose(const char *v, const char *const *words, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(v, words[i]) == 0)
+            return i;
+    return -EINVAL;
+}
+
+static const char *expected(enum kind kind)
+{
+    switch (kind) {
+    case KIND_FLAG:
+        return "yes or no";
+    case KIND_NUMBER:
+        return "a number";
+    case KIND_SECONDS:
+        return "a time such as 5, 0.5, 30s, 10m, 2h, 1d";
+    case KIND_COLOR:
+        return "auto, always or never";
+    case KIND_WAIT:
+        return "block, adaptive or spin";
+    case KIND_TEXT:
+        break;
+    }
+    return "text";
+}
+
+/* 0, or -EINVAL: the value is not of the option's kind. `v` NULL: a flag without one. */
+static int set(struct options *o, const struct option_def *d, const char *v)
+{
+    static const char *const colors[] = {"auto", "always", "never"};
+    static const char *const waits[] = {"block", "adaptive", "spin"};
+    void *to = (char *)o + d->at;
+    int i = 0;
+    switch (d->kind) {
+    case KIND_FLAG:
+        return parse_flag(v, to);
+    case KIND_TEXT:
+        memcpy(to, &v, sizeof v);
+        return 0;
+    case KIND_NUMBER:
+        return parse_number(v, to);
+    case KIND_SECONDS:
+        return parse_seconds(v, to);
+    case KIND_COLOR:
+        if ((i = choose(v, colors, 3)) >= 0)
+            o->color = (enum color_mode)i;
+        return i < 0 ? i : 0;
+    case KIND_WAIT:
+        if ((i = choose(v, waits, 3)) >= 0)
+            o->wait = (enum wait_mode)i;
+        return i < 0 ? i : 0;
+    }
+    return -EINVAL;
+}
+
+/* --- the configuration file ---------------------------------------------------------------- */
+
+struct config {
+    struct options *o;
+    char path[4096];
+    char why[256]; /* the first error */
+};
+
+static const struct option_def *find_def(const char *name)
+{
+    for (size_t i = 0; i < DEFS; i++)
+        if (strcmp(defs[i].name, name) == 0 && defs[i].takes != TAKES_NOTHING)
+            return &defs[i];
+    return NULL;
+}
+
+static int config_line(void *user, const char *section, const char *name, const char *value)
+{
+    struct config *c = user;
+    const struct option_def *d = find_def(name);
+    if (c->why[0])
+        return 0;
+    if (section[0])
+        snprintf(c->why, sizeof c->why, "there are no sections here ([%.60s])", section);
+    else if (!d)
+        snprintf(c->why, sizeof c->why, "unknown key \"%.60s\"", name);
+    else {
+        char *kept = strdup(value ? value : ""); /* lives as long as the options */
+        if (!kept || set(c->o, d, kept) < 0)
+            snprintf(c->why, sizeof c->why, "%s = %.60s: expected %s", name, value ? value : "",
+                     expected(d->kind));
+        if (d->kind != KIND_TEXT)
+            free(kept);
+    }
+    return c->why[0] == '\0';
+}
+
+static int read_config(struct options *o)
+{
+    struct config c = {.o = o};
+    if (path_config(c.path, sizeof c.path, "parley.conf") < 0)
+        return 0;
+    int line = ini_parse(c.path, config_line, &c);
+    if (line == -1 && access(c.path, F_OK) == 0) {
+        log_error("cannot read %s (%s)", c.path, strerrorname_np(errno ? errno : EIO));
+        return -EINVAL;
+    }
+    if (line > 0) {
+        log_error("%s:%d: %s", c.path, line, c.why[0] ? c.why : "not a line of `key = value`");
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* --- the command line ---------------------------------------------------------------------- */
+
+struct given {
+    const struct option_def *def;
+    const char *value;
+};
+
+static void build_getopt(struct option longs[DEFS + 1], char letters[2 * DEFS + 3])
+{
+    char *l = letters;
+    *l++ = ':'; /* tell a missing value from an unknown option */
+    for (size_t i = 0; i < DEFS; i++) {
+        int arg = defs[i].kind != KIND_FLAG;
+        longs[i] = (struct option){defs[i].name, arg ? required_argument : no_argument, NULL,
+                                   0x100 + (int)i};
+        if (!defs[i].letter)
+            continue;
+        *l++ = defs[i].letter;
+        if (arg)
+            *l++ = ':';
+    }
+    *l = '\0';
+    longs[DEFS] = (struct option){0};
+}
+
+static const struct option_def *def_of(int c)
+{
+    if (c >= 0x100)
+        return &defs[c - 0x100];
+    for (size_t i = 0; i < DEFS; i++)
+        if (defs[i].letter && defs[i].letter == c)
+            return &defs[i];
+    return NULL;
+}
+
+/* Collect the options of argv (getopt moves operands to its end). Count, or -EINVAL. */
+static int collect(int argc, char **argv, struct given *given)
+{
+    struct option longs[DEFS + 1];
+    char letters[2 * DEFS + 3];
+    build_getopt(longs, letters);
+    opterr = 0;
+    optind = 1;
+    int n = 0, c;
+    while ((c = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
+        const char *word = argv[optind - 1];
+        char letter[3] = {'-', (char)(optopt & 0x7f), '\0'};
+        if (optopt > 0 && optopt < 0x100)
+            word = letter;
+        if (c == '?') {
+            log_error("unknown option %s; see parley --help", word);
+            return -EINVAL;
+        }
+        if (c == ':') {
+            log_error("%s needs a value; see parley --help", word);
+            return -EINVAL;
+        }
+        given[n++] = (struct given){def_of(c), optarg};
+    }
+    return n;
+}
+
+static void help_command(const struct command *c)
+{
+    printf("usage: parley%s%s [OPTION]... %s\n%s\n\nOptions:\n", c->name ? " " : "",
+           c->name ? c->name : "", c->usage, c->summary);
+    if (c->takes & ~TAKES_ALL)
+        options_help(c->takes & ~TAKES_ALL);
+    options_help(TAKES_ALL);
+}
+
+static int apply(struct options *o, const struct command *c, const struct given *given, int n)
+{
+    for (int i = 0; i < n; i++) {
+        const struct option_def *d = given[i].def;
+        if (!(d->takes & (c->takes | TAKES_ALL))) {
+            log_error("%s takes no --%s; see parley %s --help", c->name ? c->name : "the chat",
+                      d->name, c->name ? c->name : "");
+            return -EINVAL;
+        }
+        if (set(o, d, given[i].value) < 0) {
+            log_error("--%s %s: expected %s", d->name, given[i].value, expected(d->kind));
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
+/* The list of -t, once it is known where the server is. Named transports are meant strictly; with
+ * "auto" in the list they are only preferred. */
+static int resolve_transports(struct options *o)
+{
+    if (!o->transport_text)
+        return 0;
+    int remote = o->server && strncmp(o->server, "tcp:", 4) == 0;
+    struct str bad;
+    int n = transport_list(str_of(o->transport_text), remote, o->transports, &bad);
+    if (n < 0) {
+        log_error("--transport %s: \"%.*s\" is none of fifo posixmq sysvmq shm mmap unix tcp, "
+                  "pipe mq socket auto",
+                  o->transport_text, (int)bad.n, bad.p ? bad.p : "");
+        return -EINVAL;
+    }
+    o->transport_count = n;
+    o->strict = 1;
+    for (const char *p = o->transport_text; p && *p;) {
+        size_t len = strcspn(p, ",");
+        if (str_eq((struct str){p, len}, str_of("auto")))
+            o->strict = 0;
+        p += len + (p[len] == ',');
+    }
+    return 0;
+}
+
+static const char *default_nick(void)
+{
+    const char *u = getenv("USER");
+    if (u && *u)
+        return u;
+    struct passwd *pw = getpwuid(getuid());
+    return pw && pw->pw_name && *pw->pw_name ? pw->pw_name : "nobody";
+}
+
+static int check_operands(const struct options *o, const struct command *c)
+{
+    if (o->argc >= c->min_args && o->argc <= c->max_args)
+        return 0;
+    log_error("%s: usage: parley %s%s%s",
+              o->argc < c->min_args ? "something is missing" : "too much", c->name ? c->name : "",
+              c->name ? " " : "", c->usage);
+    return -EINVAL;
+}
+
+int options_parse(struct options *o, int argc, char **argv, const struct command **command,
+                  const struct command *(*find)(const char *word), void (*help)(void))
+{
+    struct given *given = calloc((size_t)argc + 1, sizeof *given);
+    int n = given ? collect(argc, argv, given) : -ENOMEM;
+    int result = USAGE_ERROR;
+    *o = (struct options){.last = OPTION_UNSET,
+                          .after = OPTION_UNSET,
+                          .since = OPTION_UNSET,
+                          .count = OPTION_UNSET,
+                          .timeout = OPTION_UNSET};
+    if (n < 0)
+        goto out;
+    const char *word = optind < argc ? argv[optind] : NULL;
+    const struct command *c = find(word);
+    for (int i = 0; i < n; i++) {
+        if (given[i].def->takes != TAKES_NOTHING)
+            continue;
+        result = 0;
+        if (given[i].def->letter != 'h')
+            printf("parley " PARLEY_VERSION "\n");
+        else if (c && c->name)
+            help_command(c);
+        else
+            help();
+        goto out;
+    }
+    if (!c) {
+        log_error("unknown command \"%s\"; see parley --help", word);
+        goto out;
+    }
+    int skip = optind + (c->name != NULL);
+    o->argc = argc - skip;
+    o->argv = argv + skip;
+    if (read_config(o) < 0 || apply(o, c, given, n) < 0 || resolve_transports(o) < 0 ||
+        check_operands(o, c) < 0)
+        goto out;
+    if (!o->nick || !*o->nick)
+        o->nick = default_nick();
+    *command = c;
+    result = -1;
+out:
+    free(given);
+    return result;
+}
+
+void options_help(unsigned takes)
+{
+    for (size_t i = 0; i < DEFS; i++) {
+        const struct option_def *d = &defs[i];
+        if (!(d->takes & takes))
+            continue;
+        char left[64], letter[8] = "    ";
+        if (d->letter)
+            snprintf(letter, sizeof letter, "-%c, ", d->letter);
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, d->name, d->meta ? " " : "",
+                 d->meta ? d->meta : "");
+        printf("  %-26s %s\n", left, d->help);
+    }
+}
+
+int options_color(const struct options *o, int fd)
+{
+    if (o->color != COLOR_AUTO)
+        return o->color == COLOR_ALWAYS;
+    const char *no = getenv("NO_COLOR");
+    return isatty(fd) && !(no && *no);
+}
+
+void options_session(const struct options *o, struct session_options *s)
+{
+    s->server = o->server;
+    memcpy(s->transports, o->transports, sizeof s->transports);
+    s->transport_count = o->transport_count;
+    s->strict = o->strict;
+    s->nick = o->nick;
+    s->wait = o->wait;
+}

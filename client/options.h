@@ -1,0 +1,71 @@
+/* What the user asked for: command line over configuration file over built-in values.
+ *
+ * One table in options.c says every option once: name, letter, type, which commands take it, help.
+ * The file is $XDG_CONFIG_HOME/parley/parley.conf, lines of `key = value`, the keys being the long
+ * names; options that a command does not take are fine there and ignored. */
+#pragma once
+
+#include "client/session.h"
+
+#include <stdint.h>
+
+enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
+
+/* Which commands take an option. */
+#define TAKES_ALL     0x01u
+#define TAKES_READ    0x02u /* where to read in a room, and when to end */
+#define TAKES_COUNT   0x04u
+#define TAKES_TIMEOUT 0x08u
+#define TAKES_BENCH   0x10u
+#define TAKES_GUEST   0x20u
+#define TAKES_NOTHING 0x40u /* known to the table, handled before anything else */
+
+#define OPTION_UNSET UINT64_MAX
+
+/* Strings are borrowed from argv or kept until the process ends. */
+struct options {
+    const char *server; /* NULL: the default socket */
+    const char *nick;   /* never NULL */
+    uint8_t transports[TRANSPORT_COUNT];
+    int transport_count; /* 0: none was named */
+    int strict;          /* as in struct session_options */
+    enum wait_mode wait;
+    enum color_mode color;
+    int json, quiet, verbose;
+    /* reading: OPTION_UNSET, or the number given. Times in ns. */
+    uint64_t last, after, since, count, timeout;
+    int exit_at_end;
+    /* bench: 0 means its own choice */
+    uint64_t rate, rounds, subscribers, size, window;
+    /* guest: patterns of nicks not to answer, separated by commas */
+    const char *ignore;
+    /* operands after the command's name */
+    int argc;
+    char **argv;
+
+    const char *transport_text; /* as given, until the server's kind is known */
+};
+
+struct command {
+    const char *name;                    /* NULL: what runs without a command's name */
+    int (*run)(const struct options *o); /* returns the exit code */
+    unsigned takes;
+    int hidden; /* not in --help */
+    int min_args, max_args;
+    const char *usage; /* operands: "#ROOM [TEXT|-]" */
+    const char *summary;
+};
+
+/* Parse everything; `find` names the command for a word, or NULL. Errors are printed. Returns -1 to
+ * go on with *command, or the exit code: 2, or 0 after --help and --version. */
+int options_parse(struct options *o, int argc, char **argv, const struct command **command,
+                  const struct command *(*find)(const char *word), void (*help)(void));
+
+/* The options of a command (0: of every command) for --help, one line each. */
+void options_help(unsigned takes);
+
+/* Whether to colour what goes to `fd`: --color, NO_COLOR, and whether it is a terminal. */
+int options_color(const struct options *o, int fd);
+
+/* The part of session_options that the command line decides. */
+void options_session(const struct options *o, struct session_options *s);

@@ -1,0 +1,228 @@
+/* parley send: says each line of standard input (or one text) in a room, and ends when the server
+ * has all of them. Input is read only while there is room in the window of posts on their way, so
+ * a file of any size needs the memory of a window. */
+#include "client/command.h"
+#include "client/render.h"
+#include "client/tool.h"
+
+#include "base/buf.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Posts on their way at once: enough that neither side waits for the other at full speed. */
+#define WINDOW 8192u
+/* … and bytes, so that long lines do not take much memory. */
+#define WINDOW_BYTES (1024u * 1024u)
+#define READ_BYTES   (64u * 1024u)
+
+struct send {
+    struct tool tool;
+    struct str room, text; /* text.p NULL: standard input */
+    uint32_t number, join; /* of the room once joined; of the request */
+    struct buf in;         /* read, not yet posted */
+    int eof, skipping;     /* skipping: the rest of a line that is too long */
+    uint64_t line;         /* lines read so far */
+    uint64_t posted, failed;
+    uint64_t producer;      /* who numbered `lines` */
+    uint32_t lines[WINDOW]; /* line of the post with that counter, modulo WINDOW */
+};
+
+static void complain(struct send *c, const char *why, size_t at)
+{
+    if (at != SIZE_MAX)
+        log_error("line %llu: %s (byte %zu); not sent", (unsigned long long)c->line, why, at + 1);
+    else
+        log_error("line %llu: %s; not sent", (unsigned long long)c->line, why);
+    c->failed++;
+}
+
+static int window_full(const struct send *c)
+{
+    return session_unacked(c->tool.s) >= WINDOW || session_kept(c->tool.s) >= WINDOW_BYTES;
+}
+
+static void post(struct send *c, struct str text)
+{
+    size_t at = SIZE_MAX;
+    enum text_problem p = text_check(TEXT_BODY, text, &at);
+    if (p == TEXT_TOO_LONG)
+        at = SIZE_MAX; /* the sentence names the limit */
+    if (p != TEXT_OK) {
+        complain(c, text_problem_name(TEXT_BODY, p), at);
+        return;
+    }
+    uint32_t counter = 0;
+    int r = session_post(c->tool.s, c->number, 0, text, &counter);
+    if (r < 0) {
+        complain(c, strerrorname_np(-r), SIZE_MAX);
+        return;
+    }
+    c->lines[counter % WINDOW] = (uint32_t)c->line;
+    c->posted++;
+}
+
+/* One line of input. Empty ones say nothing, so they are no messages; a carriage return before the
+ * newline comes from files of other systems. */
+static void take_line(struct send *c, struct str line)
+{
+    c->line++;
+    if (line.n && line.p[line.n - 1] == '\r')
+        line.n--;
+    if (line.n)
+        post(c, line);
+}
+
+/* Post what is in `in` while the window has room. */
+static void take_lines(struct send *c)
+{
+    while (c->in.len && !window_full(c)) {
+        const char *p = (const char *)buf_head(&c->in);
+        const char *nl = memchr(p, '\n', c->in.len);
+        size_t n = nl ? (size_t)(nl - p) : c->in.len;
+        if (c->skipping) {
+            c->skipping = !nl;
+        } else if (nl || c->eof) {
+            take_line(c, (struct str){p, n});
+        } else if (n > TEXT_MAX + 1) { /* one more for a carriage return */
+            c->line++;
+            complain(c, text_problem_name(TEXT_BODY, TEXT_TOO_LONG), SIZE_MAX);
+            c->skipping = 1;
+        } else {
+            return; /* the rest is still to be read */
+        }
+        buf_consume(&c->in, n + (nl != NULL));
+    }
+}
+
+static void read_input(struct send *c)
+{
+    uint8_t *to = buf_reserve(&c->in, READ_BYTES);
+    ssize_t n = to ? read(STDIN_FILENO, to, READ_BYTES) : -1;
+    if (n > 0) {
+        buf_added(&c->in, (size_t)n);
+    } else if (n == 0) {
+        c->eof = 1;
+    } else if (errno != EINTR && errno != EAGAIN) {
+        log_error("cannot read standard input (%s)", strerrorname_np(errno));
+        c->failed++;
+        c->eof = 1;
+    }
+}
+
+/* --- what the session reports --------------------------------------------------------------- */
+
+static void on_open(void *ctx)
+{
+    struct send *c = ctx;
+    if (!c->number)
+        session_join(c->tool.s, c->room, JOIN_NOW, 0, 1, &c->join);
+}
+
+static void on_error(struct send *c, const struct record *r)
+{
+    struct body_refuse b;
+    if (r->counter == c->join && r->producer != session_producer(c->tool.s))
+        tool_end(&c->tool, tool_refused(&c->tool, r, c->tool.o->argv[0]));
+    if (r->producer == 0 || r->producer != session_producer(c->tool.s))
+        return;
+    c->failed++;
+    if (body_refuse_get(r, &b) < 0)
+        b = (struct body_refuse){.code = REASON_NONE};
+    char safe[400];
+    render_safe(b.text, safe, sizeof safe);
+    if (c->producer == r->producer)
+        log_error("line %u: %s: %s; not sent", c->lines[r->counter % WINDOW], reason_name(b.code),
+                  safe);
+    else /* a server without memory gave new numbers */
+        log_error("a line: %s: %s; not sent", reason_name(b.code), safe);
+}
+
+static void on_record(void *ctx, const struct record *r)
+{
+    struct send *c = ctx;
+    if (r->type == RECORD_JOINED && r->counter == c->join) {
+        c->number = r->room;
+        c->producer = session_producer(c->tool.s);
+    } else if (r->type == RECORD_PARTED && r->room == c->number) {
+        tool_end(&c->tool, tool_refused(&c->tool, r, c->tool.o->argv[0]));
+    } else if (r->type == RECORD_ERROR) {
+        on_error(c, r);
+    }
+}
+
+/* --- the command ---------------------------------------------------------------------------- */
+
+static int check_text(struct str text)
+{
+    size_t at = 0;
+    enum text_problem p = text_check(TEXT_BODY, text, &at);
+    if (p == TEXT_OK)
+        return 0;
+    log_error("the text is not usable: %s (byte %zu)", text_problem_name(TEXT_BODY, p), at + 1);
+    return EXIT_USAGE;
+}
+
+static void run(struct send *c)
+{
+    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    for (;;) {
+        if (c->number) {
+            if (c->text.p && !c->eof) {
+                c->line = 1;
+                c->eof = 1;
+                post(c, c->text);
+            }
+            take_lines(c);
+            if (c->eof && !c->in.len && session_unacked(c->tool.s) == 0)
+                tool_end(&c->tool, c->failed ? 1 : 0);
+        }
+        int want = !c->text.p && !c->eof && c->number && !window_full(c);
+        if (!tool_turn(&c->tool, &in, want))
+            return;
+        if (want && in.revents)
+            read_input(c);
+    }
+}
+
+static int verdict(struct send *c)
+{
+    size_t left = session_unacked(c->tool.s);
+    if (c->tool.timed_out && left > 0 && c->posted > 0) {
+        log_error(
+            "%zu lines were sent without an acknowledgement in time. They may have been said: "
+            "look with parley history before sending again",
+            left);
+        return EXIT_UNKNOWN;
+    }
+    if (c->tool.timed_out)
+        log_error("no acknowledgement in time");
+    return c->tool.code;
+}
+
+int send_run(const struct options *o)
+{
+    struct send *c = calloc(1, sizeof *c);
+    if (!c)
+        return 1;
+    c->tool = (struct tool){.o = o, .ctx = c, .on_open = on_open, .on_record = on_record};
+    c->room = str_of(o->argv[0]);
+    if (o->argc > 1 && strcmp(o->argv[1], "-") != 0)
+        c->text = str_of(o->argv[1]);
+    int code = tool_check_room(c->room);
+    if (code == 0 && c->text.p)
+        code = check_text(c->text);
+    if (code == 0)
+        code = tool_open(&c->tool, 1);
+    if (code == 0) {
+        run(c);
+        c->tool.code = verdict(c);
+        code = tool_close(&c->tool);
+    }
+    buf_free(&c->in);
+    free(c);
+    return code;
+}

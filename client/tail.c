@@ -1,0 +1,154 @@
+/* parley tail and parley history: print what is said in a room, from a place in the past or from
+ * now on. Both are one reader; history ends where the present begins. The reader is QUIET: nobody
+ * sees it come or go. */
+#include "client/command.h"
+#include "client/print.h"
+#include "client/tool.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define HISTORY_LAST 20 /* what history shows without being told */
+
+struct tail {
+    struct tool tool;
+    struct print print;
+    struct str room;
+    uint32_t join, number;
+    uint64_t end;      /* with -e: the first sequence number that is no longer history; 0: none */
+    uint64_t messages; /* printed, for -C */
+    uint64_t lost;     /* that we have complained about */
+    int wrote;
+};
+
+static void ask(struct tail *c)
+{
+    const struct options *o = c->tool.o;
+    enum join_start start = JOIN_NOW;
+    uint64_t arg = 0;
+    if (o->last != OPTION_UNSET) {
+        start = JOIN_LAST;
+        arg = o->last;
+    } else if (o->after != OPTION_UNSET) {
+        start = JOIN_AFTER;
+        arg = o->after;
+    } else if (o->since != OPTION_UNSET) {
+        uint64_t now = wall_ns();
+        start = JOIN_SINCE;
+        arg = o->since < now ? now - o->since : 0;
+    }
+    session_join(c->tool.s, c->room, start, arg, 1, &c->join);
+}
+
+static void on_open(void *ctx)
+{
+    struct tail *c = ctx;
+    if (!c->number)
+        ask(c);
+}
+
+static void on_joined(struct tail *c, const struct record *r)
+{
+    struct body_joined b;
+    if (body_joined_get(r, &b) < 0)
+        return;
+    if (c->number && b.rewound)
+        log_warn("the server lost its newest records; %s goes on from %llu", c->tool.o->argv[0],
+                 (unsigned long long)b.first);
+    if (!c->number || (c->end && b.next < c->end))
+        c->end = c->tool.o->exit_at_end ? b.next : 0;
+    c->number = r->room;
+}
+
+/* With -e: has everything that was there when we came been printed? */
+static void check_end(struct tail *c)
+{
+    const struct session_room *room = session_room(c->tool.s, c->number);
+    if (c->end && room && room->seen + 1 >= c->end)
+        tool_end(&c->tool, 0);
+}
+
+static void on_logged(struct tail *c, const struct record *r)
+{
+    const struct session_room *room = session_room(c->tool.s, r->room);
+    if (!room || r->room != c->number)
+        return;
+    if (c->end && r->seq >= c->end)
+        return; /* said after we came */
+    int replay = r->seq < room->next;
+    int shown = c->tool.o->json ? json_record(stdout, r, str_of(room->name), replay)
+                                : print_record(&c->print, stdout, r);
+    c->wrote |= shown;
+    if (shown && r->type == RECORD_MESSAGE && ++c->messages >= c->tool.o->count)
+        tool_end(&c->tool, 0);
+}
+
+static void on_record(void *ctx, const struct record *r)
+{
+    struct tail *c = ctx;
+    if (r->type == RECORD_JOINED)
+        on_joined(c, r);
+    else if (r->type == RECORD_ERROR && r->counter == c->join)
+        tool_end(&c->tool, tool_refused(&c->tool, r, c->tool.o->argv[0]));
+    else if (r->type == RECORD_PARTED && r->room == c->number)
+        tool_end(&c->tool, tool_refused(&c->tool, r, c->tool.o->argv[0]));
+    else if (r->seq)
+        on_logged(c, r);
+}
+
+/* Whole turns of output are written at once; a pipe whose reader is gone is noticed while quiet. */
+static void run(struct tail *c)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = 0};
+    if (c->tool.o->count == 0)
+        tool_end(&c->tool, 0);
+    while (tool_turn(&c->tool, &out, 1)) {
+        if (out.revents & (POLLERR | POLLNVAL))
+            tool_end(&c->tool, 0);
+        check_end(c);
+        if (c->wrote)
+            tool_flush(&c->tool);
+        c->wrote = 0;
+        uint64_t lost = session_counts(c->tool.s).lost;
+        if (lost > c->lost)
+            log_warn("%llu records of %s are missing", (unsigned long long)(lost - c->lost),
+                     c->tool.o->argv[0]);
+        c->lost = lost;
+    }
+}
+
+static int read_room(const struct options *o)
+{
+    struct tail c = {.print = {.color = options_color(o, STDOUT_FILENO), .quiet = o->quiet}};
+    c.tool = (struct tool){.o = o, .ctx = &c, .on_open = on_open, .on_record = on_record};
+    c.room = str_of(o->argv[0]);
+    int code = tool_check_room(c.room);
+    if (code == 0 &&
+        (o->last != OPTION_UNSET) + (o->after != OPTION_UNSET) + (o->since != OPTION_UNSET) > 1) {
+        log_error("--last, --after and --since are three answers to one question; give one");
+        code = EXIT_USAGE;
+    }
+    if (code == 0)
+        code = tool_open(&c.tool, 1);
+    if (code != 0)
+        return code;
+    run(&c);
+    return tool_close(&c.tool);
+}
+
+int tail_run(const struct options *o)
+{
+    return read_room(o);
+}
+
+int history_run(const struct options *o)
+{
+    struct options mine = *o;
+    mine.exit_at_end = 1;
+    if (o->last == OPTION_UNSET && o->after == OPTION_UNSET && o->since == OPTION_UNSET)
+        mine.last = HISTORY_LAST;
+    return read_room(&mine);
+}

@@ -1,0 +1,205 @@
+/* See tool.h. */
+#include "client/tool.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "client/render.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t signalled;
+
+static void on_signal(int n)
+{
+    signalled = n;
+}
+
+/* Delivered only inside ppoll, so none is missed between a look at `signalled` and the wait. */
+static void catch_signals(void)
+{
+    struct sigaction sa = {.sa_handler = on_signal};
+    sigset_t block;
+    sigemptyset(&block);
+    sigaddset(&block, SIGINT);
+    sigaddset(&block, SIGTERM);
+    sigprocmask(SIG_BLOCK, &block, NULL);
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+}
+
+static void on_record(void *ctx, const struct record *r)
+{
+    struct tool *t = ctx;
+    if (t->on_record && !t->done)
+        t->on_record(t->ctx, r);
+}
+
+static void on_state(void *ctx, enum session_state state, const char *detail)
+{
+    struct tool *t = ctx;
+    if (state == SESSION_CLOSED) {
+        int code = session_exit_code(t->s);
+        if (!t->done && !t->silent && detail[0])
+            log_error("%s", detail);
+        tool_end(t, code);
+    } else if (state == SESSION_WAITING) {
+        log_info("%s; %s", session_error(t->s), detail);
+    } else if (state == SESSION_OPEN) {
+        const struct transport *tr = session_transport(t->s);
+        log_debug("connected to %s by %s as %s", session_server(t->s), tr ? tr->name : "?",
+                  session_nick(t->s));
+        if (t->on_open && !t->done)
+            t->on_open(t->ctx);
+    }
+}
+
+static void on_skip(void *ctx, const char *transport, const char *reason)
+{
+    struct tool *t = ctx;
+    char safe[512];
+    reason = render_safe(str_of(reason), safe, sizeof safe);
+    if (t->on_skip)
+        t->on_skip(t->ctx, transport, reason);
+    else if (t->o->transport_count > 0) /* of "auto" nobody expects a certain one */
+        log_info("not by %s: %s", transport, reason);
+    else
+        log_debug("not by %s: %s", transport, reason);
+}
+
+int tool_check_room(struct str name)
+{
+    char safe[200];
+    enum text_problem p = text_check(TEXT_ROOM, name, NULL);
+    if (p == TEXT_OK)
+        return 0;
+    log_error("\"%s\" is no room: %s. Write '#name' (in quotes, for the shell) or @nick",
+              render_safe(name, safe, sizeof safe), text_problem_name(TEXT_ROOM, p));
+    return EXIT_USAGE;
+}
+
+int tool_open(struct tool *t, int reconnect)
+{
+    const char *why = "";
+    struct session_options so = {.reconnect = reconnect,
+                                 .ctx = t,
+                                 .on_record = on_record,
+                                 .on_state = on_state,
+                                 .on_skip = on_skip};
+    options_session(t->o, &so);
+    catch_signals();
+    t->done = t->code = t->timed_out = t->interrupted = 0;
+    t->deadline = t->o->timeout == OPTION_UNSET ? 0 : mono_ns() + t->o->timeout;
+    if (session_new(&t->s, &so, &why) < 0) {
+        log_error("%s", why);
+        return EXIT_USAGE;
+    }
+    session_connect(t->s);
+    return 0;
+}
+
+void tool_end(struct tool *t, int code)
+{
+    if (t->done)
+        return;
+    t->done = 1;
+    t->code = code;
+}
+
+static void wait_for(struct pollfd *p, int n, uint64_t deadline)
+{
+    struct timespec ts = {0}, *tp = NULL;
+    uint64_t now = mono_ns();
+    if (deadline != UINT64_MAX) {
+        uint64_t d = deadline > now ? deadline - now : 0;
+        ts.tv_sec = (time_t)(d / NS_PER_SEC);
+        ts.tv_nsec = (long)(d % NS_PER_SEC);
+        tp = &ts;
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    if (ppoll(p, (nfds_t)n, tp, &none) < 0)
+        for (int i = 0; i < n; i++)
+            p[i].revents = 0;
+}
+
+static int over(struct tool *t)
+{
+    if (signalled) {
+        t->interrupted = signalled;
+        tool_end(t, 128 + signalled);
+    } else if (t->deadline && mono_ns() >= t->deadline) {
+        t->timed_out = 1;
+        tool_end(t, EXIT_TIMEOUT);
+    }
+    return t->done;
+}
+
+int tool_turn(struct tool *t, struct pollfd *fds, int count)
+{
+    struct pollfd p[SESSION_POLLFDS + TOOL_FDS];
+    if (over(t))
+        return 0;
+    int n = session_pollfds(t->s, p);
+    for (int i = 0; i < count; i++) {
+        p[n + i] = fds[i];
+        p[n + i].revents = 0;
+    }
+    uint64_t deadline = session_deadline(t->s);
+    if (t->deadline && t->deadline < deadline)
+        deadline = t->deadline;
+    wait_for(p, n + count, deadline);
+    for (int i = 0; i < count; i++)
+        fds[i].revents = p[n + i].revents;
+    session_hint(t->s, -1, 0);
+    for (int i = 0; i < n; i++)
+        if (p[i].revents)
+            session_hint(t->s, p[i].fd, p[i].revents);
+    session_drive(t->s);
+    return !over(t);
+}
+
+void tool_flush(struct tool *t)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return;
+    if (errno != EPIPE)
+        log_error("cannot write to standard output (%s)", strerrorname_np(errno));
+    tool_end(t, errno == EPIPE ? 0 : 1);
+}
+
+int tool_close(struct tool *t)
+{
+    int code = t->code;
+    t->silent = 1;
+    t->on_record = NULL;
+    if (session_state(t->s) == SESSION_OPEN && !t->interrupted) {
+        session_bye(t->s, (struct str){NULL, 0});
+        t->done = t->timed_out = 0;
+        t->deadline = mono_ns() + NS_PER_SEC;
+        while (tool_turn(t, NULL, 0))
+            ;
+    }
+    session_free(t->s);
+    t->s = NULL;
+    if (fflush(stdout) != 0 && errno != EPIPE && code == 0)
+        code = 1;
+    return code;
+}
+
+int tool_refused(struct tool *t, const struct record *r, const char *what)
+{
+    struct body_refuse b;
+    if (body_refuse_get(r, &b) < 0)
+        b = (struct body_refuse){.code = REASON_NONE};
+    if (t->o->json) {
+        json_error(stdout, reason_name(b.code), b.text);
+        tool_flush(t);
+    } else {
+        char safe[600];
+        log_error("%s: %s: %s", what, reason_name(b.code), render_safe(b.text, safe, sizeof safe));
+    }
+    return b.code == REASON_DENIED ? EXIT_DENIED : 1;
+}
