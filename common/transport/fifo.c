@@ -35,13 +35,13 @@ static int make_one(struct endpoint *server, struct endpoint *client, const stru
     }
     if (mkfifo(path, 0600) < 0) {
         r = -errno;
-        snprintf(why, why_cap, "mkfifo in the runtime directory: %s", strerror(-r));
+        snprintf(why, why_cap, "mkfifo in the runtime directory: %s", strerrordesc_np(-r));
         return r;
     }
     int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
         r = -errno;
-        snprintf(why, why_cap, "opening a FIFO: %s", strerror(-r));
+        snprintf(why, why_cap, "opening a FIFO: %s", strerrordesc_np(-r));
     } else {
         r = name_hand_over(fd, env, "FIFO", why, why_cap);
     }

@@ -152,7 +152,7 @@ static void explain(int error, char *why, size_t why_cap)
     else if (error == ENOSYS)
         snprintf(why, why_cap, "this kernel has no POSIX message queues");
     else
-        snprintf(why, why_cap, "making a POSIX queue: %s", strerror(error));
+        snprintf(why, why_cap, "making a POSIX queue: %s", strerrordesc_np(error));
 }
 
 static int posixmq_offer(struct offer *o, const struct offer_env *env, char *why, size_t why_cap)

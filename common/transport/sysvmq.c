@@ -48,6 +48,10 @@
 #define TYPE_BULK    2
 #define TYPE_MAX     TYPE_BULK
 
+/* params: the queue's key, and for the server's ends its id and the path of the marker. */
+#define KEY_LEN    4u
+#define SERVER_LEN 8u
+
 /* What travels: the kernel wants the type in front, as a long, and counts the bytes after it. */
 struct control_message {
     long type; /* TYPE_CONTROL: replies */
@@ -82,16 +86,17 @@ struct sysvmq_rx {
 
 /* --- offer -------------------------------------------------------------------------------- */
 
-/* The server's params: the queue's id and the marker's path. The client's: the key. */
+/* The client's params: the key. The server's: the same, the queue's id, and the marker's path. */
 static void describe(struct endpoint *server, struct endpoint *client, int id, key_t key,
                      const char *marker)
 {
     size_t n = strlen(marker);
-    le32_put(server->params, (uint32_t)id);
-    memcpy(server->params + 4, marker, n);
-    server->params_len = (uint16_t)(4 + n);
+    le32_put(server->params, (uint32_t)key);
+    le32_put(server->params + KEY_LEN, (uint32_t)id);
+    memcpy(server->params + SERVER_LEN, marker, n);
+    server->params_len = (uint16_t)(SERVER_LEN + n);
     le32_put(client->params, (uint32_t)key);
-    client->params_len = 4;
+    client->params_len = KEY_LEN;
 }
 
 /* A queue with a random key, its marker written first. Returns its id. */
@@ -116,12 +121,6 @@ static int make_queue(const char *marker, key_t *key)
     }
 }
 
-static void remove_queue(int id, const char *marker)
-{
-    msgctl(id, IPC_RMID, NULL);
-    unlink(marker);
-}
-
 static void explain(int error, char *why, size_t why_cap)
 {
     if (error == ENOSPC)
@@ -129,7 +128,7 @@ static void explain(int error, char *why, size_t why_cap)
     else if (error == ENOSYS)
         snprintf(why, why_cap, "this kernel has no System V message queues");
     else
-        snprintf(why, why_cap, "making a System V queue: %s", strerror(error));
+        snprintf(why, why_cap, "making a System V queue: %s", strerrordesc_np(error));
 }
 
 /* The creator stays allowed to use the queue; the new owner becomes so. */
@@ -147,11 +146,33 @@ static int hand_over(int id, struct msqid_ds *ds, uid_t peer, char *why, size_t 
     return r;
 }
 
+/* Bytes of records in one message, mark not counted: a quarter of the queue (see above). */
 static size_t room_in(const struct msqid_ds *ds)
 {
-    size_t quarter = (size_t)ds->msg_qbytes / 4;
-    size_t whole = quarter < MESSAGE_MAX ? quarter : MESSAGE_MAX;
-    return whole > 0 ? whole - 1 : 0;
+    struct msginfo info = {.msgmax = (int)MESSAGE_MAX};
+    msgctl(0, IPC_INFO, (struct msqid_ds *)&info);
+    size_t most = (size_t)ds->msg_qbytes / 4;
+    if (most > MESSAGE_MAX)
+        most = MESSAGE_MAX;
+    if (most > (size_t)info.msgmax)
+        most = (size_t)info.msgmax;
+    return most > 0 ? most - 1 : 0;
+}
+
+static void sysvmq_unname(const struct endpoint *e, int over)
+{
+    if (!over || e->params_len <= SERVER_LEN)
+        return; /* the queue is its own name: both sides still need it */
+    char marker[NAME_CAP];
+    size_t n = e->params_len - SERVER_LEN;
+    memcpy(marker, e->params + SERVER_LEN, n);
+    marker[n] = 0;
+    /* The peer may have removed the queue, and its id may be another queue's by now. */
+    int id = (int)le32_get(e->params + KEY_LEN);
+    struct msqid_ds ds;
+    if (msgctl(id, IPC_STAT, &ds) == 0 && ds.msg_perm.__key == (key_t)le32_get(e->params))
+        msgctl(id, IPC_RMID, NULL);
+    unlink(marker);
 }
 
 static int make_one(struct endpoint *server, struct endpoint *client, const struct offer_env *env,
@@ -160,7 +181,7 @@ static int make_one(struct endpoint *server, struct endpoint *client, const stru
     char marker[NAME_CAP];
     key_t key;
     int r = name_new(marker, env->runtime_dir, NAME_SYSV);
-    if (r == 0 && strlen(marker) + 4 > ENDPOINT_PARAMS)
+    if (r == 0 && strlen(marker) + SERVER_LEN > ENDPOINT_PARAMS)
         r = -ENAMETOOLONG;
     int id = r < 0 ? r : make_queue(marker, &key);
     if (id < 0) {
@@ -168,28 +189,18 @@ static int make_one(struct endpoint *server, struct endpoint *client, const stru
         return id;
     }
     struct msqid_ds ds;
+    memset(&ds, 0, sizeof ds);
     if (msgctl(id, IPC_STAT, &ds) < 0 || room_in(&ds) < FRAGMENT_ROOM_MIN) {
-        snprintf(why, why_cap, "kernel.msgmnb is below %u bytes", 4 * (FRAGMENT_ROOM_MIN + 1));
+        snprintf(why, why_cap, "kernel.msgmnb or kernel.msgmax is too small (%lu bytes in a queue)",
+                 (unsigned long)ds.msg_qbytes);
         r = -EMSGSIZE;
     } else {
         r = hand_over(id, &ds, env->peer_uid, why, why_cap);
     }
+    describe(server, client, id, key, marker);
     if (r < 0)
-        remove_queue(id, marker);
-    else
-        describe(server, client, id, key, marker);
+        sysvmq_unname(server, 1);
     return r;
-}
-
-static void sysvmq_unname(const struct endpoint *e, int over)
-{
-    if (!over || e->params_len <= 4)
-        return; /* the queue is its own name: both sides still need it */
-    char marker[NAME_CAP];
-    size_t n = e->params_len - 4u;
-    memcpy(marker, e->params + 4, n);
-    marker[n] = 0;
-    remove_queue((int)le32_get(e->params), marker);
 }
 
 static int sysvmq_offer(struct offer *o, const struct offer_env *env, char *why, size_t why_cap)
@@ -197,7 +208,7 @@ static int sysvmq_offer(struct offer *o, const struct offer_env *env, char *why,
     int bell[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, bell) < 0) {
         int r = -errno;
-        snprintf(why, why_cap, "making the doorbell: %s", strerror(-r));
+        snprintf(why, why_cap, "making the doorbell: %s", strerrordesc_np(-r));
         return r;
     }
     int r = make_one(&o->up_rx, &o->up_tx, env, why, why_cap);
@@ -226,16 +237,14 @@ static int broken(int error)
 static int sysvmq_open(struct link *l, struct endpoint *e)
 {
     int server = e->role == UP_RX || e->role == DOWN_TX;
-    if (server ? e->params_len <= 4 : e->params_len != 4)
+    if (server ? e->params_len <= SERVER_LEN : e->params_len != KEY_LEN)
         return -EBADMSG;
-    int id = (int)le32_get(e->params);
-    if (!server) {
-        if (id == IPC_PRIVATE) /* as a key this would make a new queue */
-            return -EBADMSG;
-        id = msgget((key_t)id, 0);
-        if (id < 0)
-            return -errno;
-    }
+    key_t key = (key_t)le32_get(e->params);
+    if (key == IPC_PRIVATE) /* which would make a new queue */
+        return -EBADMSG;
+    int id = server ? (int)le32_get(e->params + KEY_LEN) : msgget(key, 0);
+    if (id < 0)
+        return -errno;
     struct msqid_ds ds;
     if (msgctl(id, IPC_STAT, &ds) < 0)
         return broken(errno);
@@ -363,10 +372,11 @@ static void sysvmq_close(struct link *l)
 
 static void sysvmq_limits(char *out, size_t cap)
 {
-    struct msginfo info = {.msgmnb = 16384, .msgmax = 8192};
+    struct msginfo info = {.msgmnb = 16384, .msgmax = (int)MESSAGE_MAX};
     msgctl(0, IPC_INFO, (struct msqid_ds *)&info);
-    snprintf(out, cap, "%d bytes (kernel.msgmnb) each way, in messages of at most %d", info.msgmnb,
-             info.msgmnb / 4 < (int)MESSAGE_MAX ? info.msgmnb / 4 : (int)MESSAGE_MAX);
+    struct msqid_ds ds = {.msg_qbytes = (msglen_t)info.msgmnb};
+    snprintf(out, cap, "%d bytes (kernel.msgmnb) each way, in messages of at most %zu", info.msgmnb,
+             room_in(&ds) + 1);
 }
 
 const struct transport transport_sysvmq = {
