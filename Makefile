@@ -60,13 +60,15 @@ ALL_HDR    := $(sort $(wildcard common/*/*.h server/*.h client/*.h client/*/*.h 
 SHELL_SRC  := $(sort $(wildcard tests/support/*.sh tests/*/*.sh .ci/run))
 
 obj      = $(patsubst %.c,$(B)/%.o,$(1))
-needs    = $(patsubst %,$(B)/%.o,$(basename $(NEEDS_$(1))))
 PROGRAMS := $(B)/parleyd $(B)/parley
 TESTS    := $(patsubst %.c,$(B)/%,$(TEST_SRC))
 
-# Objects outside common/ that a test program needs, one line per test: the name of the test, the
-# sources it links. A test of the server never links the client, nor the other way round.
-#   NEEDS_test_paste := client/paste.c
+# A test that includes a header of the server is linked with the server's objects, one that includes
+# a header of the client with the client's: as archives, so only what it uses comes along.
+SERVER_TESTS := $(if $(TEST_SRC),$(shell grep -l '^#include "server/' $(TEST_SRC)))
+CLIENT_TESTS := $(if $(TEST_SRC),$(shell grep -l '^#include "client/' $(TEST_SRC)))
+archives_of   = $(if $(filter %/$(1).c,$(SERVER_TESTS)),$(B)/libserver.a) \
+                $(if $(filter %/$(1).c,$(CLIENT_TESTS)),$(B)/libclient.a)
 
 # Test programs whose subject is shared between threads: also built and run with ThreadSanitizer.
 TSAN_TESTS := $(patsubst %.c,$(B)/%,$(filter %/test_ring.c,$(TEST_SRC)))
@@ -84,6 +86,12 @@ tests: $(TESTS) ## build the unit and contract test programs
 $(B)/libcommon.a: $(call obj,$(COMMON_SRC))
 	@rm -f $@
 	@ar rcs $@ $^
+$(B)/libserver.a: $(call obj,$(filter-out server/main.c,$(SERVER_SRC)))
+	@rm -f $@
+	@ar rcs $@ $^
+$(B)/libclient.a: $(call obj,$(filter-out client/main.c,$(CLIENT_SRC)))
+	@rm -f $@
+	@ar rcs $@ $^
 $(B)/libsupport.a: $(call obj,$(SUPPORT_SRC))
 	@rm -f $@
 	@ar rcs $@ $^
@@ -98,9 +106,9 @@ $(B)/%.o: %.c | $(NEED_LIBS)
 	@echo "  cc    $<"
 	@$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
-# One program per test source. $* is the path below tests/, its last part the name in NEEDS_.
+# One program per test source; $* is its path below tests/.
 .SECONDEXPANSION:
-$(TESTS): $(B)/tests/%: $(B)/tests/%.o $$(call needs,$$(notdir $$*)) $(B)/libsupport.a \
+$(TESTS): $(B)/tests/%: $(B)/tests/%.o $(B)/libsupport.a $$(call archives_of,$$(notdir $$*)) \
                         $(B)/libcommon.a
 	@echo "  link  $@"
 	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS) $(SERVER_LIBS) $(CLIENT_LIBS) $(COMMON_LIBS)

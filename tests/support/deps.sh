@@ -13,6 +13,7 @@ set -eu
 needs() { # PACKAGE KIND WHAT
     case $1 in
     build) cat <<'END' ;;
+libc6-dev           header  stdlib.h
 pkg-config          command pkg-config
 libuv1-dev          header  uv.h
 libreadline-dev     header  readline/readline.h
