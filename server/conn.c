@@ -143,6 +143,15 @@ void conn_farewell(struct conn *c, enum reason why, const char *text)
     c->deadline = mono_ns() + FAREWELL_NS;
 }
 
+void conn_said_farewell(struct conn *c)
+{
+    /* Not at once: a System V queue is gone the moment it is removed, with what is unread in it. On
+     * a stream the end of file is the end of the farewell. */
+    if (is_stream(c))
+        shutdown(c->fd, SHUT_WR);
+    c->deadline = mono_ns() + GOODBYE_READ_NS;
+}
+
 /* --- input -------------------------------------------------------------------------------- */
 
 static void malformed(struct conn *c, const char *what)

@@ -259,6 +259,8 @@ void conn_accept(struct hub *h, int fd, int local);
 void conn_close(struct conn *c); /* at once; the session may resume */
 /* Say BYE with a reason, then close; input is ignored from now on. */
 void conn_farewell(struct conn *c, enum reason why, const char *text);
+/* The farewell is on its way: close when the client does, or soon. */
+void conn_said_farewell(struct conn *c);
 void conn_send(struct conn *c, const void *records, size_t n);
 struct conn *conn_by_id(struct hub *h, uint32_t id);
 int conn_open_uplink(struct conn *c); /* login done: start reading */

@@ -23,6 +23,8 @@
 #define PRODUCER_NS (3600 * NS_PER_SEC)
 /* A session that says goodbye gets this long to read what is still on its way to it. */
 #define FAREWELL_NS (5 * NS_PER_SEC)
+/* … and this long to close after the goodbye has been sent. */
+#define GOODBYE_READ_NS NS_PER_SEC
 /* SIGTERM: all sessions together get this long. */
 #define SHUTDOWN_NS (3 * NS_PER_SEC)
 

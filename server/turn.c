@@ -3,8 +3,9 @@
 
 #include "base/clock.h"
 
-#define LOOKS_PER_TURN 64 /* memory is looked at often, descriptors (a system call) now and then \
-                           */
+#define LOOKS_PER_TURN                                                        \
+    64 /* memory is looked at often, descriptors (a system call) now and then \
+        */
 
 static int spin_turn(struct turner *t)
 {

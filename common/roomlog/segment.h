@@ -1,10 +1,10 @@
 /* A room's log: what lies in STATE/rooms/<room as 8 hex digits>/<base sequence as 16 hex>.log
  *
  * A room is a sequence of records, numbered from 1 without gaps, cut into segment files. Positions
- * in a room are logical bytes: the first record is at position 0, and the position after a record is
- * its own plus its size, across segments. A segment is `fallocate`d to its full size when made and
- * never grows or shrinks, so a mapping of it can never fault. A record never spans segments. The
- * untouched rest reads as zeros, which is no record.
+ * in a room are logical bytes: the first record is at position 0, and the position after a record
+ * is its own plus its size, across segments. A segment is `fallocate`d to its full size when made
+ * and never grows or shrinks, so a mapping of it can never fault. A record never spans segments.
+ * The untouched rest reads as zeros, which is no record.
  *
  *   header page (4096 bytes), little-endian:
  *     0  8  magic "PARLEYLG"
@@ -34,7 +34,7 @@
 #define SEGMENT_VERSION 1u
 /* The first segment of a room is small, so that many quiet rooms fit a small disk; each next one is
  * four times larger until the largest, which bounds what one mapping and one recovery scan cost. */
-#define SEGMENT_FIRST (256u * 1024u)
+#define SEGMENT_FIRST   (256u * 1024u)
 #define SEGMENT_LARGEST (16u * 1024u * 1024u)
 
 struct segment_header {
@@ -55,10 +55,10 @@ struct segment {
     uint8_t *map;         /* the whole file, read-only */
     int fd;               /* read-only, owned */
     uint32_t room;
-    uint64_t size;                /* of the file */
-    uint64_t base_seq, base_pos;  /* of the first record */
-    uint64_t end_pos;             /* logical position after its last record once the next segment
-                                     exists; UINT64_MAX while it is the newest */
+    uint64_t size;               /* of the file */
+    uint64_t base_seq, base_pos; /* of the first record */
+    uint64_t end_pos;            /* logical position after its last record once the next segment
+                                    exists; UINT64_MAX while it is the newest */
 };
 
 /* Map a segment given an open read-only descriptor, which is taken on success. Verifies the

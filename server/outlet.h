@@ -1,0 +1,97 @@
+/* The inside of the fan-out (fanout.h), in two files: fanout.c keeps the books, views and orders;
+ * outlet.c sends.
+ *
+ * Three structures: a *view* is a room's mapped log and how far it may be read; an *outlet* is one
+ * connection's downlink; a *sub* is the cursor of one outlet in one view. */
+#pragma once
+
+#include "base/buf.h"
+#include "proto/types.h"
+#include "roomlog/segment.h"
+#include "server/fanout.h"
+#include "transport/transport.h"
+
+#include <uthash.h>
+#include <utlist.h>
+
+struct view {
+    uint32_t room;
+    uint64_t watermark;
+    struct segment *segs; /* ascending by base_pos, each the successor of the one before */
+    struct sub *subs;     /* live ones */
+    size_t refs;          /* all cursors in it, replays too */
+    int forgotten;        /* unmap when the last cursor goes */
+    struct view *next_dirty;
+    int dirty;
+    UT_hash_handle hh;
+};
+
+struct sub {
+    struct outlet *outlet;
+    struct view *view;
+    uint64_t pos;
+    uint64_t end;        /* UINT64_MAX: live. Else the last byte to send, then `done` follows */
+    uint64_t target;     /* the record boundary that the push under way aims at */
+    struct segment *seg; /* where pos was last found, a hint */
+    uint8_t *done;       /* of a replay: the record that closes it */
+    size_t done_len;
+    struct sub *prev, *next;       /* in the view, live ones only */
+    struct sub *prev_of, *next_of; /* in the outlet */
+};
+
+struct outlet {
+    uint32_t conn;
+    struct link link;
+    int wire;           /* owned unless `borrowed` */
+    int borrowed;       /* the hub polls the same descriptor: poll a duplicate */
+    int dead;           /* reported; waits for DETACH */
+    int blocked;        /* the last push took less than all */
+    struct sub *resume; /* its push is half done and must be continued first */
+    uint64_t lag_reported;
+    struct buf replies;
+    uint8_t *farewell;
+    size_t farewell_len;
+    struct sub *subs;
+    uv_poll_t *poll;
+    int poll_fd; /* a duplicate, or -1 */
+    int polling;
+    struct fanout *fan;
+    struct outlet *next_ready;
+    int ready;
+    UT_hash_handle hh;
+};
+
+struct fanout {
+    uv_loop_t *loop;
+    void (*report)(void *ctx, const struct order *);
+    void *ctx;
+    struct view *views;
+    struct outlet *outlets;
+    struct view *dirty;
+    struct outlet *ready; /* have replies, or were just unblocked */
+    size_t blocked;
+    uv_timer_t *lag_timer;
+};
+
+/* fanout.c */
+void fanout_report(struct fanout *f, uint8_t type, uint32_t conn, uint64_t value);
+void view_unref(struct fanout *f, struct view *v);
+
+/* outlet.c */
+/* Open the downlink that `e` describes and enter it in f->outlets; takes the wire (unless borrowed)
+ * and e's descriptors, also on failure. NULL: it could not be opened. */
+struct outlet *outlet_new(struct fanout *f, uint32_t conn, struct endpoint *e, int wire,
+                          int borrowed);
+void outlet_free(struct outlet *o);
+/* Report that it is over; it waits for DETACH. */
+void outlet_kill(struct outlet *o, enum reason why);
+/* Have it flushed at the end of the turn. */
+void outlet_ready(struct outlet *o);
+/* Send what can be sent: what was begun, then replies, then every room. */
+void outlet_flush(struct outlet *o);
+/* Replies may overtake a half-sent record where the mechanism has priorities. */
+void outlet_overtake(struct outlet *o);
+/* Offer the sub's outlet everything between cursor and watermark. May free a finished replay. */
+void sub_push(struct sub *s);
+void sub_free(struct sub *s);
+void outlet_on_lag_timer(uv_timer_t *t);

@@ -1,0 +1,263 @@
+/* The room log: what is appended is there, found by number and time, rolled over segments, and right
+ * again after every kind of torn end. */
+#include "tests/support/test.h"
+
+#include "proto/types.h"
+#include "server/logwriter.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[64];
+static struct logwriter w;
+static uint64_t clock_ns_fake;
+
+static int setup(void **state)
+{
+    (void)state;
+    test_dir_make(dir);
+    clock_ns_fake = 1000;
+    return logwriter_create(&w, dir, 7, str_of("#room"), 1);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    logwriter_close(&w);
+    test_dir_remove(dir);
+    return 0;
+}
+
+/* One sealed message record with the next number; times are 10 ns apart. */
+static size_t make_record(uint8_t *buf, size_t cap, uint64_t seq, size_t text)
+{
+    static char body[TEXT_MAX];
+    memset(body, 'a' + (int)(seq % 26), sizeof body);
+    struct record h = {.type = RECORD_MESSAGE, .room = 7, .seq = seq, .time = 1000 + seq * 10};
+    ssize_t n = body_message_put(
+        buf, cap, &h, &(struct body_message){.from = str_of("eve"), .text = {body, text}});
+    assert_true(n > 0);
+    return (size_t)n;
+}
+
+static void append(uint64_t count, size_t text)
+{
+    static uint8_t buf[RECORD_MAX];
+    for (uint64_t i = 0; i < count; i++) {
+        int error;
+        size_t n = make_record(buf, sizeof buf, w.next_seq, text);
+        assert_int_equal(logwriter_append(&w, buf, n, &error), n);
+        assert_int_equal(error, 0);
+    }
+}
+
+static void count_records(void *ctx, const uint8_t *rec)
+{
+    (void)rec;
+    ++*(uint64_t *)ctx;
+}
+
+static struct recovery reopen(uint64_t *seen)
+{
+    struct recovery found;
+    uint64_t count = 0;
+    logwriter_close(&w);
+    assert_int_equal(logwriter_open(&w, dir, "00000007", 2, &found, count_records, &count), 0);
+    if (seen)
+        *seen = count;
+    return found;
+}
+
+static void test_append_many_all_found(void **state)
+{
+    (void)state;
+    append(1000, 64);
+    assert_int_equal(w.next_seq, 1001);
+    for (uint64_t seq = 1; seq <= 1000; seq++) {
+        uint64_t pos = logwriter_pos_of(&w, seq);
+        const struct segment *s = &w.segs[0].seg;
+        assert_int_equal(record_seq_at(s->map + segment_offset(s, pos)), seq);
+        assert_int_equal(logwriter_seq_at(&w, 1000 + seq * 10), seq);
+        assert_int_equal(logwriter_seq_at(&w, 1000 + seq * 10 - 5), seq);
+    }
+    assert_int_equal(logwriter_pos_of(&w, 1001), w.end_pos);
+    assert_int_equal(logwriter_pos_of(&w, 5000), w.end_pos);
+    assert_int_equal(logwriter_pos_of(&w, 0), 0);
+    assert_int_equal(logwriter_seq_at(&w, UINT64_MAX), 1001);
+}
+
+static void test_append_past_segment_rolls_densely(void **state)
+{
+    (void)state;
+    append(300, 32000);
+    assert_true(w.count >= 3);
+    uint64_t seq = 1, pos = 0;
+    for (size_t i = 0; i < w.count; i++) {
+        const struct segment *s = &w.segs[i].seg;
+        uint64_t end = i + 1 < w.count ? s->end_pos : w.end_pos;
+        assert_int_equal(s->base_seq, seq);
+        assert_int_equal(s->base_pos, pos);
+        for (; pos < end; seq++) {
+            struct record r;
+            uint64_t off = segment_offset(s, pos);
+            assert_true(record_decode(s->map + off, s->size - off, &r) > 0);
+            assert_int_equal(r.seq, seq);
+            pos += r.size;
+        }
+    }
+    assert_int_equal(seq, 301);
+    assert_int_equal(logwriter_pos_of(&w, 250) < w.end_pos, 1);
+    uint64_t seen;
+    reopen(&seen);
+    assert_int_equal(w.next_seq, 301);
+    append(1, 10);
+    assert_int_equal(w.next_seq, 302);
+}
+
+static void test_batch_larger_than_segment_is_split(void **state)
+{
+    (void)state;
+    size_t cap = 3u * SEGMENT_FIRST, n = 0;
+    uint8_t *batch = malloc(cap + RECORD_MAX);
+    uint64_t seq = 1;
+    while (n < cap)
+        n += make_record(batch + n, RECORD_MAX, seq++, 5000);
+    int error;
+    assert_int_equal(logwriter_append(&w, batch, n, &error), n);
+    assert_int_equal(w.next_seq, seq);
+    assert_int_equal(w.end_pos, n);
+    free(batch);
+    reopen(NULL);
+    assert_int_equal(w.next_seq, seq);
+}
+
+static void test_reopen_clean_finds_everything(void **state)
+{
+    (void)state;
+    append(100, 100);
+    uint64_t end = w.end_pos, seen;
+    struct recovery found = reopen(&seen);
+    assert_int_equal(seen, 100);
+    assert_int_equal(found.cut_bytes, 0);
+    assert_string_equal(found.quarantined, "");
+    assert_int_equal(w.end_pos, end);
+    assert_int_equal(w.next_seq, 101);
+    assert_int_equal(w.room, 7);
+    assert_string_equal(w.name, "#room");
+}
+
+static void scribble(uint64_t off, const void *p, size_t n)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/00000007/%016x.log", dir, 1);
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, p, n, (off_t)off), (ssize_t)n);
+    close(fd);
+}
+
+static void test_reopen_torn_tail_is_cut_at_every_length(void **state)
+{
+    (void)state;
+    uint8_t rec[512];
+    append(10, 100);
+    uint64_t end = w.end_pos;
+    size_t n = make_record(rec, sizeof rec, 11, 100);
+    for (size_t keep = 1; keep < n; keep++) {
+        scribble(SEGMENT_HEADER + end, rec, keep);
+        struct recovery found = reopen(NULL);
+        assert_int_equal(w.next_seq, 11);
+        assert_int_equal(w.end_pos, end);
+        assert_string_equal(found.quarantined, "");
+        assert_true(found.cut_bytes >= keep && found.cut_bytes < keep + 8);
+    }
+    /* What was cut is zeros again: the same bytes later are not mistaken for a record. */
+    append(1, 10);
+    reopen(NULL);
+    assert_int_equal(w.next_seq, 12);
+}
+
+static int count_quarantined(void)
+{
+    char path[128];
+    int n = 0;
+    snprintf(path, sizeof path, "%s/00000007", dir);
+    DIR *d = opendir(path);
+    for (struct dirent *e; (e = readdir(d));)
+        n += strstr(e->d_name, ".corrupt-at-") != NULL;
+    closedir(d);
+    return n;
+}
+
+static void test_reopen_damage_before_valid_records_is_kept_aside(void **state)
+{
+    (void)state;
+    append(10, 100);
+    uint64_t pos = logwriter_pos_of(&w, 5);
+    scribble(SEGMENT_HEADER + pos + 60, "\xff", 1);
+    struct recovery found = reopen(NULL);
+    assert_int_equal(w.next_seq, 5);
+    assert_string_not_equal(found.quarantined, "");
+    assert_non_null(strstr(found.quarantined, "0000000000000001.log"));
+    assert_int_equal(count_quarantined(), 1);
+    append(3, 100);
+    reopen(NULL);
+    assert_int_equal(w.next_seq, 8);
+    assert_int_equal(count_quarantined(), 1);
+}
+
+static void test_append_disk_full_spends_no_number(void **state)
+{
+    (void)state;
+    /* A segment cannot be made: its name is taken by a directory, as a full disk would stop it. */
+    append(7, 32000);
+    char path[128];
+    static uint8_t rec[RECORD_MAX];
+    snprintf(path, sizeof path, "%s/00000007/new", dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    uint64_t next = w.next_seq, end = w.end_pos;
+    int error;
+    size_t n = make_record(rec, sizeof rec, next, 32000);
+    assert_int_equal(logwriter_append(&w, rec, n, &error), 0);
+    assert_true(error < 0);
+    assert_int_equal(w.next_seq, next);
+    assert_int_equal(w.end_pos, end);
+    assert_int_equal(rmdir(path), 0);
+    append(1, 32000); /* the room goes on when the resource is back */
+    assert_int_equal(w.next_seq, next + 1);
+}
+
+static void test_create_close_leaks_no_descriptor(void **state)
+{
+    (void)state;
+    int before = test_fd_count();
+    append(300, 32000);
+    reopen(NULL);
+    logwriter_close(&w);
+    assert_true(test_fd_count() < before);
+    struct recovery found;
+    uint64_t seen = 0;
+    assert_int_equal(logwriter_open(&w, dir, "00000009", 1, &found, count_records, &seen), -ENOENT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_append_many_all_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_append_past_segment_rolls_densely, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_batch_larger_than_segment_is_split, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reopen_clean_finds_everything, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reopen_torn_tail_is_cut_at_every_length, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_reopen_damage_before_valid_records_is_kept_aside,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_append_disk_full_spends_no_number, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_create_close_leaks_no_descriptor, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
