@@ -103,7 +103,8 @@ static int send_notes(struct pipelink *p)
         sent++;
     }
     p->note_count -= sent;
-    memmove(p->notes, p->notes + sent, p->note_count * sizeof *p->notes);
+    if (sent && p->note_count)
+        memmove(p->notes, p->notes + sent, p->note_count * sizeof *p->notes);
     return r;
 }
 
