@@ -1,0 +1,302 @@
+/* Requests that wait for an answer, and what is shown when it is complete. */
+#include "client/chat_private.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SAFE_TEXT (TOPIC_MAX * 6 + 1)
+
+struct pending *chat_pending(struct chat *c, uint32_t counter)
+{
+    for (size_t i = 0; i < PENDING_MAX; i++)
+        if (c->pending[i].ask != ASK_NONE && c->pending[i].counter == counter)
+            return &c->pending[i];
+    return NULL;
+}
+
+void chat_forget(struct pending *p)
+{
+    free(p->text);
+    table_free(&p->table);
+    buf_free(&p->lines);
+    *p = (struct pending){0};
+}
+
+void chat_forget_all(struct chat *c)
+{
+    for (size_t i = 0; i < PENDING_MAX; i++)
+        chat_forget(&c->pending[i]);
+    for (int i = 0; i < c->room_count; i++)
+        c->rooms[i].replay = 0;
+}
+
+int chat_waits(const struct chat *c)
+{
+    for (size_t i = 0; i < PENDING_MAX; i++)
+        if (c->pending[i].ask != ASK_NONE && c->pending[i].ask != ASK_LEARN)
+            return 1;
+    return c->switching;
+}
+
+/* A TOPIC request is answered by the room's RETITLE, which everybody gets. */
+void chat_retitled(struct chat *c, uint32_t room)
+{
+    for (size_t i = 0; i < PENDING_MAX; i++)
+        if (c->pending[i].ask == ASK_TOPIC && c->pending[i].room == room) {
+            chat_forget(&c->pending[i]);
+            return;
+        }
+}
+
+static void table_head(struct pending *p)
+{
+    switch (p->ask) {
+    case ASK_WHO:
+    case ASK_WHOIS:
+        table_add(&p->table, "nick", "transport", "idle", "behind", "worker", "rooms", NULL);
+        break;
+    case ASK_LIST:
+        table_add(&p->table, "room", "here", "said", "topic", NULL);
+        break;
+    case ASK_TRANSPORTS:
+        table_add(&p->table, "transport", "in use", "limits", NULL);
+        break;
+    case ASK_NAMES:
+        table_add(&p->table, "", NULL);
+        break;
+    default:
+        break;
+    }
+}
+
+struct pending *chat_expect(struct chat *c, int result, enum ask ask, uint32_t counter,
+                            uint32_t room, struct str text)
+{
+    struct pending *p = NULL;
+    for (size_t i = 0; i < PENDING_MAX && !p; i++)
+        if (c->pending[i].ask == ASK_NONE)
+            p = &c->pending[i];
+    if (result == -ENOTCONN && ask != ASK_LEARN)
+        chat_note(c, "not connected: that has to wait until the server is back");
+    else if (result < 0 && ask != ASK_LEARN)
+        chat_note(c, "that did not go out: %s", strerror(-result));
+    if (result < 0 || !p)
+        return NULL;
+    *p = (struct pending){.ask = ask, .counter = counter, .room = room};
+    p->text = text.n ? strndup(text.p, text.n) : NULL;
+    table_head(p);
+    return p;
+}
+
+/* --- listings ------------------------------------------------------------------------------ */
+
+/* A borrowed string of a record, as a C string. */
+static const char *z(struct str s, char *out, size_t cap)
+{
+    snprintf(out, cap, "%.*s", (int)s.n, s.p ? s.p : "");
+    return out;
+}
+
+static const char *duration(uint64_t ns, char *out, size_t cap)
+{
+    unsigned long long s = ns / NS_PER_SEC;
+    if (s < 60)
+        snprintf(out, cap, "%llu s", s);
+    else if (s < 3600)
+        snprintf(out, cap, "%llu min", s / 60);
+    else
+        snprintf(out, cap, "%llu h", s / 3600);
+    return out;
+}
+
+static void add_member(struct chat *c, struct pending *p, const struct record *r)
+{
+    struct body_member b;
+    char nick[NICK_MAX + 1], idle[32], lag[32], worker[16], rooms[400];
+    if (body_member_get(r, &b) < 0)
+        return;
+    const struct transport *t = transport_by_id(b.transport);
+    names_add(&c->nicks, b.nick);
+    z(b.nick, nick, sizeof nick);
+    snprintf(lag, sizeof lag, b.lag ? "%llu B" : "-", (unsigned long long)b.lag);
+    snprintf(worker, sizeof worker, "%u", b.worker);
+    if (p->ask == ASK_NAMES)
+        table_add(&p->table, nick, NULL);
+    else if (p->ask == ASK_WHO || (p->ask == ASK_WHOIS && names_same(b.nick, str_of(p->text))))
+        table_add(&p->table, nick, t ? t->name : "?", duration(b.idle, idle, sizeof idle), lag,
+                  worker, z(b.rooms, rooms, sizeof rooms), NULL);
+}
+
+static void add_room(struct chat *c, struct pending *p, const struct record *r)
+{
+    struct body_room b;
+    char name[ROOM_NAME_MAX + 1], members[16], said[32], topic[TOPIC_MAX + 1];
+    if (body_room_get(r, &b) < 0)
+        return;
+    names_add(&c->known_rooms, b.name);
+    if (p->ask != ASK_LIST)
+        return;
+    snprintf(members, sizeof members, "%u", b.members);
+    snprintf(said, sizeof said, "%llu", (unsigned long long)(b.next ? b.next - 1 : 0));
+    table_add(&p->table, z(b.name, name, sizeof name), members, said,
+              z(b.topic, topic, sizeof topic), NULL);
+}
+
+static void add_transport(struct chat *c, struct pending *p, const struct record *r)
+{
+    struct body_transport b;
+    char limits[300], reason[300], text[700], sessions[16], name[24];
+    if (body_transport_get(r, &b) < 0 || p->ask != ASK_TRANSPORTS)
+        return;
+    const struct transport *t = transport_by_id(b.id), *mine = session_transport(c->session);
+    z(b.limits, limits, sizeof limits);
+    z(b.reason, reason, sizeof reason);
+    if (b.available)
+        snprintf(text, sizeof text, "%s", limits);
+    else
+        snprintf(text, sizeof text, "not to be had: %s", reason);
+    snprintf(sessions, sizeof sessions, "%u", b.sessions);
+    snprintf(name, sizeof name, "%s%s", t ? t->name : "?", t && t == mine ? " *" : "");
+    table_add(&p->table, name, sessions, text, NULL);
+}
+
+void chat_on_item(struct chat *c, const struct record *r)
+{
+    struct pending *p = chat_pending(c, r->counter);
+    if (!p)
+        return;
+    if (r->type == RECORD_MEMBER)
+        add_member(c, p, r);
+    else if (r->type == RECORD_ROOM)
+        add_room(c, p, r);
+    else
+        add_transport(c, p, r);
+}
+
+/* "-- #lobby: alice, bob, carol (3 here)" */
+static void show_names(struct chat *c, const struct pending *p)
+{
+    struct buf out = {0};
+    render_printf(&out, "-- ");
+    render_put(&out, str_of(p->text), 0);
+    for (size_t i = 1; i < p->table.rows; i++)
+        render_printf(&out, "%s%s", i > 1 ? ", " : ": ", p->table.cells[i * TABLE_COLUMNS]);
+    render_printf(&out, " (%zu here)\n", p->table.rows - (p->table.rows > 0));
+    chat_show(c, &out);
+}
+
+static void show_history(struct chat *c, struct pending *p)
+{
+    struct chat_room *room = chat_room(c, p->room);
+    if (!p->found) {
+        chat_note(c, p->text ? "nothing found" : "nothing older");
+    } else {
+        struct buf out = {0};
+        render_rule(&c->render, &out, p->text ? "found" : "history");
+        buf_append(&out, buf_head(&p->lines), p->lines.len);
+        render_rule(&c->render, &out, "now");
+        chat_show(c, &out);
+    }
+    if (room) {
+        if (!p->text && room->replay == p->counter)
+            room->oldest = room->replay_from;
+        room->replay = 0;
+    }
+}
+
+static void show_table(struct chat *c, struct pending *p)
+{
+    struct buf out = {0};
+    if (p->table.rows < 2) {
+        chat_note(c, p->ask == ASK_WHOIS ? "nobody of that name is here" : "none");
+        return;
+    }
+    if (p->ask != ASK_TRANSPORTS)
+        table_sort(&p->table);
+    table_print(&p->table, &out);
+    chat_show(c, &out);
+}
+
+void chat_on_done(struct chat *c, const struct record *r)
+{
+    struct pending *p = chat_pending(c, r->counter);
+    if (!p)
+        return;
+    switch (p->ask) {
+    case ASK_NAMES:
+        table_sort(&p->table);
+        show_names(c, p);
+        break;
+    case ASK_HISTORY:
+        show_history(c, p);
+        break;
+    case ASK_WHO:
+    case ASK_WHOIS:
+    case ASK_LIST:
+    case ASK_TRANSPORTS:
+        show_table(c, p);
+        break;
+    default:
+        break;
+    }
+    chat_forget(p);
+}
+
+/* --- single answers ------------------------------------------------------------------------ */
+
+void chat_on_pong(struct chat *c, const struct record *r)
+{
+    struct pending *p = chat_pending(c, r->counter);
+    const struct transport *t = session_transport(c->session);
+    const struct chat_room *room = chat_room(c, c->current);
+    if (!p || p->ask != ASK_SWITCHED)
+        return;
+    chat_note(c, "%s → %s: %llu lost, %llu doubled (seq %llu)", p->text ? p->text : "?",
+              t ? t->name : "?", (unsigned long long)(c->lost - c->lost_before),
+              (unsigned long long)(c->doubled - c->doubled_before),
+              (unsigned long long)(room ? room->seen : 0));
+    chat_forget(p);
+}
+
+static const char *failure_of(enum ask ask)
+{
+    switch (ask) {
+    case ASK_JOIN:
+        return "cannot join ";
+    case ASK_TELL:
+        return "cannot say that: ";
+    case ASK_NICK:
+        return "nick not changed: ";
+    case ASK_TOPIC:
+        return "topic not changed: ";
+    default:
+        return "";
+    }
+}
+
+void chat_on_error(struct chat *c, const struct record *r)
+{
+    struct body_refuse b;
+    char why[SAFE_TEXT], text[SAFE_TEXT];
+    struct pending *p = r->producer ? NULL : chat_pending(c, r->counter);
+    if (body_refuse_get(r, &b) < 0 || (p && p->ask == ASK_LEARN))
+        b = (struct body_refuse){.code = REASON_NONE};
+    if (b.text.n)
+        render_safe(b.text, why, sizeof why);
+    else
+        snprintf(why, sizeof why, "%s", reason_name(b.code));
+    if (r->producer)
+        chat_note(c, "not sent: %s", why);
+    else if (p && p->ask == ASK_JOIN && p->text)
+        chat_note(c, "cannot join %s: %s", render_safe(str_of(p->text), text, sizeof text), why);
+    else if (!p || p->ask != ASK_LEARN)
+        chat_note(c, "%s%s", p ? failure_of(p->ask) : "", why);
+    int lost_cause = p && p->ask == ASK_JOIN && !c->joined && !term_interactive(c->term);
+    if (p)
+        chat_forget(p);
+    if (lost_cause) /* a filter without a room has nothing to do */
+        chat_stop(c, 1);
+}

@@ -1,0 +1,157 @@
+/* The chat's state, shared by its parts:
+ *
+ *   chat.c        beginning, states of the session, prompt, end
+ *   chat_rooms.c  the rooms one is in
+ *   chat_say.c    what goes out
+ *   incoming.c    records: what each one shows
+ *   answers.c     requests that wait for their answer
+ *   commands.c    /commands
+ *   complete.c    Tab
+ *
+ * One struct chat, one thread, driven by the loop. */
+#pragma once
+
+#include "client/chat.h"
+#include "client/complete.h"
+#include "client/loop.h"
+#include "client/names.h"
+#include "client/render.h"
+#include "client/session.h"
+#include "client/table.h"
+#include "client/term.h"
+
+#define HOME_ROOM "#lobby"
+/* Shown on joining. Arrivals and the like are not shown but are in the log too: ask for more. */
+#define BACKLOG_LINES   20
+#define BACKLOG_RECORDS 200
+
+struct backlog_line {
+    uint64_t time, seq;
+    struct buf text;
+};
+
+struct chat_room {
+    uint32_t room;                 /* number in records */
+    char name[ROOM_NAME_MAX + 1];  /* "#lobby", "@alice,bob" */
+    char shown[ROOM_NAME_MAX + 1]; /* "#lobby", "@bob" */
+    uint64_t seen;                 /* last sequence number that came: for counting */
+    uint64_t live;                 /* records below were said before we came */
+    uint64_t oldest;               /* that we have shown, 0: none; where /history goes on */
+    struct backlog_line backlog[BACKLOG_LINES]; /* ring: the last ones before `live` */
+    size_t backlog_n;                           /* ever put in */
+    /* a replay is under way: these are history, whatever their number */
+    uint64_t replay_from, replay_to;
+    uint32_t replay; /* request, 0: none */
+};
+
+enum ask {
+    ASK_NONE,
+    ASK_JOIN, /* text: the room */
+    ASK_TELL, /* JOIN of a room of two; text: what to say there then */
+    ASK_PART,
+    ASK_NICK,
+    ASK_TOPIC,
+    ASK_NAMES, /* text: the room as shown */
+    ASK_WHO,
+    ASK_WHOIS, /* text: the nick */
+    ASK_LIST,
+    ASK_TRANSPORTS,
+    ASK_HISTORY,  /* text: what to look for, or NULL */
+    ASK_SWITCHED, /* a PING by the new transport; text: name of the old one */
+    ASK_LEARN,    /* nobody asked: names for completion */
+};
+
+struct pending {
+    enum ask ask; /* ASK_NONE: free */
+    uint32_t counter;
+    uint32_t room;
+    char *text;
+    struct table table;
+    struct buf lines;
+    size_t found;
+};
+/* More requests than a person has open at once; a script waits for each answer. */
+#define PENDING_MAX 32
+
+struct chat {
+    const struct options *o;
+    uv_loop_t loop;
+    struct term *term;
+    struct session *session;
+    struct loop_session *driver;
+    uv_timer_t tick;
+    struct render render;
+
+    struct chat_room rooms[CURSORS_MAX];
+    int room_count;
+    uint32_t current; /* 0: none */
+    const char *home; /* the room to begin with */
+    struct pending pending[PENDING_MAX];
+    struct names nicks, known_rooms, ignored;
+
+    /* moving to another transport */
+    int switching;
+    char from[16];
+    uint64_t lost, doubled;               /* ever, counted from the numbers of records shown */
+    uint64_t lost_before, doubled_before; /* when the move began */
+
+    size_t unacked_shown; /* in the prompt */
+    int greeted;          /* has been open once */
+    int joined;           /* has been in a room once */
+    int offline;          /* the loss has been told */
+    int input_ended;      /* no more lines will come: leave when all is answered */
+    int leaving;
+    uint64_t leave_by; /* mono_ns */
+    int done;
+    int exit_code, signo;
+
+    char *paste; /* waits for the answer to "Send 7 lines?" */
+    size_t paste_n;
+    uint32_t paste_room;
+    struct completion completion;
+};
+
+/* --- chat.c */
+/* One line of parley's own: "-- …" on the screen, "parley: …" on standard error. The text must be
+ * safe (render_safe). */
+void chat_note(struct chat *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void chat_show(struct chat *c, struct buf *text); /* and empty the buffer */
+void chat_prompt(struct chat *c);
+void chat_leave(struct chat *c, struct str reason);
+void chat_stop(struct chat *c, int code); /* at once */
+
+/* --- chat_say.c */
+/* Say something in a room; `flags` as session_post. Failure is told. */
+void chat_say(struct chat *c, uint32_t room, uint8_t flags, struct str text);
+/* Take input from a pipe or file only while nothing is on its way: commands work in their order. */
+void chat_pace(struct chat *c);
+void chat_on_paste(void *ctx, const char *text, size_t n, int cut);
+
+/* --- chat_rooms.c */
+struct chat_room *chat_room(struct chat *c, uint32_t room);        /* NULL: none */
+struct chat_room *chat_find_room(struct chat *c, struct str name); /* by either name */
+struct chat_room *chat_add_room(struct chat *c, uint32_t room, struct str name);
+void chat_drop_room(struct chat *c, struct chat_room *r);
+void chat_go(struct chat *c, struct chat_room *r); /* make it the current one */
+
+/* --- incoming.c */
+void chat_on_record(void *ctx, const struct record *r);
+
+/* --- answers.c */
+/* Note what an answer to `counter` will mean; text is copied, NULL is fine. `result` of the request
+ * itself: a failure is told here, and nothing is noted. NULL then. */
+struct pending *chat_expect(struct chat *c, int result, enum ask ask, uint32_t counter,
+                            uint32_t room, struct str text);
+struct pending *chat_pending(struct chat *c, uint32_t counter);
+void chat_forget(struct pending *p);
+void chat_retitled(struct chat *c, uint32_t room); /* our /topic came true */
+/* The session was lost: nothing pending will be answered. */
+void chat_forget_all(struct chat *c);
+int chat_waits(const struct chat *c); /* something a person asked for is unanswered */
+void chat_on_item(struct chat *c, const struct record *r); /* MEMBER, ROOM, TRANSPORT */
+void chat_on_done(struct chat *c, const struct record *r);
+void chat_on_pong(struct chat *c, const struct record *r);
+void chat_on_error(struct chat *c, const struct record *r);
+
+/* --- commands.c */
+void chat_on_line(void *ctx, struct str text);

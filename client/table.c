@@ -1,0 +1,81 @@
+/* See table.h. */
+#include "client/table.h"
+
+#include "client/render.h"
+#include "proto/text.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+
+#define SAFE_MAX 512
+
+void table_add(struct table *t, ...)
+{
+    if (t->rows == t->cap) {
+        size_t cap = t->cap ? 2 * t->cap : 16;
+        char **p = realloc(t->cells, cap * TABLE_COLUMNS * sizeof *p);
+        if (!p)
+            return;
+        t->cells = p;
+        t->cap = cap;
+    }
+    char **row = t->cells + t->rows++ * TABLE_COLUMNS;
+    va_list ap;
+    va_start(ap, t);
+    const char *cell = va_arg(ap, const char *);
+    for (size_t i = 0; i < TABLE_COLUMNS; i++) {
+        char safe[SAFE_MAX];
+        row[i] = cell ? strdup(render_safe(str_of(cell), safe, sizeof safe)) : NULL;
+        if (cell)
+            cell = va_arg(ap, const char *);
+    }
+    va_end(ap);
+}
+
+static int by_first(const void *a, const void *b)
+{
+    const char *const *x = a, *const *y = b;
+    return strcmp(*x ? *x : "", *y ? *y : "");
+}
+
+void table_sort(struct table *t)
+{
+    if (t->rows > 2)
+        qsort(t->cells + TABLE_COLUMNS, t->rows - 1, TABLE_COLUMNS * sizeof *t->cells, by_first);
+}
+
+static size_t width_of(const struct table *t, size_t column)
+{
+    size_t widest = 0;
+    for (size_t r = 0; r < t->rows; r++) {
+        const char *cell = t->cells[r * TABLE_COLUMNS + column];
+        size_t w = cell ? text_width(str_of(cell)) : 0;
+        if (w > widest && w <= TABLE_CELL_MAX)
+            widest = w;
+    }
+    return widest;
+}
+
+void table_print(const struct table *t, struct buf *out)
+{
+    size_t width[TABLE_COLUMNS];
+    for (size_t i = 0; i < TABLE_COLUMNS; i++)
+        width[i] = width_of(t, i);
+    for (size_t r = 0; r < t->rows; r++) {
+        char **row = t->cells + r * TABLE_COLUMNS;
+        render_printf(out, "  ");
+        for (size_t i = 0; i < TABLE_COLUMNS && row[i]; i++) {
+            int last = i + 1 == TABLE_COLUMNS || !row[i + 1];
+            render_cell(out, str_of(row[i]), last ? 0 : width[i] + 2);
+        }
+        render_printf(out, "\n");
+    }
+}
+
+void table_free(struct table *t)
+{
+    for (size_t i = 0; i < t->rows * TABLE_COLUMNS; i++)
+        free(t->cells[i]);
+    free(t->cells);
+    *t = (struct table){0};
+}

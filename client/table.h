@@ -1,0 +1,20 @@
+/* Rows and columns for people: collected first, then laid out by the widest cell. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/bytes.h"
+
+#define TABLE_COLUMNS  6
+#define TABLE_CELL_MAX 40 /* columns on the screen; a longer cell pushes its row to the right */
+
+/* Zero-initialised: empty. */
+struct table {
+    char **cells; /* rows × TABLE_COLUMNS */
+    size_t rows, cap;
+};
+
+/* Up to TABLE_COLUMNS strings, then NULL; made safe and copied. Full memory loses the row. */
+void table_add(struct table *t, ...) __attribute__((sentinel));
+void table_sort(struct table *t); /* by the first column, but for the first row */
+void table_print(const struct table *t, struct buf *out);
+void table_free(struct table *t);

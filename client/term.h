@@ -1,0 +1,52 @@
+/* The chat's terminal, whatever it is: one interface over an edited line (edit.h) and plain lines
+ * (lines.h). Collects what is to be shown and shows it once per loop turn; handles the signals that
+ * belong to a terminal; puts the terminal back as it was on every way out.
+ *
+ *                        standard input and output are        prompt   notes go to
+ *   edited line          terminals that can move a cursor     yes      the screen
+ *   plain, interactive   a terminal, TERM=dumb                no       the screen
+ *   plain                anything else                        no       standard error */
+#pragma once
+
+#include "base/bytes.h"
+
+#include <uv.h>
+
+enum term_end {
+    TERM_EOF,    /* Ctrl-D on an empty line, or the end of input */
+    TERM_QUIT,   /* Ctrl-C twice on an empty line */
+    TERM_GONE,   /* nobody reads the output any more, or the terminal went away */
+    TERM_SIGNAL, /* SIGTERM, SIGHUP; SIGINT without a terminal */
+};
+
+struct term_hooks {
+    void *ctx;
+    void (*line)(void *ctx, struct str text); /* borrowed */
+    /* Two or more lines were pasted; never with plain lines. */
+    void (*paste)(void *ctx, const char *text, size_t n, int cut);
+    void (*end)(void *ctx, enum term_end why, int signo);
+    char *(*complete)(void *ctx, const char *line, int start, const char *text, int state);
+};
+
+struct term;
+
+/* color: 1 always, 0 never, -1 if it is a terminal and NO_COLOR is not set. Plain input starts
+ * paused. Start this before loop_attach: then what records brought is shown in the same turn. */
+int term_open(struct term **out, uv_loop_t *loop, const struct term_hooks *hooks, int color);
+/* Show what is collected and give the terminal back. Turn the loop once more, then free. */
+void term_close(struct term *t);
+void term_free(struct term *t);
+
+int term_edits(const struct term *t);       /* there is an edited line */
+int term_interactive(const struct term *t); /* a person sits there */
+int term_color(const struct term *t);
+
+/* Whole lines. Text that came from others must have been escaped (render.h). */
+void term_out(struct term *t, struct str text);
+/* What is not chat: diagnostics, status. */
+void term_note(struct term *t, struct str text);
+/* Ring, at most once a second. */
+void term_bell(struct term *t);
+void term_prompt(struct term *t, const char *prompt);
+/* Plain lines only: take no more for now. */
+void term_pause(struct term *t, int on);
