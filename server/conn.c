@@ -226,6 +226,20 @@ static ssize_t pull_once(struct conn *c)
     return got;
 }
 
+void conn_begin(struct conn *c, size_t used)
+{
+    /* On a stream a client may talk on without waiting for WELCOME; elsewhere these are bells. */
+    size_t n = is_stream(c) ? c->in.len - used : 0;
+    if (n)
+        memcpy(c->hub->rbuf, buf_head(&c->in) + used, n);
+    buf_free(&c->in);
+    if (n == 0)
+        return;
+    ssize_t r = handle_records(c, c->hub->rbuf, n);
+    if (r < 0 || buf_append(&c->in, c->hub->rbuf + r, n - (size_t)r) < 0)
+        malformed(c, "malformed record");
+}
+
 void conn_pull(struct conn *c)
 {
     if (c->state != CONN_OPEN && c->state != CONN_OPENING)
@@ -242,7 +256,7 @@ void conn_pull(struct conn *c)
     if (r == -EPIPE || r == -ECONNRESET)
         conn_close(c);
     else if (r < 0)
-        malformed(c, r == -EBADMSG ? "malformed record" : strerror((int)-r));
+        malformed(c, r == -EBADMSG ? "malformed record" : errno_name((int)-r));
     else if (r > 0 && c->t->flags & TRANSPORT_BELL)
         make_ready(c); /* the bell will not ring for what is there already */
 }

@@ -169,7 +169,7 @@ static int open_state(struct hub *h)
         r = path_mkdirs(h->rooms_dir, 0700);
     if (r < 0)
         log_error("cannot write in state directory %s (%s); choose another --state-dir", dir,
-                  strerror(-r));
+                  errno_name(-r));
     return r;
 }
 
@@ -204,7 +204,7 @@ static int start(struct hub *h)
     start_handles(h);
     r = supervise_start(h);
     if (r < 0) {
-        log_error("cannot start workers (%s)", strerror(-r));
+        log_error("cannot start workers (%s)", errno_name(-r));
         return r;
     }
     if ((r = listen_open(h)) < 0)

@@ -264,6 +264,8 @@ void conn_said_farewell(struct conn *c);
 void conn_send(struct conn *c, const void *records, size_t n);
 struct conn *conn_by_id(struct hub *h, uint32_t id);
 int conn_open_uplink(struct conn *c); /* login done: start reading */
+/* The conversation begins behind the first `used` bytes of input, which were HELLO. */
+void conn_begin(struct conn *c, size_t used);
 void conn_pull(struct conn *c);
 int conns_look(void *hub); /* spin: poll memory uplinks */
 int conns_arm(void *hub, int on);

@@ -30,7 +30,7 @@ static void accept_all(struct hub *h, int fd, int local)
             continue;
         if (c < 0) {
             if (errno == EMFILE || errno == ENFILE)
-                log_warn("out of descriptors (%s): new clients wait", strerror(errno));
+                log_warn("out of descriptors (%s): new clients wait", errno_name(errno));
             return;
         }
         if (h->login_count >= LOGIN_MAX || h->stopping) {
@@ -117,7 +117,7 @@ static int open_unix(struct hub *h)
     if (r == 0)
         r = add_listener(h, fd, 1);
     if (r < 0) {
-        log_error("cannot listen at unix:%s (%s)", path, strerror(-r));
+        log_error("cannot listen at unix:%s (%s)", path, errno_name(-r));
         io_close(&fd);
     }
     return r;
@@ -154,7 +154,7 @@ static int open_tcp(struct hub *h, const char *address)
     }
     int g = getaddrinfo(host, port, &hints, &list);
     if (g != 0) {
-        log_error("--listen %s: %s", address, gai_strerror(g));
+        log_error("--listen %s: %s", address, gai_errno_name(g));
         return -EINVAL;
     }
     int one = 1, r = 0;
@@ -166,7 +166,7 @@ static int open_tcp(struct hub *h, const char *address)
     if (r == 0)
         r = add_listener(h, fd, 0);
     if (r < 0) {
-        log_error("cannot listen at tcp:%s (%s)%s", address, strerror(-r),
+        log_error("cannot listen at tcp:%s (%s)%s", address, errno_name(-r),
                   r == -EADDRINUSE ? "; choose another port" : "");
         io_close(&fd);
     }
@@ -204,7 +204,7 @@ static int make_dir(const char *path, const char *option)
     if (r == 0 && stat(path, &st) == 0 && st.st_uid != geteuid())
         r = -EPERM; /* /tmp/parley-UID made by somebody else: not ours to trust */
     if (r < 0)
-        log_error("cannot use directory %s (%s); choose another %s", path, strerror(-r), option);
+        log_error("cannot use directory %s (%s); choose another %s", path, errno_name(-r), option);
     return r;
 }
 
@@ -216,7 +216,7 @@ static int lock_in(const char *dir, const char *what, const char *option, int *o
     if (fd < 0) {
         int r = -errno;
         log_error("cannot write in %s directory %s (%s); choose another %s", what, dir,
-                  strerror(-r), option);
+                  errno_name(-r), option);
         return r;
     }
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
@@ -236,7 +236,7 @@ int listen_lock(struct hub *h)
     char dir[4096];
     int r = path_dirname(o->socket, dir, sizeof dir);
     if (r == 0 && path_mkdirs(dir, 0700) < 0) {
-        log_error("cannot make the directory of --socket %s (%s)", o->socket, strerror(errno));
+        log_error("cannot make the directory of --socket %s (%s)", o->socket, errno_name(errno));
         return -errno;
     }
     if ((r = make_dir(o->runtime_dir, "--runtime-dir")) < 0 ||
@@ -250,6 +250,6 @@ int listen_lock(struct hub *h)
     if (r > 0)
         log_info("removed %d kernel objects left by a server that was killed", r);
     if (r < 0)
-        log_warn("cannot sweep %s (%s)", o->runtime_dir, strerror(-r));
+        log_warn("cannot sweep %s (%s)", o->runtime_dir, errno_name(-r));
     return 0;
 }

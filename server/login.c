@@ -277,7 +277,7 @@ static void admit(struct conn *c, struct login *l, struct session *s, int resume
         r = conn_open_uplink(c);
     offer_close(&l->offer);
     if (r < 0) {
-        log_warn("connection %u: cannot open its %s links (%s)", c->id, c->t->name, strerror(-r));
+        log_warn("connection %u: cannot open its %s links (%s)", c->id, c->t->name, errno_name(-r));
         conn_close(c);
     }
 }
@@ -345,15 +345,17 @@ void login_hello(struct conn *c, const struct record *r)
         return;
     }
     c->target = target;
+    size_t hello_size = r->size;
     struct str cursors = l->hello.cursors;
     char kept[CURSOR_BYTES * CURSORS_MAX];
     size_t n = cursors.n < sizeof kept ? cursors.n : sizeof kept;
     if (n)
         memcpy(kept, cursors.p, n); /* the record goes with the input buffer */
     admit(c, l, s, known);
-    if (c->state == CONN_OPENING)
-        resume_rooms(c, (struct str){kept, n});
-    buf_free(&c->in);
+    if (c->state != CONN_OPENING)
+        return;
+    resume_rooms(c, (struct str){kept, n});
+    conn_begin(c, hello_size);
 }
 
 void login_held(struct hub *h)

@@ -86,6 +86,14 @@ static int text(const char *v, char *out, size_t cap)
     return *v && (size_t)snprintf(out, cap, "%s", v) < cap ? 0 : -EINVAL;
 }
 
+/* HOST:PORT, [::1]:PORT; whether the host exists is found out by listening. */
+static int is_address(const char *v)
+{
+    const char *colon = strrchr(v, ':');
+    int port;
+    return colon && colon != v && number(colon + 1, 0, 65535, &port) == 0;
+}
+
 static int transport_mask(const char *v, unsigned *mask)
 {
     uint8_t ids[TRANSPORT_COUNT];
@@ -115,7 +123,7 @@ static int set(struct server_options *o, int c, const char *v, const char **expe
         return text(v, o->socket, sizeof o->socket);
     case 'l':
         *expected = "HOST:PORT, at most 8 times";
-        if (o->listen_count == LISTEN_MAX)
+        if (o->listen_count == LISTEN_MAX || !is_address(v))
             return -EINVAL;
         r = text(v, o->listen[o->listen_count], sizeof o->listen[0]);
         o->listen_count += r == 0;
@@ -200,8 +208,8 @@ static int read_config(struct server_options *o, const char *path, int must_exis
     struct config k = {.options = o, .path = path, .file = fopen(path, "re")};
     if (!k.file) {
         if (must_exist)
-            log_error("cannot read --config %s (%s)", path, strerror(errno));
-        return must_exist ? -EINVAL : 0;
+            log_error("cannot read --config %s (%s)", path, errno_name(errno));
+        return must_exist ? -ENOENT : 0;
     }
     int line = ini_parse_stream(read_line, &k, on_key, &k);
     fclose(k.file);
@@ -266,8 +274,11 @@ int options_parse(struct server_options *o, int argc, char **argv, int *code)
     int c, index = 0;
     *code = 2;
     defaults(o);
-    if (find_config(o, argc, argv) < 0)
+    int r = find_config(o, argc, argv);
+    if (r < 0) {
+        *code = r == -ENOENT ? 1 : 2;
         return -1;
+    }
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":vh", longs, &index)) != -1) {
         if (c == 'h') {

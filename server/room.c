@@ -72,7 +72,7 @@ struct room *room_open(struct hub *h, struct str name, enum reason *why, const c
         err = enter(h, r);
     if (err < 0) {
         log_error("cannot make room %.*s in %s (%s)", (int)name.n, name.p, h->rooms_dir,
-                  strerror(-err));
+                  errno_name(-err));
         *why = REASON_STORAGE;
         *text = err == -ENOSPC ? "no space left on the server's disk for a new room"
                                : "the server cannot write a new room; its log says why";
@@ -138,8 +138,8 @@ static void refuse_posts(struct room *r, const uint8_t *p, size_t n, int err)
     char text[160];
     snprintf(text, sizeof text, "not stored: %s (%s); the room is still usable",
              err == -ENOSPC ? "the server's disk is full" : "the server could not write its log",
-             strerror(-err));
-    log_error("room %s: %zu bytes not stored (%s)", r->log.name, n, strerror(-err));
+             errno_name(-err));
+    log_error("room %s: %zu bytes not stored (%s)", r->log.name, n, errno_name(-err));
     struct record rec;
     for (ssize_t size; n > 0 && (size = record_decode(p, n, &rec)) > 0;
          p += size, n -= (size_t)size) {
@@ -260,13 +260,13 @@ static int open_one(struct hub *h, const char *entry)
         err = enter(h, r);
     if (err < 0) {
         log_error("room directory %s/%s is not usable (%s); left as it is", h->rooms_dir, entry,
-                  strerror(-err));
+                  errno_name(-err));
         free(r);
         return 0; /* the other rooms are fine */
     }
     if (found.quarantined[0])
         log_error(
-            "room %s: a damaged record with valid ones behind it; the whole segment is kept in "
+            "room %s: a damaged record with valid ones behind it; the segment is quarantined as "
             "%s, the room goes on after record %llu",
             r->log.name, found.quarantined, (unsigned long long)(r->log.next_seq - 1));
     else if (found.cut_bytes)
@@ -287,7 +287,7 @@ int rooms_open(struct hub *h)
     int r = 0, n = scandir(h->rooms_dir, &list, is_room, alphasort);
     if (n < 0) {
         r = -errno;
-        log_error("cannot read %s (%s)", h->rooms_dir, strerror(errno));
+        log_error("cannot read %s (%s)", h->rooms_dir, errno_name(errno));
         return r;
     }
     h->next_room = 1;

@@ -168,7 +168,7 @@ static void on_restart(uv_timer_t *timer)
     struct target *t = timer->data;
     int r = spawn(t);
     if (r < 0) {
-        log_error("cannot start worker %d (%s); trying again", t->index, strerror(-r));
+        log_error("cannot start worker %d (%s); trying again", t->index, errno_name(-r));
         uv_timer_start(&t->restart, on_restart, RESTART_MAX_NS / NS_PER_MS, 0);
         return;
     }

@@ -36,7 +36,7 @@ static void job_done(uv_work_t *w, int status)
     close(j->fd);
     if (j->result < 0) {
         char why[160];
-        snprintf(why, sizeof why, "fdatasync of the log failed (%s)", strerror(-j->result));
+        snprintf(why, sizeof why, "fdatasync of the log failed (%s)", errno_name(-j->result));
         hub_fail(j->hub, why);
     } else if (r) {
         r->syncing = 0;

@@ -66,7 +66,7 @@ static void send_segment(struct feed *f, size_t i)
     int fd = dup(f->room->log.segs[i].seg.fd);
     if (fd < 0) {
         log_error("cannot hand a log segment to worker %d (%s): raise RLIMIT_NOFILE",
-                  f->target->index, strerror(errno));
+                  f->target->index, errno_name(errno));
         return;
     }
     target_send(

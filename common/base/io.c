@@ -11,6 +11,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+const char *errno_name(int err)
+{
+    const char *name = strerrorname_np(err < 0 ? -err : err);
+    return name ? name : "unknown error";
+}
+
 int io_write_full(int fd, const void *p, size_t n)
 {
     const uint8_t *at = p;
@@ -99,10 +105,8 @@ ssize_t io_recv_fds(int sock, void *p, size_t n, int fds[IO_FDS_MAX], int *nfds)
         nfds = &none;
     *nfds = 0;
     struct iovec iov = {.iov_base = p, .iov_len = n};
-    struct msghdr m = {.msg_iov = &iov,
-                       .msg_iovlen = 1,
-                       .msg_control = c.bytes,
-                       .msg_controllen = sizeof c.bytes};
+    struct msghdr m = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.bytes, .msg_controllen = sizeof c.bytes};
     ssize_t r;
     do
         r = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);

@@ -10,6 +10,9 @@
 /* Descriptors in one message. More would not fit our control buffer, and none needs more. */
 #define IO_FDS_MAX 4
 
+/* "ENOENT" for ENOENT or -ENOENT: what messages name, the same in every language. Static. */
+const char *errno_name(int err);
+
 /* Write all of it to a blocking descriptor or a regular file. */
 int io_write_full(int fd, const void *p, size_t n);
 
@@ -24,10 +27,10 @@ int io_nonblock(int fd, int on);
  * descriptors then went with the first byte) or a negative errno. */
 ssize_t io_send_fds(int sock, const void *p, size_t n, const int *fds, int nfds);
 
-/* Receive up to `n` bytes without blocking; descriptors that came along are stored in fds[0..*nfds),
- * close-on-exec, and are the caller's. Returns 0 at end of file, -EMFILE if descriptors were sent
- * but could not be taken (MSG_CTRUNC). More than IO_FDS_MAX are closed. `fds` may be NULL: then any
- * that come are closed. */
+/* Receive up to `n` bytes without blocking; descriptors that came along are stored in
+ * fds[0..*nfds), close-on-exec, and are the caller's. Returns 0 at end of file, -EMFILE if
+ * descriptors were sent but could not be taken (MSG_CTRUNC). More than IO_FDS_MAX are closed. `fds`
+ * may be NULL: then any that come are closed. */
 ssize_t io_recv_fds(int sock, void *p, size_t n, int fds[IO_FDS_MAX], int *nfds);
 
 /* Fill with random bytes from the kernel; cannot fail on a kernel that has getrandom. */
