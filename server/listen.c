@@ -154,7 +154,7 @@ static int open_tcp(struct hub *h, const char *address)
     }
     int g = getaddrinfo(host, port, &hints, &list);
     if (g != 0) {
-        log_error("--listen %s: %s", address, gai_errno_name(g));
+        log_error("--listen %s: %s", address, gai_strerror(g));
         return -EINVAL;
     }
     int one = 1, r = 0;

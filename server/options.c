@@ -209,7 +209,7 @@ static int read_config(struct server_options *o, const char *path, int must_exis
     if (!k.file) {
         if (must_exist)
             log_error("cannot read --config %s (%s)", path, errno_name(errno));
-        return must_exist ? -ENOENT : 0;
+        return must_exist ? -EINVAL : 0;
     }
     int line = ini_parse_stream(read_line, &k, on_key, &k);
     fclose(k.file);
@@ -274,11 +274,8 @@ int options_parse(struct server_options *o, int argc, char **argv, int *code)
     int c, index = 0;
     *code = 2;
     defaults(o);
-    int r = find_config(o, argc, argv);
-    if (r < 0) {
-        *code = r == -ENOENT ? 1 : 2;
+    if (find_config(o, argc, argv) < 0)
         return -1;
-    }
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":vh", longs, &index)) != -1) {
         if (c == 'h') {
