@@ -61,8 +61,8 @@ static void answer(struct guest *g, const struct record *r)
 static void on_record(void *ctx, const struct record *r)
 {
     struct guest *g = ctx;
-    if (r->type == RECORD_JOINED && r->counter == g->join)
-        g->number = r->room;
+    if (r->type == RECORD_JOINED)
+        tool_joined(&g->tool, r, g->join, &g->number);
     else if (r->type == RECORD_ERROR && r->counter == g->join)
         tool_end(&g->tool, tool_refused(&g->tool, r, g->tool.o->argv[0]));
     else if (r->type == RECORD_PARTED && r->room == g->number)

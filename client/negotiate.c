@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/paths.h"
+#include "base/version.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -19,7 +20,7 @@
 /* A Unix connect() says EAGAIN while the server's backlog is full: ask again this often. */
 #define BACKLOG_RETRY_NS (20 * NS_PER_MS)
 
-#define CLIENT_NAME "parley 1"
+#define CLIENT_NAME "parley " PARLEY_VERSION
 
 __attribute__((format(printf, 3, 4))) static int fail(struct conn *c, int err, const char *fmt, ...)
 {
@@ -326,8 +327,9 @@ static int take_answer(struct conn *c)
         struct body_refuse b;
         if (body_refuse_get(&r, &b) < 0)
             return fail(c, -EPROTO, "the server refused without a reason");
-        c->refused = b.code;
-        return fail(c, -EPERM, "%s: %.*s", reason_name(b.code), (int)b.text.n, b.text.p);
+        c->refused = b.code != REASON_NONE ? b.code : REASON_UNKNOWN;
+        struct str text = b.text.n ? b.text : str_of(reason_name(b.code));
+        return fail(c, -EPERM, "%.*s", (int)text.n, text.p);
     }
     if (r.type != RECORD_WELCOME || body_welcome_get(&r, &c->welcome) < 0)
         return fail(c, -EPROTO, "the server answered with something other than WELCOME");

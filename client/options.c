@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/paths.h"
+#include "base/version.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -13,8 +14,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define USAGE_ERROR    2
-#define PARLEY_VERSION "0.1"
+#define USAGE_ERROR 2
 
 enum kind { KIND_FLAG, KIND_TEXT, KIND_NUMBER, KIND_SECONDS, KIND_COLOR, KIND_WAIT };
 
@@ -344,9 +344,9 @@ static int check_operands(const struct options *o, const struct command *c)
 {
     if (o->argc >= c->min_args && o->argc <= c->max_args)
         return 0;
-    log_error("%s: usage: parley %s%s%s",
-              o->argc < c->min_args ? "something is missing" : "too much", c->name ? c->name : "",
-              c->name ? " " : "", c->usage);
+    log_error("%s; usage: parley%s%s%s%s",
+              o->argc < c->min_args ? "something is missing" : "that is too much",
+              c->name ? " " : "", c->name ? c->name : "", *c->usage ? " " : "", c->usage);
     return -EINVAL;
 }
 

@@ -17,6 +17,7 @@
 #define WINDOW 8192u
 /* … and bytes, so that long lines do not take much memory. */
 #define WINDOW_BYTES (1024u * 1024u)
+#define COMPLAINTS   50
 #define READ_BYTES   (64u * 1024u)
 
 struct send {
@@ -31,13 +32,22 @@ struct send {
     uint32_t lines[WINDOW]; /* line of the post with that counter, modulo WINDOW */
 };
 
+/* A file of the wrong kind must not fill the screen: further complaints are only counted. */
+static int too_many(struct send *c)
+{
+    if (c->failed++ == COMPLAINTS)
+        log_error("and more lines like that");
+    return c->failed > COMPLAINTS;
+}
+
 static void complain(struct send *c, const char *why, size_t at)
 {
+    if (too_many(c))
+        return;
     if (at != SIZE_MAX)
         log_error("line %llu: %s (byte %zu); not sent", (unsigned long long)c->line, why, at + 1);
     else
         log_error("line %llu: %s; not sent", (unsigned long long)c->line, why);
-    c->failed++;
 }
 
 static int window_full(const struct send *c)
@@ -129,7 +139,8 @@ static void on_error(struct send *c, const struct record *r)
         tool_end(&c->tool, tool_refused(&c->tool, r, c->tool.o->argv[0]));
     if (r->producer == 0 || r->producer != session_producer(c->tool.s))
         return;
-    c->failed++;
+    if (too_many(c))
+        return;
     if (body_refuse_get(r, &b) < 0)
         b = (struct body_refuse){.code = REASON_NONE};
     char safe[400];
@@ -144,9 +155,10 @@ static void on_error(struct send *c, const struct record *r)
 static void on_record(void *ctx, const struct record *r)
 {
     struct send *c = ctx;
-    if (r->type == RECORD_JOINED && r->counter == c->join) {
-        c->number = r->room;
-        c->producer = session_producer(c->tool.s);
+    if (r->type == RECORD_JOINED) {
+        if (!c->number)
+            c->producer = session_producer(c->tool.s);
+        tool_joined(&c->tool, r, c->join, &c->number);
     } else if (r->type == RECORD_PARTED && r->room == c->number) {
         tool_end(&c->tool, tool_refused(&c->tool, r, c->tool.o->argv[0]));
     } else if (r->type == RECORD_ERROR) {
@@ -192,10 +204,9 @@ static int verdict(struct send *c)
 {
     size_t left = session_unacked(c->tool.s);
     if (c->tool.timed_out && left > 0 && c->posted > 0) {
-        log_error(
-            "%zu lines were sent without an acknowledgement in time. They may have been said: "
-            "look with parley history before sending again",
-            left);
+        log_error("%zu line%s sent and not acknowledged in time. They may have been said: "
+                  "look with parley history before sending again",
+                  left);
         return EXIT_UNKNOWN;
     }
     if (c->tool.timed_out)

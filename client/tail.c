@@ -53,14 +53,14 @@ static void on_open(void *ctx)
 static void on_joined(struct tail *c, const struct record *r)
 {
     struct body_joined b;
-    if (body_joined_get(r, &b) < 0)
+    uint32_t before = c->number;
+    if (!tool_joined(&c->tool, r, c->join, &c->number) || body_joined_get(r, &b) < 0)
         return;
-    if (c->number && b.rewound)
+    if (before && b.rewound)
         log_warn("the server lost its newest records; %s goes on from %llu", c->tool.o->argv[0],
                  (unsigned long long)b.first);
-    if (!c->number || (c->end && b.next < c->end))
+    if (!before || (c->end && b.next < c->end))
         c->end = c->tool.o->exit_at_end ? b.next : 0;
-    c->number = r->room;
 }
 
 /* With -e: has everything that was there when we came been printed? */

@@ -161,6 +161,18 @@ int tool_turn(struct tool *t, struct pollfd *fds, int count)
     return !over(t);
 }
 
+int tool_joined(struct tool *t, const struct record *r, uint32_t join, uint32_t *number)
+{
+    struct body_joined b;
+    if (body_joined_get(r, &b) < 0)
+        return 0;
+    if (!(r->counter && r->counter == join) && !str_eq(b.name, str_of(t->room)))
+        return 0;
+    snprintf(t->room, sizeof t->room, "%.*s", (int)b.name.n, b.name.p);
+    *number = r->room;
+    return 1;
+}
+
 void tool_flush(struct tool *t)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))

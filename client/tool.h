@@ -30,7 +30,8 @@ struct tool {
     uint64_t deadline; /* mono_ns; 0: none. From -W */
     int timed_out;     /* the reason why tool_turn returned 0 */
     int interrupted;   /* the number of the signal */
-    int done;          /* set by tool_end */
+    char room[ROOM_NAME_MAX + 1]; /* of tool_joined */
+    int done;                     /* set by tool_end */
     int code;
 };
 
@@ -44,6 +45,11 @@ int tool_open(struct tool *t, int reconnect);
  * set; NULL with 0. 1: go on; 0: tool_end was called, the session closed, -W ran out, or a signal
  * came. */
 int tool_turn(struct tool *t, struct pollfd *fds, int count);
+
+/* For commands that live in one room: is this JOINED about it? Then *number is set, and 1 returned.
+ * Not only the answer to our own JOIN: a server that lost its memory knows the room by another
+ * number, and other people may open rooms of two with us at any time. */
+int tool_joined(struct tool *t, const struct record *r, uint32_t join, uint32_t *number);
 
 /* Make tool_turn return 0, with this exit code. The first one counts. */
 void tool_end(struct tool *t, int code);
