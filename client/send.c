@@ -204,9 +204,9 @@ static int verdict(struct send *c)
 {
     size_t left = session_unacked(c->tool.s);
     if (c->tool.timed_out && left > 0 && c->posted > 0) {
-        log_error("%zu line%s sent and not acknowledged in time. They may have been said: "
-                  "look with parley history before sending again",
-                  left);
+        log_error("%zu line%s sent and not acknowledged in time, and may have been said: look with "
+                  "parley history before sending again",
+                  left, left == 1 ? "" : "s");
         return EXIT_UNKNOWN;
     }
     if (c->tool.timed_out)

@@ -158,6 +158,8 @@ void session_lost(struct session *s, const char *fmt, ...)
     memcpy(s->error, why, sizeof why);
     session_close_conn(s, &s->cur);
     s->bye_until = 0;
+    if (s->switching) /* the server lets the old one go before its WELCOME is here: as it should */
+        return;
     if (!s->o.reconnect) {
         size_t left = s->out.posts;
         if (left)
@@ -168,11 +170,6 @@ void session_lost(struct session *s, const char *fmt, ...)
     }
     if (mono_ns() - s->opened_at > STEADY_NS)
         s->backoff = 0;
-    if (s->next.stage != CONN_NONE) { /* a switch is under way: it becomes the reconnect */
-        s->switching = 0;
-        enter(s, SESSION_CONNECTING, "");
-        return;
-    }
     wait_and_retry(s);
 }
 
@@ -253,10 +250,12 @@ void session_failed(struct session *s, int err)
     memcpy(why, s->next.why, sizeof why);
     unsigned refused = s->next.refused;
     session_close_conn(s, &s->next);
-    if (s->switching) { /* the connection that we have is as good as before */
+    if (s->switching) {
         s->switching = 0;
         if (s->o.on_skip)
             s->o.on_skip(s->o.ctx, first_wish(s->switch_wish, s->switch_count), why);
+        if (s->cur.stage == CONN_NONE) /* else the connection that we have is as good as before */
+            session_lost(s, "%s", why);
     } else if ((refused == REASON_EXPIRED || refused == REASON_DENIED) && !id128_none(s->token)) {
         s->token = (struct id128){{0}}; /* the server is another one: as a new session, then */
         s->retry_at = 0;
@@ -306,8 +305,8 @@ void session_adopt(struct session *s)
         return;
     }
     char detail[64] = "";
-    if (switching && s->cur.stage == CONN_UP)
-        snprintf(detail, sizeof detail, "%s → %s", s->cur.t->name, c->t->name);
+    if (switching)
+        snprintf(detail, sizeof detail, "%s → %s", s->t->name, c->t->name);
     else if (again)
         snprintf(detail, sizeof detail, "reconnected by %s", c->t->name);
     if (switching) {
@@ -319,6 +318,7 @@ void session_adopt(struct session *s)
     struct buf welcome = c->in;
     c->in = (struct buf){0};
     s->cur = *c;
+    s->t = c->t;
     *c = (struct conn){.stage = CONN_NONE, .sock = -1, .bell = -1};
     s->cur.down.spin = s->o.wait == WAIT_SPIN;
     s->switching = 0;
@@ -381,7 +381,7 @@ const char *session_server(const struct session *s)
 
 const struct transport *session_transport(const struct session *s)
 {
-    return s->cur.stage == CONN_UP ? s->cur.t : NULL;
+    return s->state == SESSION_OPEN ? s->t : NULL;
 }
 
 uint64_t session_producer(const struct session *s)

@@ -24,9 +24,10 @@ struct session {
     char nick[NICK_MAX + 1];
 
     enum session_state state;
-    struct conn cur;  /* CONN_UP or CONN_NONE */
-    struct conn next; /* connecting, reconnecting or switching */
-    int switching;    /* `next` was asked for by session_switch, with these: */
+    struct conn cur;           /* CONN_UP or CONN_NONE */
+    struct conn next;          /* connecting, reconnecting or switching */
+    const struct transport *t; /* of the last connection that was up */
+    int switching;             /* `next` was asked for by session_switch, with these: */
     uint8_t switch_wish[TRANSPORT_COUNT];
     int switch_count;
 
