@@ -210,8 +210,11 @@ static int start(struct hub *h)
     if ((r = listen_open(h)) < 0)
         return r;
     char more[LISTEN_MAX * 270] = "";
-    for (int i = 0; i < h->opt->listen_count; i++)
-        snprintf(more + strlen(more), sizeof more - strlen(more), " tcp:%s", h->opt->listen[i]);
+    for (int i = 0; i < h->opt->listen_count; i++) {
+        char address[264];
+        listen_address(h, i, address, sizeof address);
+        snprintf(more + strlen(more), sizeof more - strlen(more), " tcp:%s", address);
+    }
     log_info("ready unix:%s%s", h->opt->socket, more);
     return 0;
 }

@@ -284,6 +284,8 @@ void event_presence(struct member *m, enum record_type type, const char *text);
 
 /* listen.c */
 int listen_open(struct hub *h); /* 0 or a negative errno, already logged */
+/* HOST:PORT of --listen number `i`, for people: port 0 becomes the one the kernel chose. */
+void listen_address(const struct hub *h, int i, char *out, size_t cap);
 void listen_close(struct hub *h);
 int listen_lock(struct hub *h); /* claim runtime and state directories; sweep leftovers */
 

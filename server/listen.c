@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -171,6 +172,22 @@ static int open_tcp(struct hub *h, const char *address)
         io_close(&fd);
     }
     return r;
+}
+
+/* The Unix socket is listener 0, so number `i` of --listen is the one after. */
+void listen_address(const struct hub *h, int i, char *out, size_t cap)
+{
+    char host[256];
+    const char *address = h->opt->listen[i], *port;
+    struct sockaddr_storage a;
+    socklen_t n = sizeof a;
+    snprintf(out, cap, "%s", address);
+    if (split_address(address, host, sizeof host, &port) < 0 || strcmp(port, "0") != 0 ||
+        getsockname(h->listeners[i + 1], (struct sockaddr *)&a, &n) < 0)
+        return;
+    unsigned chosen = a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
+                                              : ((struct sockaddr_in *)&a)->sin_port;
+    snprintf(out, cap, "%.*s%u", (int)(port - address), address, ntohs((uint16_t)chosen));
 }
 
 int listen_open(struct hub *h)
