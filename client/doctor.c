@@ -25,6 +25,7 @@ struct doctor {
     const struct options *o;
     int color;
     int warnings;
+    int served; /* a server answers, so kernel objects may well be in use */
 };
 
 __attribute__((format(printf, 5, 6))) static void say(struct doctor *d, int good, const char *what,
@@ -186,6 +187,7 @@ static void check_server(struct doctor *d)
         struct pollfd p = {.fd = c.again ? -1 : c.sock, .events = conn_events(&c)};
         poll(&p, 1, 50);
     }
+    d->served = r == 1 || c.refused;
     char safe[WHY_MAX];
     double us = (double)(mono_ns() - start) / 1000;
     if (r == 1)
@@ -199,8 +201,20 @@ static void check_server(struct doctor *d)
 
 /* --- what was left behind ------------------------------------------------------------------- */
 
-/* Names in a directory that start with `prefix` and belong to us; -1 if it cannot be read. */
-static int count_names(const char *dir, const char *prefix)
+/* Kernel objects have names of 32 hexadecimal digits, after a slash or a prefix. */
+static int is_object(const char *name)
+{
+    size_t n = strlen(name), digits = 0;
+    for (size_t i = 0; i < n; i++) {
+        digits = strchr("0123456789abcdef", name[i]) ? digits + 1 : 0;
+        if (digits == 32)
+            return 1;
+    }
+    return 0;
+}
+
+/* How many of those in a directory are ours; -1 if it cannot be read. */
+static int count_objects(const char *dir)
 {
     DIR *h = opendir(dir);
     struct dirent *e;
@@ -209,57 +223,50 @@ static int count_names(const char *dir, const char *prefix)
         return -1;
     while ((e = readdir(h))) {
         struct stat st;
-        if (e->d_name[0] == '.' || strncmp(e->d_name, prefix, strlen(prefix)) != 0)
-            continue;
-        if (fstatat(dirfd(h), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_uid == getuid())
+        if (is_object(e->d_name) && fstatat(dirfd(h), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            st.st_uid == getuid())
             n++;
     }
     closedir(h);
     return n;
 }
 
-static void check_directory(struct doctor *d, const char *what, const char *dir, const char *prefix,
-                            const char *advice)
+static void report_objects(struct doctor *d, const char *what, int n, const char *where)
 {
-    int n = count_names(dir, prefix);
     if (n < 0)
-        say(d, 1, what, "", "%s is not there", dir);
+        say(d, 1, what, "", "%s is not there", where);
+    else if (n > 0 && d->served)
+        say(d, 1, what, "", "%d in %s, of sessions in progress", n, where);
     else
-        say(d, n == 0, what, advice, "%d in %s", n, dir);
+        say(d, n == 0, what, "Left over by a server that died: start parleyd once, it removes them",
+            "%d in %s", n, where);
 }
 
 /* System V queues of ours: the kernel lists them in /proc/sysvipc/msg. */
-static void check_sysv(struct doctor *d)
+static int count_sysv(void)
 {
     FILE *f = fopen("/proc/sysvipc/msg", "re");
     char line[256];
-    int ours = 0;
+    int n = 0;
     while (f && fgets(line, sizeof line, f)) {
         unsigned uid;
         if (sscanf(line, "%*d %*d %*o %*u %*u %*u %*u %u", &uid) == 1 && uid == getuid())
-            ours++;
+            n++;
     }
     if (f)
         fclose(f);
-    say(d, ours == 0, "System V queues",
-        "sessions by sysvmq have two each; without a server they are left over: start parleyd "
-        "once, "
-        "it removes them (or ipcs -q, ipcrm)",
-        "%d of yours", ours);
+    return n;
 }
 
 static void check_left_over(struct doctor *d)
 {
-    char sock[4096], dir[4096], runtime[4200];
-    if (path_socket(sock, sizeof sock) == 0 && path_dirname(sock, dir, sizeof dir) == 0) {
-        snprintf(runtime, sizeof runtime, "%s/run", dir);
-        check_directory(d, "runtime objects", runtime, "",
-                        "more than the sessions in progress? parleyd removes them when it starts");
+    char sock[4096], runtime[4200];
+    if (path_socket(sock, sizeof sock) == 0) {
+        snprintf(runtime, sizeof runtime, "%s.d", sock);
+        report_objects(d, "runtime objects", count_objects(runtime), runtime);
     }
-    check_directory(d, "POSIX queues", "/dev/mqueue", "parley",
-                    "without a server they are left over: start parleyd once, it removes them");
-    check_directory(d, "shared memory", "/dev/shm", "parley", "parley leaves none there: rm them");
-    check_sysv(d);
+    report_objects(d, "POSIX queues", count_objects("/dev/mqueue"), "/dev/mqueue");
+    report_objects(d, "System V queues", count_sysv(), "ipcs -q");
 }
 
 int doctor_run(const struct options *o)

@@ -61,8 +61,11 @@ static int parse_tcp(struct address *a, const char *rest, const char **why)
     const char *colon = strrchr(rest, ':');
     size_t host = colon ? (size_t)(colon - rest) : 0;
     size_t port = colon ? strlen(colon + 1) : 0;
-    if (host == 0 || host >= sizeof a->host || port == 0 || port >= sizeof a->port) {
-        *why = "a TCP server is written tcp:HOST:PORT, an IPv6 address in brackets";
+    unsigned long number = colon ? strtoul(colon + 1, NULL, 10) : 0; /* 0: perhaps a service name */
+    if (host == 0 || host >= sizeof a->host || port == 0 || port >= sizeof a->port ||
+        number > UINT16_MAX) {
+        *why =
+            "a TCP server is written tcp:HOST:PORT, PORT up to 65535, an IPv6 address in brackets";
         return -EINVAL;
     }
     a->remote = 1;
