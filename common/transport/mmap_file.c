@@ -27,9 +27,6 @@ _Static_assert(sizeof(struct lane) == 24 && sizeof(struct lane_image) == 24, "a 
 /* A value that no index passes: no bell wanted. */
 #define WAKE_NEVER UINT64_MAX
 
-/* Looks at a lane that is just being written, before it counts as unchanged. */
-#define LOOKS 4
-
 /* --- files -------------------------------------------------------------------------------- */
 
 int mapfile_create(const char *path, size_t size)
@@ -217,22 +214,23 @@ static int believable(const struct way *w, uint64_t index)
     return index - w->own <= w->size && index - w->own >= w->peer - w->own;
 }
 
+/* Of the two halves the one that is behind. Both were true at some time, so the bytes are there.
+ * And if one of them still says what we saw last, then the publication that moves on from there was
+ * not complete when we looked, so its look at our wake is yet to come: await may sleep on that. */
 int way_look(struct way *w)
 {
-    struct lane_image l = {0};
-    for (int i = 0; i < LOOKS; i++) {
-        int r = read_lane(w, &l);
-        if (r < 0)
-            return r;
-        if (l.index != ~l.check)
-            continue;
-        if (!believable(w, l.index))
-            return -EBADMSG;
-        w->peer = l.index;
-        full_fence(); /* between the index and the bytes it speaks of */
-        return 0;
-    }
-    return believable(w, l.index) || believable(w, ~l.check) ? 0 : -EBADMSG;
+    struct lane_image l;
+    int r = read_lane(w, &l);
+    if (r < 0)
+        return r;
+    uint64_t a = l.index, b = ~l.check;
+    if (!believable(w, a))
+        a = b;
+    if (!believable(w, a))
+        return -EBADMSG;
+    w->peer = believable(w, b) && b - w->peer < a - w->peer ? b : a;
+    full_fence(); /* between the index and the bytes it speaks of */
+    return 0;
 }
 
 int way_publish(struct way *w, uint64_t to)

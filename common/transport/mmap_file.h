@@ -22,8 +22,8 @@
  *    16  8  wake    "ring me when your index moves on from this value"
  *
  * Index and check: nothing promises that pread or pwrite copy a word in one piece while the other
- * side loads or stores it. A value counts only if both halves agree; if they do not, the other side
- * is just publishing, and what it does next is to look at our wake.
+ * side loads or stores it, and a number with bytes of two others could lie ahead of the truth. Two
+ * copies in a row cannot both be caught so: of two that differ, the one behind counts.
  *
  * Wake instead of a flag: a flag is lowered by whoever rings, which would be a second writer. A
  * wake of W asks for a bell from the one publication that moves the index from W or below to above

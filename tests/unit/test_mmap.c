@@ -326,6 +326,82 @@ static void test_random_scribbling_is_contained(void **state)
     close(fd);
 }
 
+/* --- two processes that sleep --------------------------------------------------------------- */
+
+/* Enough for an end to fall asleep at every moment of the other's publications. */
+#define FLOOD (48u * 1024 * 1024)
+
+/* Send FLOOD bytes in small pieces, sleeping whenever there is no room. 0, or what went wrong. */
+static int flood(struct link *l)
+{
+    for (size_t at = 0; at < FLOOD;) {
+        size_t off = at % FILE_BYTES, n = 1 + test_random_below(600);
+        struct slice s = reference(0, off, n < FILE_BYTES - off ? n : FILE_BYTES - off);
+        s.len = s.len < FLOOD - at ? s.len : FLOOD - at;
+        ssize_t took = link_push(l, &s, 0);
+        if (took < 0 || ((size_t)took < s.len && (link_wait(l) != 1 || link_hear(l) < 0)))
+            return 1;
+        at += (size_t)took;
+    }
+    return 0;
+}
+
+/* Take FLOOD bytes and check them, sleeping whenever there are none. */
+static int drain(struct link *l)
+{
+    static uint8_t b[RECORD_MAX];
+    for (size_t at = 0; at < FLOOD;) {
+        ssize_t n = link_pull(l, b, sizeof b);
+        if (n < 0 || (n == 0 && (link_wait(l) != 1 || link_hear(l) < 0)))
+            return 2;
+        for (size_t i = 0; i < (size_t)n;) { /* the file's bytes over and over */
+            size_t off = (at + i) % FILE_BYTES, left = (size_t)n - i;
+            size_t part = left < FILE_BYTES - off ? left : FILE_BYTES - off;
+            if (memcmp(b + i, files[0].bytes + off, part) != 0)
+                return 3;
+            i += part;
+        }
+        at += (size_t)n;
+    }
+    return 0;
+}
+
+static void flood_between_processes(int up)
+{
+    pair_offer(&p, &transport_mmap, RING);
+    pid_t child = fork();
+    if (child == 0) {
+        if (pair_open_client(&p) < 0)
+            _exit(9);
+        pair_drop_server(&p);
+        int r = up ? flood(&p.up_tx) : drain(&p.down_rx);
+        char last; /* stay until the other side is done with the wires */
+        io_nonblock(p.wire_client, 0);
+        while (recv(p.wire_client, &last, 1, 0) > 0)
+            ;
+        _exit(r);
+    }
+    pair_open_server(&p);
+    pair_drop_client(&p);
+    int r = up ? drain(&p.up_rx) : flood(&p.down_tx);
+    shutdown(p.wire_server, SHUT_WR);
+    assert_int_equal(test_wait_child(child), 0);
+    assert_int_equal(r, 0);
+    pair_close(&p);
+}
+
+static void test_flooded_uplink_wakes_both_ends_every_time(void **state)
+{
+    (void)state;
+    flood_between_processes(1);
+}
+
+static void test_flooded_downlink_wakes_both_ends_every_time(void **state)
+{
+    (void)state;
+    flood_between_processes(0);
+}
+
 /* --- files -------------------------------------------------------------------------------- */
 
 static void test_files_belong_to_the_owner_alone_and_the_inbox_cannot_be_written(void **state)
@@ -386,6 +462,8 @@ int main(void)
         T(test_garbage_indices_are_refused),
         T(test_index_in_the_middle_of_an_update_is_not_believed),
         T(test_random_scribbling_is_contained),
+        cmocka_unit_test(test_flooded_uplink_wakes_both_ends_every_time),
+        cmocka_unit_test(test_flooded_downlink_wakes_both_ends_every_time),
         T(test_files_belong_to_the_owner_alone_and_the_inbox_cannot_be_written),
         T(test_parameters_that_make_no_sense_are_refused),
     };
