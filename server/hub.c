@@ -196,6 +196,17 @@ static void start_handles(struct hub *h)
     sync_start(h);
 }
 
+void hub_ready(struct hub *h)
+{
+    char more[LISTEN_MAX * 270] = "";
+    for (int i = 0; i < h->opt->listen_count; i++) {
+        char address[264];
+        listen_address(h, i, address, sizeof address);
+        snprintf(more + strlen(more), sizeof more - strlen(more), " tcp:%s", address);
+    }
+    log_info("ready unix:%s%s", h->opt->socket, more);
+}
+
 static int start(struct hub *h)
 {
     int r;
@@ -209,13 +220,8 @@ static int start(struct hub *h)
     }
     if ((r = listen_open(h)) < 0)
         return r;
-    char more[LISTEN_MAX * 270] = "";
-    for (int i = 0; i < h->opt->listen_count; i++) {
-        char address[264];
-        listen_address(h, i, address, sizeof address);
-        snprintf(more + strlen(more), sizeof more - strlen(more), " tcp:%s", address);
-    }
-    log_info("ready unix:%s%s", h->opt->socket, more);
+    if (h->worker_count == 0)
+        hub_ready(h);
     return 0;
 }
 

@@ -48,6 +48,7 @@ struct target {
     struct hub *hub;
     int index; /* worker number; HUB_TARGET for the hub itself */
     int alive;
+    int ready;          /* a worker: it has said so */
     struct fanout *fan; /* the hub's own, else NULL */
     struct pipelink pipe;
     pid_t pid;
@@ -179,6 +180,7 @@ struct hub {
     struct buf reports; /* of the hub's own fan-out, handled at the end of the turn */
     uint64_t wall;      /* this turn's time stamp, 0 until asked for */
     uint64_t mono;      /* monotonic, as of the last turn: good enough for idle times */
+    int announced;      /* "ready" has been said */
     int stopping, failed;
     uint64_t stop_deadline;
     int listeners[LISTEN_MAX + 1];
@@ -195,6 +197,7 @@ struct hub {
 int hub_run(struct hub *h, const struct server_options *o, const char *program);
 void hub_stop(struct hub *h);                  /* begin a clean end */
 void hub_fail(struct hub *h, const char *why); /* storage can no longer be trusted: stop */
+void hub_ready(struct hub *h);                 /* all workers serve: say so */
 uint64_t hub_wall(struct hub *h);              /* wall clock, read once a turn */
 
 /* target.c: orders to a target, in order; descriptors are taken */
@@ -240,6 +243,8 @@ int sync_all(struct hub *h);    /* blocking, at the end; 0 or a negative errno *
 /* session.c */
 struct session *session_new(struct hub *h, uint64_t producer, uid_t uid, int local);
 struct session *session_find(struct hub *h, uint64_t producer);
+/* The producer that a user's named input always has; never 0. */
+uint64_t session_input(const struct hub *h, uid_t uid, struct str name);
 struct id128 session_token(const struct hub *h, uint64_t producer);
 /* Give `s` the nick `want`, or the nearest one free. 0 or a negative errno. */
 int session_name(struct hub *h, struct session *s, struct str want);

@@ -75,33 +75,35 @@ static const struct transport *choose(struct conn *c, struct login *l)
 
 /* --- who ---------------------------------------------------------------------------------- */
 
-static struct session *new_session(struct conn *c, struct login *l, const char **why)
+static struct session *named(struct conn *c, struct login *l, uint64_t producer, const char **why)
 {
     struct hub *h = c->hub;
+    struct session *s = session_new(h, producer, c->uid, c->local);
+    if (s && (s->key_len || session_name(h, s, l->hello.nick) == 0))
+        return s;
+    *why = s ? "no nick like this one is free, choose another" : "the server is out of memory";
+    if (s) {
+        s->gone = 1;
+        session_lost(h, s);
+    }
+    return NULL;
+}
+
+static uint64_t fresh_producer(struct hub *h)
+{
     uint64_t producer;
     do
         io_random(&producer, sizeof producer);
     while (producer == 0 || session_find(h, producer));
-    struct session *s = session_new(h, producer, c->uid, c->local);
-    if (!s || session_name(h, s, l->hello.nick) < 0) {
-        *why = "no nick like this one is free, choose another";
-        if (s)
-            session_lost(h, s), s->gone = 1;
-        return NULL;
-    }
-    return s;
+    return producer;
 }
 
-/* The session that HELLO's token proves, known to this run of the server or not. */
-static struct session *resume_session(struct conn *c, struct login *l, int *known, const char **why)
+/* Whoever comes with the token of a session, or as the producer of a named input, takes its place;
+ * an older connection of it is let go. */
+static struct session *take_over(struct conn *c, struct login *l, uint64_t producer, int *known,
+                                 const char **why)
 {
-    struct hub *h = c->hub;
-    uint64_t producer = l->hello.producer;
-    if (!id128_eq(l->hello.token, session_token(h, producer))) {
-        *why = "the resume token is not one of this server's: start a new session";
-        return NULL;
-    }
-    struct session *s = session_find(h, producer);
+    struct session *s = session_find(c->hub, producer);
     *known = s != NULL;
     if (s && !s->gone && s->local && (!c->local || c->uid != s->uid)) {
         *why = "the session belongs to another user";
@@ -113,12 +115,27 @@ static struct session *resume_session(struct conn *c, struct login *l, int *know
         old->session = NULL;
         s->conn = NULL;
     }
-    s = session_new(h, producer, c->uid, c->local);
-    if (!s || (s->key_len == 0 && session_name(h, s, l->hello.nick) < 0)) {
-        *why = "no nick like this one is free, choose another";
+    return named(c, l, producer, why);
+}
+
+static struct session *find_session(struct conn *c, struct login *l, int *known, const char **why)
+{
+    struct hub *h = c->hub;
+    const struct body_hello *k = &l->hello;
+    if (id128_none(k->token)) {
+        if (k->input.n == 0)
+            return named(c, l, fresh_producer(h), why);
+        if (!c->local || k->input.n > INPUT_NAME_MAX) {
+            *why = "an input can be named only over a Unix socket, in at most 64 bytes";
+            return NULL;
+        }
+        return take_over(c, l, session_input(h, c->uid, k->input), known, why);
+    }
+    if (!id128_eq(k->token, session_token(h, k->producer))) {
+        *why = "the resume token is not one of this server's: start a new session";
         return NULL;
     }
-    return s;
+    return take_over(c, l, k->producer, known, why);
 }
 
 /* --- rooms taken up again ----------------------------------------------------------------- */
@@ -334,8 +351,7 @@ void login_hello(struct conn *c, const struct record *r)
         refuse(c, REASON_TRANSPORT, text);
         return;
     }
-    struct session *s =
-        id128_none(l->hello.token) ? new_session(c, l, &why) : resume_session(c, l, &known, &why);
+    struct session *s = find_session(c, l, &known, &why);
     if (!s) {
         transport_unname(&l->offer.up_rx, 1);
         transport_unname(&l->offer.down_tx, 1);

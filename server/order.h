@@ -22,8 +22,9 @@ enum order_type {
     ORDER_FAREWELL,    /* payload: one record, to be sent after everything before it; then GONE */
     ORDER_STOP,        /* worker: end */
     /* fan-out to hub */
-    REPORT_GONE, /* the downlink of `conn` has ended; pos: enum reason, 0 after a farewell */
-    REPORT_LAG,  /* `conn` has pos bytes yet to be sent */
+    REPORT_READY, /* a worker serves from now on */
+    REPORT_GONE,  /* the downlink of `conn` has ended; pos: enum reason, 0 after a farewell */
+    REPORT_LAG,   /* `conn` has pos bytes yet to be sent */
 };
 
 #define ORDER_HAS_WIRE 0x01u /* ATTACH: the first descriptor is the wire, owned by the fan-out */

@@ -21,6 +21,20 @@ struct id128 session_token(const struct hub *h, uint64_t producer)
     return token;
 }
 
+uint64_t session_input(const struct hub *h, uid_t uid, struct str name)
+{
+    uint64_t producer;
+    uint32_t who = (uint32_t)uid;
+    crypto_generichash_state st;
+    crypto_generichash_init(&st, h->secret, sizeof h->secret, crypto_generichash_BYTES_MIN);
+    crypto_generichash_update(&st, (const unsigned char *)&who, sizeof who);
+    crypto_generichash_update(&st, (const unsigned char *)name.p, name.n);
+    unsigned char hash[crypto_generichash_BYTES_MIN];
+    crypto_generichash_final(&st, hash, sizeof hash);
+    memcpy(&producer, hash, sizeof producer);
+    return producer ? producer : 1;
+}
+
 struct session *session_find(struct hub *h, uint64_t producer)
 {
     struct session *s;

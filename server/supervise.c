@@ -50,13 +50,28 @@ static void child(struct hub *h, struct pipelink *p, int index)
     _exit(127);
 }
 
+static void worker_ready(struct target *t)
+{
+    struct hub *h = t->hub;
+    t->ready = 1;
+    for (int i = 0; i < h->worker_count; i++)
+        if (!h->targets[i].ready)
+            return;
+    if (!h->announced)
+        hub_ready(h);
+    h->announced = 1;
+}
+
 static void note_report(void *ctx, const struct order *o, const void *payload, const int *fds)
 {
     struct target *t = ctx;
     (void)payload;
     for (int i = 0; i < o->nfds; i++)
         close(fds[i]); /* no report carries any */
-    target_report(t->hub, o);
+    if (o->type == REPORT_READY)
+        worker_ready(t);
+    else
+        target_report(t->hub, o);
 }
 
 static void on_handle_closed(uv_handle_t *handle)

@@ -126,6 +126,7 @@ int worker_main(int index, enum wait_mode mode)
     uv_poll_start(&w.orders, UV_READABLE, on_orders);
     uv_check_start(&w.check, on_check);
     uv_prepare_start(&w.prepare, on_prepare);
+    take_report(&w, &(struct order){.size = sizeof(struct order), .type = REPORT_READY});
     turn_run(&w.turn);
     pipelink_flush(&w.pipe);
     fanout_free(w.fan);

@@ -21,6 +21,9 @@ struct skip {
     struct str reason;
 };
 
+/* Longest name of an input (HELLO): a path's tail, a date, a hash in hexadecimal. */
+#define INPUT_NAME_MAX 64u
+
 #define CURSOR_BYTES 32u
 /* A session is a member of at most so many rooms: bounds HELLO, and the hub's work per session. */
 #define CURSORS_MAX 64u

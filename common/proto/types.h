@@ -52,9 +52,12 @@
 #define FIELDS_empty(U8, U16, U32, U64, S8, S16, ID)
 /* transports: transport ids in order of preference. strict: these and no other. cursors: see
  * cursor_* below. token: of the session to resume, none for a new one. producer, token: as WELCOME
- * gave them. client: name and version, for people. */
+ * gave them. client: name and version, for people. input: with no token, a name that the client gives to
+ * what it is going to post; the same user and name are the same producer, so that an input that is sent
+ * again after a crash is not doubled. */
 #define FIELDS_hello(U8, U16, U32, U64, S8, S16, ID)                                               \
-    U16(version) U8(strict) S8(transports) S8(nick) ID(token) U64(producer) S8(client) S16(cursors)
+    U16(version) U8(strict) S8(transports) S8(nick) ID(token) U64(producer) S8(client) S16(cursors)    \
+    S8(input)
 #define FIELDS_post(U8, U16, U32, U64, S8, S16, ID)      S16(text)
 /* room: "#name", or "@nick" for the room of two. start: enum join_start, with its argument. */
 #define FIELDS_join(U8, U16, U32, U64, S8, S16, ID)      S8(room) U8(start) U64(arg)

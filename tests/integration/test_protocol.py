@@ -67,7 +67,7 @@ def test_hello_by_tcp(make_server, free_port):
 
 def test_hello_byte_by_byte_is_the_same(server):
     hello = wire.encode("HELLO", version=1, strict=1, transports=bytes([wire.UNIX]), nick="slow",
-                        token=wire.NO_TOKEN, producer=0, client="drip", cursors=b"")
+                        token=wire.NO_TOKEN, producer=0, client="drip", cursors=b"", input=b"")
     with Client.dial(server.socket) as c:
         for byte in hello + wire.encode("READY"):
             c.send(bytes([byte]))
@@ -508,7 +508,7 @@ def test_hello_cut_short_and_dropped_leaves_nothing(server, connect):
     bystander.until("PONG")
     before = server.count_fds()
     hello = wire.encode("HELLO", version=1, strict=1, transports=bytes([wire.UNIX]), nick="gone",
-                        token=wire.NO_TOKEN, producer=0, client="x", cursors=b"")
+                        token=wire.NO_TOKEN, producer=0, client="x", cursors=b"", input=b"")
     for n in range(0, len(hello), 3):
         with Client.dial(server.socket) as c:
             c.send(hello[:n])
