@@ -328,14 +328,14 @@ static void test_random_scribbling_is_contained(void **state)
 
 /* --- two processes that sleep --------------------------------------------------------------- */
 
-/* Enough for an end to fall asleep at every moment of the other's publications. */
-#define FLOOD (48u * 1024 * 1024)
+/* In pieces of a few bytes: enough for an end to fall asleep at every moment of a publication. */
+#define FLOOD (4u * 1024 * 1024)
 
 /* Send FLOOD bytes in small pieces, sleeping whenever there is no room. 0, or what went wrong. */
 static int flood(struct link *l)
 {
     for (size_t at = 0; at < FLOOD;) {
-        size_t off = at % FILE_BYTES, n = 1 + test_random_below(600);
+        size_t off = at % FILE_BYTES, n = 1 + test_random_below(8);
         struct slice s = reference(0, off, n < FILE_BYTES - off ? n : FILE_BYTES - off);
         s.len = s.len < FLOOD - at ? s.len : FLOOD - at;
         ssize_t took = link_push(l, &s, 0);
