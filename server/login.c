@@ -154,9 +154,13 @@ static void resume_room(struct conn *c, const struct cursor *k)
         return;
     m->resumed = 1;
     room_commit(r);
-    /* A cursor beyond the end was read in an earlier run, from a tail that a crash took. */
-    int rewound = k->seq >= r->log.next_seq || k->epoch > h->epoch;
-    uint64_t first = rewound ? r->log.next_seq : k->seq + 1;
+    /* A cursor beyond what its epoch left behind was read from a tail that a crash took; the
+     * numbers from there on are other records now. */
+    uint64_t lost = logwriter_epoch_end(&r->log, k->epoch);
+    if (lost > r->log.next_seq)
+        lost = r->log.next_seq;
+    int rewound = k->seq >= lost;
+    uint64_t first = rewound ? lost : k->seq + 1;
     if (first < logwriter_first_seq(&r->log)) {
         first = logwriter_first_seq(&r->log);
         rewound = 1;

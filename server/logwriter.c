@@ -31,6 +31,7 @@ int logwriter_add(struct logwriter *w, const struct segment *seg, int fd)
     segs[w->count++] = (struct logseg){
         .seg = *seg,
         .fd = fd,
+        .epoch = segment_epoch(seg),
         .scanned_seq = seg->base_seq,
         .scanned_off = SEGMENT_HEADER,
     };
@@ -103,13 +104,12 @@ static int roll(struct logwriter *w, size_t need)
         unlinkat(w->dir, name, 0);
         return r;
     }
+    w->dir_dirty = 1;
     if (w->count > 1) {
         struct logseg *before = &w->segs[w->count - 2];
         before->seg.end_pos = w->end_pos;
-        /* What was written there must not be forgotten by a later sync of the new file only. */
-        if (w->dirty)
-            fdatasync(before->fd);
-        io_close(&before->fd);
+        if (!before->dirty || !w->keep)
+            io_close(&before->fd);
     }
     return 0;
 }
@@ -219,15 +219,54 @@ size_t logwriter_append(struct logwriter *w, const uint8_t *p, size_t n, int *er
             break;
         w->end_pos += run;
         w->next_seq += count;
-        w->dirty = 1;
+        s->dirty = 1;
         done += run;
     }
     return done;
 }
 
-int logwriter_sync_fd(const struct logwriter *w)
+/* Older segments are open for writing only while they are dirty; they stand last. */
+static size_t first_open(const struct logwriter *w)
 {
-    return w->segs[w->count - 1].fd;
+    size_t i = w->count;
+    while (i > 0 && w->segs[i - 1].fd >= 0)
+        i--;
+    return i;
+}
+
+int logwriter_dirty(const struct logwriter *w)
+{
+    for (size_t i = first_open(w); i < w->count; i++)
+        if (w->segs[i].dirty)
+            return 1;
+    return 0;
+}
+
+int logwriter_take_dirty(struct logwriter *w, int **fds)
+{
+    int n = 0, r = 0;
+    int *list = malloc((w->count + 1) * sizeof *list);
+    if (!list)
+        return -ENOMEM;
+    for (size_t i = first_open(w); i < w->count && r == 0; i++)
+        if (w->segs[i].dirty && (list[n++] = dup(w->segs[i].fd)) < 0)
+            r = -errno;
+    if (r == 0 && w->dir_dirty && (list[n++] = dup(w->dir)) < 0)
+        r = -errno;
+    if (r < 0) {
+        while (n-- > 0)
+            io_close(&list[n]);
+        free(list);
+        return r;
+    }
+    for (size_t i = first_open(w); i < w->count; i++) {
+        w->segs[i].dirty = 0;
+        if (i + 1 < w->count)
+            io_close(&w->segs[i].fd);
+    }
+    w->dir_dirty = 0;
+    *fds = list;
+    return n;
 }
 
 uint64_t logwriter_first_seq(const struct logwriter *w)
@@ -320,4 +359,37 @@ uint64_t logwriter_seq_at(struct logwriter *w, uint64_t t)
             hi = mid;
     }
     return lo;
+}
+
+void logwriter_walk(const struct logwriter *w, size_t i,
+                    void (*each)(void *ctx, const uint8_t *rec), void *ctx)
+{
+    const uint8_t *map = w->segs[i].seg.map;
+    for (uint64_t off = SEGMENT_HEADER, end = used(w, i); off < end;
+         off += record_size_at(map + off))
+        each(ctx, map + off);
+}
+
+/* Sequence of the first EPOCH record in segment i that says more than `epoch`; 0 if none. */
+static uint64_t epoch_record(const struct logwriter *w, size_t i, uint32_t epoch)
+{
+    const uint8_t *map = w->segs[i].seg.map;
+    for (uint64_t off = SEGMENT_HEADER, end = used(w, i); off < end;
+         off += record_size_at(map + off))
+        if (record_type_at(map + off) == RECORD_EPOCH &&
+            le32_get(map + off + RECORD_HEADER) > epoch)
+            return record_seq_at(map + off);
+    return 0;
+}
+
+uint64_t logwriter_epoch_end(struct logwriter *w, uint32_t epoch)
+{
+    size_t i = 0;
+    while (i < w->count && w->segs[i].epoch <= epoch)
+        i++;
+    /* It began in the last segment made before, or with the one after. */
+    uint64_t seq = i > 0 ? epoch_record(w, i - 1, epoch) : 0;
+    if (seq == 0 && i < w->count)
+        seq = w->segs[i].seg.base_seq;
+    return seq ? seq : UINT64_MAX;
 }

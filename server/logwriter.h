@@ -20,7 +20,9 @@
 
 struct logseg {
     struct segment seg;   /* mapped read-only, its fd is what readers are given */
-    int fd;               /* read-write; -1 except for the newest */
+    int fd;               /* read-write; -1 for older ones that are on disk */
+    int dirty;            /* appended since the last sync */
+    uint32_t epoch;       /* in which it was made */
     uint64_t *index;      /* index[i]: offset in the file of record base_seq + i * INDEX_STRIDE */
     size_t indexed;       /* entries */
     uint64_t scanned_seq; /* the record that starts at scanned_off is this one */
@@ -38,7 +40,8 @@ struct logwriter {
     size_t count;
     uint64_t next_seq, end_pos;
     uint64_t last_time; /* of the last record: time stamps never go back */
-    int dirty;          /* appended since the last sync */
+    int keep;           /* syncs are asked for: keep what is dirty open until then */
+    int dir_dirty;      /* a segment was made since the last sync */
 };
 
 /* Make a room's directory and first segment under `rooms_dir`. 0 or a negative errno with nothing
@@ -77,6 +80,17 @@ uint64_t logwriter_seq_at(struct logwriter *w, uint64_t t);
 /* Oldest sequence number still there. */
 uint64_t logwriter_first_seq(const struct logwriter *w);
 
-/* fdatasync of the segment being written. Blocking; safe on a thread of its own with a descriptor
- * from logwriter_sync_fd. */
-int logwriter_sync_fd(const struct logwriter *w);
+/* The first sequence number of the first epoch after `epoch` that wrote anything; UINT64_MAX if
+ * none did. What was read in `epoch` at or beyond it was lost in a crash, and its numbers given
+ * again. */
+uint64_t logwriter_epoch_end(struct logwriter *w, uint32_t epoch);
+
+/* Show every record of segment `i`. */
+void logwriter_walk(const struct logwriter *w, size_t i,
+                    void (*each)(void *ctx, const uint8_t *rec), void *ctx);
+
+/* Is anything not yet on disk? */
+int logwriter_dirty(const struct logwriter *w);
+/* What has to be synced now: duplicates of descriptors in a malloc'd array, both the caller's. From
+ * now on the log counts as clean. Returns how many, or a negative errno with nothing changed. */
+int logwriter_take_dirty(struct logwriter *w, int **fds);

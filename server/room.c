@@ -48,6 +48,7 @@ static int enter(struct hub *h, struct room *r)
     r->id = r->log.room;
     r->uuid = r->log.uuid;
     r->announced = r->log.end_pos;
+    r->log.keep = h->opt->sync != SYNC_NONE;
     HASH_ADD(by_id, h->rooms_by_id, id, sizeof r->id, r);
     HASH_ADD(by_key, h->rooms_by_key, key, r->key_len, r);
     HASH_ADD(by_uuid, h->rooms_by_uuid, uuid, sizeof r->uuid, r);
@@ -220,6 +221,7 @@ struct rebuild {
     struct hub *hub;
     char topic[TOPIC_MAX + 1];
     int retitled;
+    int older; /* not the newest segment: its header has had the last word on the topic */
 };
 
 /* A record found at start: what it says about its producer and the topic. */
@@ -239,7 +241,8 @@ static void rebuild_from(void *ctx, const uint8_t *p)
             session_lost(b->hub, s);
         }
     }
-    if (rec.type == RECORD_RETITLE && body_message_get(&rec, &m) == 0 && m.text.n <= TOPIC_MAX) {
+    if (!b->older && rec.type == RECORD_RETITLE && body_message_get(&rec, &m) == 0 &&
+        m.text.n <= TOPIC_MAX) {
         memcpy(b->topic, m.text.p, m.text.n);
         b->topic[m.text.n] = '\0';
         b->retitled = 1;
@@ -254,6 +257,12 @@ static int open_one(struct hub *h, const char *entry)
     if (!r)
         return -ENOMEM;
     int err = logwriter_open(&r->log, h->rooms_dir, entry, h->epoch, &found, rebuild_from, &b);
+    /* Who posted within the time that counters are kept, from older segments too. */
+    uint64_t now = wall_ns(), since = now > PRODUCER_NS ? now - PRODUCER_NS : 0;
+    b.older = 1;
+    for (size_t i = err == 0 ? r->log.count - 1 : 0;
+         i > 0 && record_time_at(r->log.segs[i].seg.map + SEGMENT_HEADER) >= since; i--)
+        logwriter_walk(&r->log, i - 1, rebuild_from, &b);
     if (err == 0 && b.retitled)
         memcpy(r->log.topic, b.topic, sizeof b.topic);
     if (err == 0)

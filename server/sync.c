@@ -10,6 +10,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -17,15 +18,45 @@ struct sync_job {
     uv_work_t work;
     struct hub *hub;
     uint32_t room;
-    int fd; /* a duplicate: the segment may be rolled meanwhile */
+    int *fds; /* duplicates: segments may be rolled meanwhile */
+    int count;
     uint64_t pos;
     int result;
 };
 
+static int sync_files(int *fds, int count)
+{
+    int r = 0;
+    for (int i = 0; i < count; i++) {
+        if (r == 0 && fdatasync(fds[i]) < 0)
+            r = -errno;
+        close(fds[i]);
+    }
+    free(fds);
+    return r;
+}
+
 static void job_run(uv_work_t *w)
 {
     struct sync_job *j = w->data;
-    j->result = fdatasync(j->fd) < 0 ? -errno : 0;
+    j->result = sync_files(j->fds, j->count);
+}
+
+static void failed(struct hub *h, int err)
+{
+    char why[160];
+    snprintf(why, sizeof why, "fdatasync of the log failed (%s)", errno_name(err));
+    hub_fail(h, why);
+}
+
+static void synced(struct room *r, uint64_t pos)
+{
+    r->syncing = 0;
+    if (r->hub->opt->sync != SYNC_ALWAYS)
+        return;
+    room_announce(r, pos);
+    if (r->log.end_pos > pos)
+        sync_room(r);
 }
 
 static void job_done(uv_work_t *w, int status)
@@ -33,39 +64,28 @@ static void job_done(uv_work_t *w, int status)
     struct sync_job *j = w->data;
     struct room *r = room_by_id(j->hub, j->room);
     (void)status;
-    close(j->fd);
-    if (j->result < 0) {
-        char why[160];
-        snprintf(why, sizeof why, "fdatasync of the log failed (%s)", errno_name(-j->result));
-        hub_fail(j->hub, why);
-    } else if (r) {
-        r->syncing = 0;
-        if (j->hub->opt->sync == SYNC_ALWAYS) {
-            room_announce(r, j->pos);
-            if (r->log.end_pos > j->pos)
-                sync_room(r);
-        }
-    }
+    if (j->result < 0)
+        failed(j->hub, j->result);
+    else if (r)
+        synced(r, j->pos);
     free(j);
 }
 
 static void start_job(struct room *r)
 {
+    struct hub *h = r->hub;
+    int *fds;
     struct sync_job *j = malloc(sizeof *j);
-    int fd = j ? dup(logwriter_sync_fd(&r->log)) : -1;
-    if (fd < 0) {
+    int n = j ? logwriter_take_dirty(&r->log, &fds) : -ENOMEM;
+    if (n < 0) { /* out of memory or descriptors: the records stay dirty, the timer tries again */
+        log_warn("room %s: cannot sync now (%s)", r->log.name, errno_name(n));
         free(j);
-        if (fdatasync(logwriter_sync_fd(&r->log)) < 0) /* short of descriptors: do it here */
-            hub_fail(r->hub, "fdatasync of the log failed");
-        else if (r->hub->opt->sync == SYNC_ALWAYS)
-            room_announce(r, r->log.end_pos);
         return;
     }
-    *j = (struct sync_job){.hub = r->hub, .room = r->id, .fd = fd, .pos = r->log.end_pos};
+    *j = (struct sync_job){.hub = h, .room = r->id, .fds = fds, .count = n, .pos = r->log.end_pos};
     j->work.data = j;
     r->syncing = 1;
-    r->log.dirty = 0;
-    uv_queue_work(&r->hub->loop, &j->work, job_run, job_done);
+    uv_queue_work(&h->loop, &j->work, job_run, job_done);
 }
 
 void sync_room(struct room *r)
@@ -79,14 +99,14 @@ static void on_interval(uv_timer_t *t)
     struct hub *h = t->data;
     struct room *r, *tmp;
     HASH_ITER (by_id, h->rooms_by_id, r, tmp) {
-        if (r->log.dirty && !r->syncing)
+        if (!r->syncing && (logwriter_dirty(&r->log) || r->announced < r->log.end_pos))
             start_job(r);
     }
 }
 
 void sync_start(struct hub *h)
 {
-    if (h->opt->sync == SYNC_INTERVAL)
+    if (h->opt->sync != SYNC_NONE)
         uv_timer_start(&h->sync_timer, on_interval, SYNC_INTERVAL_MS, SYNC_INTERVAL_MS);
 }
 
@@ -97,8 +117,11 @@ int sync_all(struct hub *h)
     if (h->opt->sync == SYNC_NONE)
         return 0;
     HASH_ITER (by_id, h->rooms_by_id, r, tmp) {
-        if ((r->log.dirty || r->syncing) && fdatasync(logwriter_sync_fd(&r->log)) < 0)
-            result = -errno;
+        int *fds, n = logwriter_take_dirty(&r->log, &fds);
+        if (n >= 0)
+            n = sync_files(fds, n);
+        if (n < 0)
+            result = n;
     }
     return result;
 }

@@ -122,3 +122,8 @@ void segment_unmap(struct segment *s)
     s->map = NULL;
     io_close(&s->fd);
 }
+
+uint32_t segment_epoch(const struct segment *s)
+{
+    return le32_get(s->map + AT_EPOCH);
+}

@@ -66,6 +66,9 @@ struct segment {
 int segment_map(struct segment *s, int fd);
 void segment_unmap(struct segment *s);
 
+/* The epoch in which the segment was made. */
+uint32_t segment_epoch(const struct segment *s);
+
 /* Offset in the file of logical position `pos`, which must lie in this segment. */
 static inline uint64_t segment_offset(const struct segment *s, uint64_t pos)
 {
