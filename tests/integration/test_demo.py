@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 
+import pexpect
 import pytest
 
 import harness
@@ -24,10 +25,14 @@ def scratch():
     shutil.rmtree(path, ignore_errors=True)
 
 
-def start(scratch):
+def environment(scratch):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "PARLEY_"))}
-    env.update(BIN=harness.BIN, TMPDIR=scratch, HOME=scratch, LC_ALL="C.UTF-8")
-    return subprocess.Popen([DEMO], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    env.update(BIN=harness.BIN, TMPDIR=scratch, HOME=scratch, USER="somebody", LC_ALL="C.UTF-8")
+    return env
+
+
+def start(scratch):
+    return subprocess.Popen([DEMO], env=environment(scratch), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -61,7 +66,9 @@ def test_demo_prints_a_transcript_and_leaves_nothing(objects, scratch):
         assert f"guest-{t}" in out, f"{t} takes part"
         assert f"hello, this came by {t}" in out
         assert len(re.findall(rf"guest-{t}> {t}: your line took", out)) == len(TRANSPORTS)
-    assert "end of an anonymous pipe" in out and "sealed memory file" in out
+    for kind in ("anonymous pipes", "sockets", "FIFOs", "POSIX queues", "System V queues",
+                 "sealed memory files", "room logs"):
+        assert re.search(rf"^ +\d+  .*{kind}", out, re.M), f"{kind} are shown"
     assert_nothing_left(demo, objects, scratch)
 
 
@@ -71,4 +78,25 @@ def test_demo_interrupted_leaves_nothing(objects, scratch):
     os.killpg(demo.pid, signal.SIGINT)  # what Ctrl-C does
     demo.communicate(timeout=60)
     assert demo.returncode in (130, -signal.SIGINT)
+    assert_nothing_left(demo, objects, scratch)
+
+
+def test_demo_on_a_terminal_is_a_chat_with_the_guests(objects, scratch):
+    demo = pexpect.spawn(DEMO, env=dict(environment(scratch), TERM="xterm", NO_COLOR="1"),
+                         timeout=harness.DEADLINE, dimensions=(50, 150), encoding="utf-8")
+    try:
+        demo.expect("Seven guests")
+        demo.expect("#lobby>")
+        demo.send("hello everybody\r")
+        demo.expect("somebody.{0,20}hello everybody")
+        waiting = set(TRANSPORTS)
+        while waiting:
+            demo.expect(r"(\w+): your line took \d+ µs")
+            waiting.discard(demo.match.group(1))
+        demo.send("/quit\r")
+        demo.expect(pexpect.EOF)
+        demo.wait()
+        assert demo.exitstatus == 0
+    finally:
+        demo.close(force=True)
     assert_nothing_left(demo, objects, scratch)

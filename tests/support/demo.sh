@@ -29,9 +29,10 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 # Nothing of the user's own server or settings.
-unset PARLEY_SOCKET XDG_RUNTIME_DIR XDG_STATE_HOME
+unset PARLEY_SOCKET XDG_RUNTIME_DIR
 XDG_CONFIG_HOME=$dir/config
-export XDG_CONFIG_HOME
+XDG_STATE_HOME=$dir/home
+export XDG_CONFIG_HOME XDG_STATE_HOME
 
 parley() {
     "$bin/parley" "$@"
@@ -80,17 +81,28 @@ heard() { # COUNT of messages in the room
         grep -c '"type":"message"')" -ge "$1" ]
 }
 
+# What a pattern matches in the output of a command, as a line of the list; nothing for none.
+count() { # WHAT PATTERN
+    n=$(grep -c "$2") || true
+    [ "$n" = 0 ] || printf '  %4d  %s\n' "$n" "$1"
+}
+
 show_objects() {
     workers=$(cat "/proc/$server/task/$server/children" 2>/dev/null || true)
-    echo "What the kernel holds for this (hub $server, workers ${workers% }):"
-    for pid in $server $workers; do
+    echo "What the kernel holds for it in the server (hub $server, workers ${workers% }):"
+    held=$(for pid in $server $workers; do
         ls -l "/proc/$pid/fd" 2>/dev/null
-    done | sed -n 's/.* -> //p' | sed 's|^/dev/mqueue.*|POSIX queue|; s|^/parley.*|POSIX queue|
-        s|^/memfd:.*|sealed memory file (shm)|; s|^pipe:.*|end of an anonymous pipe|
-        s|^socket:.*|socket|; s|.*\.log$|segment of a room log|; s|.*/run/.*|object in the runtime directory|' |
-        grep -v '^/\|^anon_inode\|^net:' | sort | uniq -c | sort -rn | sed 's/^/  /'
-    queues=$(awk 'NR > 1' /proc/sysvipc/msg 2>/dev/null | wc -l)
-    echo "        $queues System V queues on this machine (ipcs -q)"
+    done)
+    mapped=$(for pid in $server $workers; do
+        grep -E 'memfd:|/state/' "/proc/$pid/maps" 2>/dev/null
+    done)
+    echo "$held" | count 'ends of anonymous pipes' ' -> pipe:'
+    echo "$held" | count 'sockets: lifelines, bells, streams' ' -> socket:'
+    echo "$held" | count 'FIFOs, their names removed already' ' -> .*/run/.*(deleted)'
+    echo "$held" | count 'POSIX queues, likewise' ' -> /[^/ ]*\( (deleted)\)\{0,1\}$'
+    awk 'NR > 1' /proc/sysvipc/msg 2>/dev/null | count 'System V queues (all on this machine)' .
+    echo "$mapped" | count 'sealed memory files, mapped' memfd:
+    echo "$mapped" | count 'room logs, mapped read-only' /rooms/
 }
 
 start_server

@@ -204,6 +204,8 @@ class Server:
         return self
 
     def output(self):
+        if not os.path.exists(self.log):
+            return ""
         with open(self.log, "rb") as log:
             return log.read().decode("utf-8", "replace")
 

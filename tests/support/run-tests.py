@@ -158,7 +158,7 @@ class Runner:
             # Tests mostly wait for processes, so a few more than processors run side by side.
             code, out = run(
                 [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=short", "-p",
-                 "no:cacheprovider", "-n", str(self.jobs + 2), "--dist", "worksteal",
+                 "no:cacheprovider", "-n", str(self.jobs + 2),
                  f"--junitxml={report}", "tests/integration"],
                 INTEGRATION_SECONDS, environment(PARLEY_BIN=os.path.join(self.build, "release")))
             try:
