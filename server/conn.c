@@ -91,6 +91,12 @@ static void leave_ready(struct conn *c)
     c->ready = 0;
 }
 
+void conn_logged_in(struct conn *c)
+{
+    c->hub->login_count--;
+    c->owner->logins--;
+}
+
 void conn_close(struct conn *c)
 {
     struct hub *h = c->hub;
@@ -102,13 +108,15 @@ void conn_close(struct conn *c)
         session_lost(h, c->session);
     c->session = NULL;
     if (c->state == CONN_HELLO || c->state == CONN_HELD)
-        h->login_count--;
+        conn_logged_in(c);
     else if (c->t)
         h->per_transport[c->t->id]--;
     forget_names(c, 1);
     HASH_DELETE(by_id, h->conns_by_id, c);
     DL_DELETE(h->conns, c);
     h->conn_count--;
+    h->throttled -= c->throttled ? 1 : 0;
+    owner_leave(h, c->owner);
     c->state = CONN_CLOSED;
     uv_close((uv_handle_t *)&c->life, on_closed);
     if (c->handles > 1)
@@ -156,8 +164,8 @@ void conn_said_farewell(struct conn *c)
 
 static void malformed(struct conn *c, const char *what)
 {
-    log_warn("connection %u (%s, uid %d): %s; closed", c->id, c->t ? c->t->name : "login",
-             c->local ? (int)c->uid : -1, what);
+    hub_complain(c->hub, "connection %u (%s, uid %d): %s; closed", c->id,
+                 c->t ? c->t->name : "login", c->local ? (int)c->uid : -1, what);
     if (c->target)
         conn_farewell(c, REASON_MALFORMED, what);
     else
@@ -177,6 +185,35 @@ static int handle_record(struct conn *c, const struct record *r)
     return -EBADMSG;
 }
 
+/* A token for one post: 0 when the session has to wait. */
+static int take_token(struct conn *c)
+{
+    double rate = c->hub->opt->rate;
+    if (c->owner->self || rate <= 0)
+        return 1;
+    uint64_t now = mono_ns();
+    double full = rate * RATE_BURST;
+    double more = c->refilled ? (double)(now - c->refilled) / 1e9 * rate : full;
+    c->tokens = c->tokens + more > full ? full : c->tokens + more;
+    c->refilled = now;
+    if (c->tokens < 1)
+        return 0;
+    c->tokens -= 1;
+    return 1;
+}
+
+/* Nothing is refused and nothing is dropped: the uplink is simply not read, and fills. */
+static void throttle(struct conn *c)
+{
+    struct hub *h = c->hub;
+    c->throttled = 1;
+    uv_poll_stop(&c->life);
+    if (c->handles > 1)
+        uv_poll_stop(&c->poll);
+    if (h->throttled++ == 0)
+        uv_timer_start(&h->rate_timer, h->rate_timer.timer_cb, RATE_TICK_MS, RATE_TICK_MS);
+}
+
 /* Handle the whole records in [p, p + n); returns the bytes used, or a negative errno. */
 static ssize_t handle_records(struct conn *c, const uint8_t *p, size_t n)
 {
@@ -188,6 +225,10 @@ static ssize_t handle_records(struct conn *c, const uint8_t *p, size_t n)
             break;
         if (size < 0)
             return size;
+        if (r.type == RECORD_POST && !take_token(c)) {
+            throttle(c);
+            break;
+        }
         int e = handle_record(c, &r);
         if (e < 0)
             return e;
@@ -242,7 +283,7 @@ void conn_begin(struct conn *c, size_t used)
 
 void conn_pull(struct conn *c)
 {
-    if (c->state != CONN_OPEN && c->state != CONN_OPENING)
+    if ((c->state != CONN_OPEN && c->state != CONN_OPENING) || c->throttled)
         return;
     c->hub->turn.events++;
     ssize_t r;
@@ -251,7 +292,7 @@ void conn_pull(struct conn *c)
         r = pull_once(c);
         taken += r > 0 ? (size_t)r : 0;
         /* A polled descriptor tells again by itself if there is more: one call is enough. */
-    } while (r > 0 && c->t->flags & TRANSPORT_BELL && taken < TURN_BYTES &&
+    } while (r > 0 && !c->throttled && c->t->flags & TRANSPORT_BELL && taken < TURN_BYTES &&
              c->state != CONN_CLOSED && c->state != CONN_CLOSING);
     if (r == -EPIPE || r == -ECONNRESET)
         conn_close(c);
@@ -353,6 +394,44 @@ void conns_ready(struct hub *h)
     }
 }
 
+/* Time has passed: what waits for tokens is looked at again, first what was read already. */
+static void unthrottle(struct conn *c)
+{
+    struct hub *h = c->hub;
+    size_t n = c->in.len;
+    c->throttled = 0;
+    h->throttled--;
+    if (n)
+        memcpy(h->rbuf, buf_head(&c->in), n);
+    ssize_t used = handle_records(c, h->rbuf, n);
+    if (c->state == CONN_CLOSED)
+        return;
+    if (used < 0) {
+        malformed(c, "malformed record");
+        return;
+    }
+    buf_consume(&c->in, (size_t)used);
+    if (c->throttled)
+        return;
+    uv_poll_start(&c->life, UV_READABLE, on_life);
+    if (c->handles > 1)
+        uv_poll_start(&c->poll, UV_READABLE, on_uplink);
+    if (c->t->flags & TRANSPORT_BELL)
+        make_ready(c);
+}
+
+void conns_unthrottle(struct hub *h)
+{
+    struct conn *c, *tmp;
+    DL_FOREACH_SAFE(h->conns, c, tmp)
+    {
+        if (c->throttled)
+            unthrottle(c);
+    }
+    if (h->throttled == 0)
+        uv_timer_stop(&h->rate_timer);
+}
+
 /* --- spinning ----------------------------------------------------------------------------- */
 
 int conns_look(void *hub)
@@ -400,6 +479,18 @@ void conn_accept(struct hub *h, int fd, int local)
     c->fd = fd;
     c->id = ++h->next_conn;
     c->local = local && unix_peer(fd, &c->uid, NULL) == 0;
+    c->owner = owner_enter(h, c);
+    if (!c->owner || c->owner->logins >= LOGIN_PER_OWNER) {
+        /* Shed early, before anything is spent on it; others have their own places. */
+        hub_complain(h, "too many connections that do not say HELLO by %s %d: shed",
+                     c->local ? "uid" : "a remote address,", c->local ? (int)c->uid : 0);
+        owner_leave(h, c->owner);
+        c->handles = 1;
+        c->life.data = c;
+        uv_close((uv_handle_t *)&c->life, on_closed);
+        return;
+    }
+    c->owner->logins++;
     c->state = CONN_HELLO;
     c->since = mono_ns();
     c->deadline = c->since + LOGIN_NS;

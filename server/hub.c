@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -20,6 +21,29 @@ uint64_t hub_wall(struct hub *h)
     if (h->wall == 0)
         h->wall = wall_ns();
     return h->wall;
+}
+
+void hub_complain(struct hub *h, const char *fmt, ...)
+{
+    char text[400];
+    uint64_t now = mono_ns();
+    double more = (double)(now - h->complained) / 1e9;
+    h->complaints = h->complaints + more > COMPLAINTS ? COMPLAINTS : h->complaints + more;
+    h->complained = now;
+    if (h->complaints < 1) {
+        h->swallowed++;
+        return;
+    }
+    h->complaints -= 1;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (h->swallowed)
+        log_warn("%s (%zu similar warnings left out)", text, h->swallowed);
+    else
+        log_warn("%s", text);
+    h->swallowed = 0;
 }
 
 /* --- a turn ------------------------------------------------------------------------------- */
@@ -111,6 +135,11 @@ static void on_signal(uv_signal_t *s, int number)
     hub_stop(h);
 }
 
+static void on_rate(uv_timer_t *t)
+{
+    conns_unthrottle(t->data);
+}
+
 static void on_tick(uv_timer_t *t)
 {
     struct hub *h = t->data;
@@ -189,7 +218,10 @@ static void start_handles(struct hub *h)
     uv_idle_init(&h->loop, &h->again);
     uv_timer_init(&h->loop, &h->tick);
     uv_timer_init(&h->loop, &h->sync_timer);
+    uv_timer_init(&h->loop, &h->rate_timer);
     h->check.data = h->prepare.data = h->again.data = h->tick.data = h->sync_timer.data = h;
+    h->rate_timer.data = h;
+    uv_timer_start(&h->rate_timer, on_rate, RATE_TICK_MS, RATE_TICK_MS);
     uv_check_start(&h->check, on_check);
     uv_prepare_start(&h->prepare, on_prepare);
     uv_timer_start(&h->tick, on_tick, TICK_MS, TICK_MS);
@@ -252,6 +284,7 @@ static void finish(struct hub *h)
     rooms_close(h);
     buf_free(&h->reports);
     free(h->rbuf);
+    io_close(&h->spare);
     io_close(&h->runtime_lock);
     io_close(&h->state_lock);
 }
@@ -269,7 +302,8 @@ static void remove_runtime(const struct hub *h)
 
 int hub_run(struct hub *h, const struct server_options *o, const char *program)
 {
-    *h = (struct hub){.opt = o, .program = program, .runtime_lock = -1, .state_lock = -1};
+    *h = (struct hub){
+        .opt = o, .program = program, .runtime_lock = -1, .state_lock = -1, .spare = -1};
     signal(SIGPIPE, SIG_IGN);
     if (sodium_init() < 0 || !(h->rbuf = malloc(RECORD_MAX + TURN_BYTES))) {
         log_error("cannot start: no memory");

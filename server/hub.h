@@ -123,6 +123,18 @@ struct nick {
 
 /* --- connections -------------------------------------------------------------------------- */
 
+#define OWNER_KEY 20
+
+/* A user of this host, or a remote address: who limits are counted for. */
+struct owner {
+    uint8_t key[OWNER_KEY];
+    int self;      /* the user that runs the server */
+    size_t conns;  /* all of them; an owner without any is forgotten */
+    size_t logins; /* that have not said who they are yet */
+    size_t rooms;  /* made by this owner in this run */
+    UT_hash_handle hh;
+};
+
 enum conn_state {
     CONN_HELLO,   /* accepted, HELLO not complete */
     CONN_HELD,    /* HELLO complete, waiting for a worker */
@@ -139,6 +151,7 @@ struct conn {
     int fd;    /* the lifeline, owned */
     int local; /* a Unix socket */
     uid_t uid;
+    struct owner *owner;
     const struct transport *t;
     struct link up;
     struct buf in;          /* a part of a record */
@@ -149,7 +162,10 @@ struct conn {
     uint64_t since;    /* accepted (monotonic) */
     uint64_t lag;      /* bytes, as last reported */
     struct room *last_room;
-    int ready; /* in the hub's list of uplinks that have more */
+    double tokens;     /* posts it may send now, where a rate is set */
+    uint64_t refilled; /* monotonic; 0: never */
+    int throttled;     /* out of tokens: input waits for the next tick of the rate timer */
+    int ready;         /* in the hub's list of uplinks that have more */
     struct conn *prev_ready, *next_ready;
     uv_poll_t life, poll;
     int handles;
@@ -172,6 +188,12 @@ struct hub {
     struct session *sessions, *lost; /* lost: oldest first */
     struct nick *nicks;
     struct conn *conns, *conns_by_id, *ready;
+    struct owner *owners;
+    size_t throttled;
+    int spare;         /* a descriptor to give up when there are none left */
+    double complaints; /* warnings about clients that may be logged now */
+    uint64_t complained;
+    size_t swallowed;
     size_t conn_count, login_count;
     size_t per_transport[TRANSPORT_COUNT + 1];
     struct target targets[WORKERS_MAX + 1];
@@ -189,7 +211,7 @@ struct hub {
     uv_check_t check;
     uv_prepare_t prepare;
     uv_idle_t again; /* active while `ready` is not empty: the loop must not sleep */
-    uv_timer_t tick, sync_timer;
+    uv_timer_t tick, sync_timer, rate_timer;
     uv_signal_t sigterm, sigint, sighup;
 };
 
@@ -198,7 +220,9 @@ int hub_run(struct hub *h, const struct server_options *o, const char *program);
 void hub_stop(struct hub *h);                  /* begin a clean end */
 void hub_fail(struct hub *h, const char *why); /* storage can no longer be trusted: stop */
 void hub_ready(struct hub *h);                 /* all workers serve: say so */
-uint64_t hub_wall(struct hub *h);              /* wall clock, read once a turn */
+/* Warn about what a client did; a client cannot fill the log: a few at once, then one a second. */
+void hub_complain(struct hub *h, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+uint64_t hub_wall(struct hub *h); /* wall clock, read once a turn */
 
 /* target.c: orders to a target, in order; descriptors are taken */
 void target_send(struct target *t, const struct order *o, const void *payload, const int *fds);
@@ -262,6 +286,8 @@ void member_remove(struct member *m);
 /* conn.c */
 void conn_accept(struct hub *h, int fd, int local);
 void conn_close(struct conn *c); /* at once; the session may resume */
+/* It no longer counts as one that has yet to say who it is. */
+void conn_logged_in(struct conn *c);
 /* Say BYE with a reason, then close; input is ignored from now on. */
 void conn_farewell(struct conn *c, enum reason why, const char *text);
 /* The farewell is on its way: close when the client does, or soon. */
@@ -276,6 +302,12 @@ int conns_look(void *hub); /* spin: poll memory uplinks */
 int conns_arm(void *hub, int on);
 void conns_ready(struct hub *h);
 void conn_tick(struct hub *h, uint64_t now);
+
+void conns_unthrottle(struct hub *h);
+
+/* owner.c */
+struct owner *owner_enter(struct hub *h, const struct conn *c); /* NULL: no memory */
+void owner_leave(struct hub *h, struct owner *o);
 
 /* login.c */
 void login_hello(struct conn *c, const struct record *r);

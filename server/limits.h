@@ -15,6 +15,21 @@
 
 /* Connections that have not yet said HELLO: a flood of them must not use up the descriptors. */
 #define LOGIN_MAX 256
+/* … and a flood by one user or address must not use up these places for all others. */
+#define LOGIN_PER_OWNER 64
+/* --max-per-user: sessions of one other user or one remote address. */
+#define PER_USER_DEFAULT 256
+/* Rooms that one owner may make between two starts of the server. */
+#define ROOMS_PER_OWNER 1024
+/* --rate: posts a second by each session of another user or from TCP. A person never gets near it;
+ * a script of the server's own user is not limited. */
+#define RATE_DEFAULT 1000
+/* So many seconds' worth may come at once. */
+#define RATE_BURST   4
+#define RATE_TICK_MS 20
+/* Warnings about clients: so many at once, then one a second. */
+#define COMPLAINTS 10
+
 /* From accept to READY. Long enough for a loaded machine, short enough that names vanish soon. */
 #define LOGIN_NS (10 * NS_PER_SEC)
 /* A lost session keeps its place in its rooms so long: a reconnect is no departure. */

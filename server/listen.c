@@ -22,6 +22,18 @@
 #define BACKLOG \
     512 /* connections that wait while a turn is long; the kernel caps it by somaxconn */
 
+/* No descriptor left. A connection that is not accepted would wake us for ever, so the spare is
+ * given up for a moment to take it and let it go: its client sees a refusal, not a hang. */
+static void turn_away(struct hub *h, int listener)
+{
+    hub_complain(h, "out of descriptors (%s): new clients are turned away; raise RLIMIT_NOFILE",
+                 errno_name(errno));
+    io_close(&h->spare);
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    io_close(&fd);
+    h->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void accept_all(struct hub *h, int fd, int local)
 {
     /* A burst is taken in helpings, so that those who are in already keep being served. */
@@ -31,7 +43,7 @@ static void accept_all(struct hub *h, int fd, int local)
             continue;
         if (c < 0) {
             if (errno == EMFILE || errno == ENFILE)
-                log_warn("out of descriptors (%s): new clients wait", errno_name(errno));
+                turn_away(h, fd);
             return;
         }
         if (h->login_count >= LOGIN_MAX || h->stopping) {
@@ -192,6 +204,7 @@ void listen_address(const struct hub *h, int i, char *out, size_t cap)
 
 int listen_open(struct hub *h)
 {
+    h->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
     int r = open_unix(h);
     for (int i = 0; i < h->opt->listen_count && r == 0; i++)
         r = open_tcp(h, h->opt->listen[i]);

@@ -287,7 +287,7 @@ static void admit(struct conn *c, struct login *l, struct session *s, int resume
         r = send_welcome(c, l, resumed);
     if (r == 0)
         r = link_open(&c->up, &l->offer.up_rx, c->fd);
-    h->login_count--;
+    conn_logged_in(c);
     h->per_transport[c->t->id]++;
     c->state = CONN_OPENING;
     if (r == 0) {
@@ -324,6 +324,15 @@ static int judge(struct conn *c, struct login *l)
     if (c->hub->conn_count - c->hub->login_count >= (size_t)c->hub->opt->max_clients) {
         snprintf(text, sizeof text, "the server is full (--max-clients %d)",
                  c->hub->opt->max_clients);
+        refuse(c, REASON_LIMIT, text);
+        return -1;
+    }
+    const struct owner *o = c->owner;
+    if (!o->self && o->conns - o->logins >= (size_t)c->hub->opt->max_per_user) {
+        snprintf(text, sizeof text,
+                 "%zu sessions of yours are open, which is the limit "
+                 "(--max-per-user): end one first",
+                 o->conns - o->logins);
         refuse(c, REASON_LIMIT, text);
         return -1;
     }

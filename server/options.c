@@ -34,6 +34,9 @@ static const char usage[] =
     "  --sync none|interval|always  when records are on disk: never forced, every second\n"
     "                        (default), or before anybody sees them\n"
     "  --max-clients N       refuse more sessions than this (default 4096)\n"
+    "  --max-per-user N      of one other user or remote address (default 256)\n"
+    "  --rate N              posts a second by each session of other users and from TCP, with\n"
+    "                        four seconds' worth at once (default 1000, 0: no limit)\n"
     "  --config FILE         default $XDG_CONFIG_HOME/parley/parleyd.conf, `key = value`\n"
     "  -v, --verbose         say more on stderr\n"
     "  --version, --help\n";
@@ -51,6 +54,8 @@ static const struct option longs[] = {
     {"transports", required_argument, NULL, 't'},
     {"sync", required_argument, NULL, 'y'},
     {"max-clients", required_argument, NULL, 'm'},
+    {"max-per-user", required_argument, NULL, 'u'},
+    {"rate", required_argument, NULL, 'R'},
     {"config", required_argument, NULL, 'c'},
     {"verbose", no_argument, NULL, 'v'},
     {"version", no_argument, NULL, 'V'},
@@ -158,6 +163,12 @@ static int set(struct server_options *o, int c, const char *v, const char **expe
     case 'm':
         *expected = "a number from 1 to 1000000";
         return number(v, 1, 1000000, &o->max_clients);
+    case 'u':
+        *expected = "a number from 1 to 1000000";
+        return number(v, 1, 1000000, &o->max_per_user);
+    case 'R':
+        *expected = "a number from 0 to 100000000";
+        return number(v, 0, 100000000, &o->rate);
     case 'v':
         o->verbose = 1;
         return 0;
@@ -229,6 +240,8 @@ static void defaults(struct server_options *o)
                                                 : WORKERS_DEFAULT_MAX,
         .sync = SYNC_INTERVAL,
         .max_clients = CLIENTS_DEFAULT,
+        .max_per_user = PER_USER_DEFAULT,
+        .rate = RATE_DEFAULT,
         .worker_index = -1,
     };
     for (int i = 0; i < TRANSPORT_COUNT; i++)

@@ -21,6 +21,8 @@ struct server_options {
     enum sync_mode sync;
     unsigned transports; /* bit 1 << id for each that may be given */
     int max_clients;
+    int max_per_user;
+    int rate; /* posts a second for each session of others; 0: no limit */
     int verbose;
     /* a worker's own arguments, not for people */
     int worker_index; /* -1: this is the hub */

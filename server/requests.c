@@ -219,7 +219,13 @@ static struct room *find_to_join(struct conn *c, const struct record *r, struct 
         error_text(c, r, REASON_ROOM, "there is no such conversation: use @NICK");
         return NULL;
     }
-    struct room *room = room_open(c->hub, name, &why, &text);
+    struct room *room = room_by_name(c->hub, name);
+    if (!room && !c->owner->self && c->owner->rooms >= ROOMS_PER_OWNER) {
+        error_text(c, r, REASON_LIMIT, "you have made as many rooms as one user may");
+        return NULL;
+    }
+    if (!room && (room = room_open(c->hub, name, &why, &text)))
+        c->owner->rooms++;
     if (!room) {
         error_text(c, r, why, text);
     } else if (!room_admits(room, c->session)) {

@@ -243,7 +243,7 @@ void target_report(struct hub *h, const struct order *o)
         c->lag = o->pos;
     } else if (o->type == REPORT_GONE) {
         if (o->pos == REASON_SLOW || o->pos == REASON_LIMIT || o->pos == REASON_STORAGE)
-            log_warn("connection %u closed: %s", c->id, reason_name((unsigned)o->pos));
+            hub_complain(h, "connection %u closed: %s", c->id, reason_name((unsigned)o->pos));
         if (c->state == CONN_CLOSING && o->pos == REASON_NONE)
             conn_said_farewell(c);
         else
