@@ -258,27 +258,21 @@ static ssize_t up_push(struct link *l, const struct slice *s)
 static ssize_t up_pull(struct link *l, void *buf, size_t cap)
 {
     struct way *w = way_of(l);
-    for (;;) {
-        int r = way_there(w) ? 0 : way_look(w);
-        if (r < 0)
-            return r;
-        uint64_t there = way_there(w);
-        if (there > 0) {
-            size_t n = cap < there ? cap : (size_t)there;
-            r = way_get(w, w->own, buf, n);
-            int wake = r < 0 ? r : way_publish(w, w->own + n);
-            if (wake < 0)
-                return wake;
-            if (wake) {
-                l->bells++;
-                (void)bell_ring(l->wire); /* a client that is gone is told by the wire */
-            }
-            return (ssize_t)n;
-        }
-        r = l->spin ? 0 : way_await(w);
-        if (r <= 0)
+    if (way_there(w) == 0) {
+        int r = l->spin ? way_look(w) : way_await(w);
+        if (r < 0 || way_there(w) == 0)
             return r;
     }
+    size_t n = cap < way_there(w) ? cap : (size_t)way_there(w);
+    int r = way_get(w, w->own, buf, n);
+    int wake = r < 0 ? r : way_publish(w, w->own + n);
+    if (wake < 0)
+        return wake;
+    if (wake) {
+        l->bells++;
+        (void)bell_ring(l->wire); /* a client that is gone is told by the wire */
+    }
+    return (ssize_t)n;
 }
 
 static ssize_t mmap_push(struct link *l, const struct slice *s, unsigned flags)

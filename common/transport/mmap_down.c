@@ -84,13 +84,10 @@ static int announce(struct link *l, const struct slice *s, struct announced **sl
     return 1;
 }
 
-static int put_frame(struct way *w, uint32_t kind, const void *p, size_t n)
+static void put_header(uint8_t b[FRAME_HEADER], uint32_t kind, uint32_t len)
 {
-    uint8_t head[FRAME_HEADER];
-    le32_put(head, (uint32_t)n);
-    le32_put(head + 4, kind);
-    int r = way_put(w, w->own, head, sizeof head);
-    return r < 0 ? r : way_put(w, w->own + sizeof head, p, n);
+    le32_put(b, len);
+    le32_put(b + 4, kind);
 }
 
 /* Write one frame for as much of `s` as fits; there is room for FRAME_LEAST. Sets *to to the index
@@ -103,20 +100,25 @@ static ssize_t put_slice(struct link *l, const struct slice *s, uint64_t *to)
     if (r < 0)
         return r;
     if (r == 1) {
-        uint8_t b[REFERENCE];
-        le64_put(b, s->key);
-        le64_put(b + 8, s->offset);
-        le64_put(b + 16, s->len);
-        *to = slot->used = d->way.own + FRAME_LEAST;
-        r = put_frame(&d->way, FRAME_REFERENCE, b, sizeof b);
+        uint8_t b[FRAME_LEAST];
+        put_header(b, FRAME_REFERENCE, REFERENCE);
+        le64_put(b + 8, s->key);
+        le64_put(b + 16, s->offset);
+        le64_put(b + 24, s->len);
+        *to = slot->used = d->way.own + sizeof b;
+        r = way_put(&d->way, d->way.own, b, sizeof b);
         return r < 0 ? r : (ssize_t)s->len;
     }
     if (way_room(&d->way) < FRAME_HEADER + padded(s->len) && (r = way_look(&d->way)) < 0)
         return r;
     uint64_t room = (way_room(&d->way) - FRAME_HEADER) & ~UINT64_C(7); /* padding must fit too */
     size_t take = s->len < room ? s->len : (size_t)room;
+    uint8_t b[FRAME_HEADER];
+    put_header(b, FRAME_INLINE, (uint32_t)take);
     *to = d->way.own + FRAME_HEADER + padded(take);
-    r = put_frame(&d->way, FRAME_INLINE, s->data, take);
+    r = way_put(&d->way, d->way.own, b, sizeof b);
+    if (r == 0)
+        r = way_put(&d->way, d->way.own + FRAME_HEADER, s->data, take);
     return r < 0 ? r : (ssize_t)take;
 }
 
@@ -142,11 +144,10 @@ ssize_t down_push(struct link *l, const struct slice *whole)
             int r = way_await(&d->way);
             if (r < 0)
                 return r;
-            if (r == 0 && way_room(&d->way) < FRAME_LEAST) {
+            if (r == 0) {
                 l->full++;
                 break;
             }
-            continue;
         }
         uint64_t to = 0;
         ssize_t n = put_slice(l, &s, &to);
@@ -341,27 +342,24 @@ static ssize_t read_frames(struct link *l, uint8_t *p, size_t cap)
 ssize_t down_pull(struct link *l, void *buf, size_t cap)
 {
     struct down_rx *d = l->state;
-    for (;;) {
-        if (d->broken)
-            return d->broken;
-        int r = d->left || d->at != d->way.peer ? 0 : way_look(&d->way);
-        if (r < 0)
-            return r;
-        ssize_t n = read_frames(l, buf, cap);
-        if (n > 0 && d->at != d->way.own) {
-            /* A server that is gone is told by the wire; what it wrote before still counts. */
-            int wake = way_publish(&d->way, d->at);
-            if (wake == 1) {
-                l->bells++;
-                (void)bell_ring(l->wire);
-            }
-        }
-        if (n != 0)
-            return n;
-        r = l->spin ? 0 : way_await(&d->way);
-        if (r <= 0)
+    if (d->broken)
+        return d->broken;
+    if (d->left == 0 && d->at == d->way.peer) {
+        int r = l->spin ? way_look(&d->way) : way_await(&d->way);
+        if (r < 0 || d->at == d->way.peer)
             return r;
     }
+    ssize_t n = read_frames(l, buf, cap);
+    if (n < 0 || d->at == d->way.own)
+        return n;
+    int wake = way_publish(&d->way, d->at);
+    if (wake < 0)
+        return wake;
+    if (wake) {
+        l->bells++;
+        (void)bell_ring(l->wire); /* a server that is gone is told by the wire */
+    }
+    return n;
 }
 
 void down_rx_close(struct down_rx *d)

@@ -217,13 +217,9 @@ static int believable(const struct way *w, uint64_t index)
 /* Of the two halves the one that is behind. Both were true at some time, so the bytes are there.
  * And if one of them still says what we saw last, then the publication that moves on from there was
  * not complete when we looked, so its look at our wake is yet to come: await may sleep on that. */
-int way_look(struct way *w)
+static int take_index(struct way *w, const struct lane_image *l)
 {
-    struct lane_image l;
-    int r = read_lane(w, &l);
-    if (r < 0)
-        return r;
-    uint64_t a = l.index, b = ~l.check;
+    uint64_t a = l->index, b = ~l->check;
     if (!believable(w, a))
         a = b;
     if (!believable(w, a))
@@ -231,6 +227,13 @@ int way_look(struct way *w)
     w->peer = believable(w, b) && b - w->peer < a - w->peer ? b : a;
     full_fence(); /* between the index and the bytes it speaks of */
     return 0;
+}
+
+int way_look(struct way *w)
+{
+    struct lane_image l;
+    int r = read_lane(w, &l);
+    return r < 0 ? r : take_index(w, &l);
 }
 
 int way_publish(struct way *w, uint64_t to)
@@ -243,23 +246,24 @@ int way_publish(struct way *w, uint64_t to)
         return r;
     full_fence();
     r = read_lane(w, &l);
-    if (r < 0)
-        return r;
-    return l.wake - from < to - from;
+    if (r == 0)
+        r = take_index(w, &l);
+    return r < 0 ? r : l.wake - from < to - from;
 }
 
 int way_await(struct way *w)
 {
-    uint64_t seen = w->peer;
-    if (w->wake != seen) {
-        w->wake = seen;
+    /* A consumer: past what it has seen. A producer: past the point where a quarter is free. */
+    uint64_t point = w->producer ? w->own - w->size + w->size / 4 - 1 : w->peer;
+    if (w->wake != point) {
+        w->wake = point;
         int r = write_wake(w);
         if (r < 0)
             return r;
     }
     full_fence();
     int r = way_look(w);
-    return r < 0 ? r : w->peer != seen;
+    return r < 0 ? r : (int64_t)(w->peer - point) > 0;
 }
 
 /* --- bytes -------------------------------------------------------------------------------- */

@@ -74,10 +74,12 @@ void way_close(struct way *w);
 int way_look(struct way *w);
 
 /* My index is now `to`, as the bytes up to there are written, or read. Returns 1 if the peer asked
- * to be rung for that, 0 if not, or a negative errno. */
+ * to be rung for that, 0 if not, or a negative errno. Looks at the peer's index on the way. */
 int way_publish(struct way *w, uint64_t to);
 
-/* Before sleeping until the peer's index moves: 0: asked for a bell; 1: it has moved; negative. */
+/* Before sleeping: ask for a bell when there are bytes (consumer), or a quarter of the ring is free
+ * (producer; so a consumer that moves byte by byte cannot keep us busy). 0: asked; 1: no need, it
+ * is so already; or a negative errno. */
 int way_await(struct way *w);
 
 /* Copy bytes out of, or into, the ring at an index. The caller has made sure that they are there,

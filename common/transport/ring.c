@@ -115,7 +115,7 @@ int ring_await_room(struct ring *r)
     atomic_store(&r->shared->writer_waiting, 1);
     r->waiting = 1;
     int e = look_head(r);
-    if (e < 0 || r->own - r->peer == r->size)
+    if (e < 0 || r->size - (r->own - r->peer) < r->size / 4)
         return e;
     lower_own(r, &r->shared->writer_waiting);
     return 1;

@@ -74,7 +74,9 @@ ssize_t ring_push(struct ring *r, const void *p, size_t n, int *wake);
  * 1 if the producer waits for the room this made. -EBADMSG: the producer's index is garbage. */
 ssize_t ring_pull(struct ring *r, void *p, size_t n, int *wake);
 
-/* Before sleeping: ask the peer to ring when there is something to read (consumer), when there is
- * room (producer). Returns 0: the flag is up, sleep; 1: no need, try again; -EBADMSG. */
+/* Before sleeping: ask the peer to ring. Returns 0: the flag is up, sleep; 1: no need, try again;
+ * -EBADMSG. The consumer waits for the next byte. The producer waits until a quarter of the ring is
+ * free, so that a consumer that takes byte by byte cannot keep it busy; it is rung at every pull
+ * until then, and what is still in the ring sees to it that there is one. */
 int ring_await_data(struct ring *r);
 int ring_await_room(struct ring *r);

@@ -186,8 +186,11 @@ static void test_waiting_writer_is_rung_once_there_is_room(void **state)
     assert_int_equal(wake, 1);
     pull(b, 8, 8);
     assert_int_equal(wake, 0);
+    assert_int_equal(ring_await_room(&tx), 0); /* not worth waking up for */
+    pull(b, SIZE / 4 - 16, SIZE / 4 - 16);
+    assert_int_equal(wake, 1);
     assert_int_equal(ring_await_room(&tx), 1);
-    push(b, 16, 16);
+    push(b, SIZE, SIZE / 4);
     assert_int_equal(ring_await_room(&tx), 0);
 }
 
