@@ -32,7 +32,7 @@ LDFLAGS_ALL  := $(CFLAGS_variant) -Wl,--as-needed $(LDFLAGS)
 # used, and `need-libs` says what to install before anything is compiled.
 
 PC_COMMON := libisal libutf8proc
-PC_SERVER := libuv inih libsodium
+PC_SERVER := libuv inih libsodium libseccomp
 PC_CLIENT := libuv inih readline jansson
 PC_TEST   := cmocka
 

@@ -202,6 +202,8 @@ static int take_token(struct conn *c)
     return 1;
 }
 
+static void on_rate(uv_timer_t *t);
+
 /* Nothing is refused and nothing is dropped: the uplink is simply not read, and fills. */
 static void throttle(struct conn *c)
 {
@@ -211,7 +213,7 @@ static void throttle(struct conn *c)
     if (c->handles > 1)
         uv_poll_stop(&c->poll);
     if (h->throttled++ == 0)
-        uv_timer_start(&h->rate_timer, h->rate_timer.timer_cb, RATE_TICK_MS, RATE_TICK_MS);
+        uv_timer_start(&h->rate_timer, on_rate, RATE_TICK_MS, RATE_TICK_MS);
 }
 
 /* Handle the whole records in [p, p + n); returns the bytes used, or a negative errno. */
@@ -420,8 +422,9 @@ static void unthrottle(struct conn *c)
         make_ready(c);
 }
 
-void conns_unthrottle(struct hub *h)
+static void on_rate(uv_timer_t *t)
 {
+    struct hub *h = t->data;
     struct conn *c, *tmp;
     DL_FOREACH_SAFE(h->conns, c, tmp)
     {

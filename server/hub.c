@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/paths.h"
 #include "server/fanout.h"
+#include "server/sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -125,19 +126,32 @@ void hub_fail(struct hub *h, const char *why)
     h->turn.stop = 1;
 }
 
+/* Sessions on a transport that is no longer offered are let go with a reason; they resume at once
+ * on another, as after any loss. */
+static void reload(struct hub *h)
+{
+    unsigned off = options_reload(h->opt, h->argc, h->argv);
+    struct conn *c, *tmp;
+    size_t moved = 0;
+    log_setup("parleyd", h->opt->verbose ? LOG_DEBUG : LOG_INFO);
+    DL_FOREACH_SAFE(h->conns, c, tmp)
+    {
+        if (c->t && off & 1u << c->t->id) {
+            conn_farewell(c, REASON_TRANSPORT, "this transport was switched off on the server");
+            moved++;
+        }
+    }
+    log_info("configuration reloaded; %zu sessions change their transport", moved);
+}
+
 static void on_signal(uv_signal_t *s, int number)
 {
     struct hub *h = s->data;
     if (number == SIGHUP) {
-        log_info("SIGHUP: nothing to reload yet");
+        reload(h);
         return;
     }
     hub_stop(h);
-}
-
-static void on_rate(uv_timer_t *t)
-{
-    conns_unthrottle(t->data);
 }
 
 static void on_tick(uv_timer_t *t)
@@ -221,7 +235,6 @@ static void start_handles(struct hub *h)
     uv_timer_init(&h->loop, &h->rate_timer);
     h->check.data = h->prepare.data = h->again.data = h->tick.data = h->sync_timer.data = h;
     h->rate_timer.data = h;
-    uv_timer_start(&h->rate_timer, on_rate, RATE_TICK_MS, RATE_TICK_MS);
     uv_check_start(&h->check, on_check);
     uv_prepare_start(&h->prepare, on_prepare);
     uv_timer_start(&h->tick, on_tick, TICK_MS, TICK_MS);
@@ -239,10 +252,21 @@ void hub_ready(struct hub *h)
     log_info("ready unix:%s%s", h->opt->socket, more);
 }
 
+static int become_user(const struct server_options *o)
+{
+    char dir[4096];
+    if (!o->user[0])
+        return 0;
+    if (path_dirname(o->socket, dir, sizeof dir) < 0)
+        return -ENAMETOOLONG;
+    return sandbox_become(o->user, (const char *const[]){dir, o->runtime_dir, o->state_dir}, 3);
+}
+
 static int start(struct hub *h)
 {
     int r;
-    if ((r = listen_lock(h)) < 0 || (r = open_state(h)) < 0 || (r = rooms_open(h)) < 0)
+    if ((r = become_user(h->opt)) < 0 || (r = listen_lock(h)) < 0 || (r = open_state(h)) < 0 ||
+        (r = rooms_open(h)) < 0)
         return r;
     start_handles(h);
     r = supervise_start(h);
@@ -300,10 +324,15 @@ static void remove_runtime(const struct hub *h)
     rmdir(h->opt->runtime_dir);
 }
 
-int hub_run(struct hub *h, const struct server_options *o, const char *program)
+int hub_run(struct hub *h, struct server_options *o, int argc, char **argv)
 {
-    *h = (struct hub){
-        .opt = o, .program = program, .runtime_lock = -1, .state_lock = -1, .spare = -1};
+    *h = (struct hub){.opt = o,
+                      .program = "/proc/self/exe",
+                      .argc = argc,
+                      .argv = argv,
+                      .runtime_lock = -1,
+                      .state_lock = -1,
+                      .spare = -1};
     signal(SIGPIPE, SIG_IGN);
     if (sodium_init() < 0 || !(h->rbuf = malloc(RECORD_MAX + TURN_BYTES))) {
         log_error("cannot start: no memory");

@@ -174,7 +174,9 @@ struct conn {
 };
 
 struct hub {
-    const struct server_options *opt;
+    struct server_options *opt;
+    int argc; /* for reading the options again */
+    char **argv;
     const char *program; /* path to re-exec workers with */
     uv_loop_t loop;
     struct turner turn;
@@ -216,7 +218,7 @@ struct hub {
 };
 
 /* hub.c */
-int hub_run(struct hub *h, const struct server_options *o, const char *program);
+int hub_run(struct hub *h, struct server_options *o, int argc, char **argv);
 void hub_stop(struct hub *h);                  /* begin a clean end */
 void hub_fail(struct hub *h, const char *why); /* storage can no longer be trusted: stop */
 void hub_ready(struct hub *h);                 /* all workers serve: say so */
@@ -302,8 +304,6 @@ int conns_look(void *hub); /* spin: poll memory uplinks */
 int conns_arm(void *hub, int on);
 void conns_ready(struct hub *h);
 void conn_tick(struct hub *h, uint64_t now);
-
-void conns_unthrottle(struct hub *h);
 
 /* owner.c */
 struct owner *owner_enter(struct hub *h, const struct conn *c); /* NULL: no memory */

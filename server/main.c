@@ -2,6 +2,7 @@
 #include "server/hub.h"
 
 #include "base/log.h"
+#include "server/check.h"
 #include "server/worker.h"
 
 int main(int argc, char **argv)
@@ -15,5 +16,7 @@ int main(int argc, char **argv)
     log_setup("parleyd", options.verbose ? LOG_DEBUG : LOG_INFO);
     if (options.worker_index >= 0)
         return worker_main(options.worker_index, options.wait);
-    return hub_run(&hub, &options, "/proc/self/exe");
+    if (options.check)
+        return check_state(options.state_dir, options.repair, options.yes);
+    return hub_run(&hub, &options, argc, argv);
 }

@@ -37,9 +37,16 @@ static const char usage[] =
     "  --max-per-user N      of one other user or remote address (default 256)\n"
     "  --rate N              posts a second by each session of other users and from TCP, with\n"
     "                        four seconds' worth at once (default 1000, 0: no limit)\n"
+    "  --user NAME           started as root: become this user before serving\n"
+    "  --check               verify the state directory instead of serving\n"
+    "  --repair [--yes]      say what would be done about findings [and do it]\n"
     "  --config FILE         default $XDG_CONFIG_HOME/parley/parleyd.conf, `key = value`\n"
     "  -v, --verbose         say more on stderr\n"
-    "  --version, --help\n";
+    "  --version, --help\n"
+    "\n"
+    "SIGHUP reads the configuration again: transports, max-clients, max-per-user, rate and "
+    "verbose\n"
+    "change at once; sessions on a transport that was switched off move to another.\n";
 
 enum { OPT_FIRST = 256, OPT_WORKER };
 
@@ -57,6 +64,10 @@ static const struct option longs[] = {
     {"max-per-user", required_argument, NULL, 'u'},
     {"rate", required_argument, NULL, 'R'},
     {"config", required_argument, NULL, 'c'},
+    {"user", required_argument, NULL, 'U'},
+    {"check", no_argument, NULL, 'k'},
+    {"repair", no_argument, NULL, 'P'},
+    {"yes", no_argument, NULL, 'Y'},
     {"verbose", no_argument, NULL, 'v'},
     {"version", no_argument, NULL, 'V'},
     {"help", no_argument, NULL, 'h'},
@@ -169,6 +180,18 @@ static int set(struct server_options *o, int c, const char *v, const char **expe
     case 'R':
         *expected = "a number from 0 to 100000000";
         return number(v, 0, 100000000, &o->rate);
+    case 'U':
+        *expected = "a user";
+        return text(v, o->user, sizeof o->user);
+    case 'k':
+        o->check = 1;
+        return 0;
+    case 'P':
+        o->check = o->repair = 1;
+        return 0;
+    case 'Y':
+        o->yes = 1;
+        return 0;
     case 'v':
         o->verbose = 1;
         return 0;
@@ -286,6 +309,7 @@ int options_parse(struct server_options *o, int argc, char **argv, int *code)
     const char *expected = "";
     int c, index = 0;
     *code = 2;
+    optind = 0; /* GNU: start anew, on SIGHUP the second time */
     defaults(o);
     if (find_config(o, argc, argv) < 0)
         return -1;
@@ -319,4 +343,28 @@ int options_parse(struct server_options *o, int argc, char **argv, int *code)
         return -1;
     }
     return settle(o);
+}
+
+unsigned options_reload(struct server_options *o, int argc, char **argv)
+{
+    static struct server_options n;
+    int code;
+    if (options_parse(&n, argc, argv, &code) != 0) {
+        log_error("configuration not reloaded; everything stays as it was");
+        return 0;
+    }
+    if (strcmp(n.socket, o->socket) != 0 || strcmp(n.state_dir, o->state_dir) != 0 ||
+        strcmp(n.runtime_dir, o->runtime_dir) != 0 || n.listen_count != o->listen_count ||
+        memcmp(n.listen, o->listen, sizeof n.listen) != 0 || n.workers != o->workers ||
+        n.place != o->place || n.wait != o->wait || n.sync != o->sync)
+        log_warn(
+            "socket, listen, state-dir, runtime-dir, workers, place, wait and sync change only "
+            "with a restart");
+    unsigned off = o->transports & ~n.transports;
+    o->transports = n.transports;
+    o->max_clients = n.max_clients;
+    o->max_per_user = n.max_per_user;
+    o->rate = n.rate;
+    o->verbose = n.verbose;
+    return off;
 }

@@ -24,9 +24,16 @@ struct server_options {
     int max_per_user;
     int rate; /* posts a second for each session of others; 0: no limit */
     int verbose;
+    char user[64];          /* to become, "" for nobody */
+    int check, repair, yes; /* look at the state directory instead of serving */
     /* a worker's own arguments, not for people */
     int worker_index; /* -1: this is the hub */
 };
 
 /* Parse. 0: go on; otherwise exit with *code (help and version printed, or an error on stderr). */
 int options_parse(struct server_options *o, int argc, char **argv, int *code);
+
+/* SIGHUP: parse all of it again and take over what can change while serving (transports, limits,
+ * rate, verbosity); says which changed options need a restart. Returns the transports that were
+ * switched off, as bits. On an error everything stays as it was. */
+unsigned options_reload(struct server_options *o, int argc, char **argv);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "server/fanout.h"
 #include "server/pipelink.h"
+#include "server/sandbox.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -123,6 +124,10 @@ int worker_main(int index, enum wait_mode mode)
     uv_check_init(&w.loop, &w.check);
     uv_prepare_init(&w.loop, &w.prepare);
     w.orders.data = w.reports.data = w.check.data = w.prepare.data = &w;
+    /* After the last descriptor that needs a name or a right is open. */
+    int r = sandbox_worker();
+    if (r < 0)
+        log_warn("worker %d: no system call filter (%s)", index, errno_name(r));
     uv_poll_start(&w.orders, UV_READABLE, on_orders);
     uv_check_start(&w.check, on_check);
     uv_prepare_start(&w.prepare, on_prepare);

@@ -23,6 +23,7 @@ libjansson-dev      header  jansson.h
 libinih-dev         header  ini.h
 libisal-dev         header  isa-l/crc.h
 libsodium-dev       header  sodium.h
+libseccomp-dev      header  seccomp.h
 END
     test) cat <<'END' ;;
 libcmocka-dev       header  cmocka.h
