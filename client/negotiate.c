@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/paths.h"
 #include "base/version.h"
+#include "proto/text.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -141,6 +142,17 @@ static int dial_unix(struct conn *c, const struct address *a)
     return r < 0 ? no_server(c, a, r) : 0;
 }
 
+/* A network that silently went away ends the connection after a minute or so; on one host the end
+ * of file says it at once. */
+static void keep_alive(int sock)
+{
+    int on = 1, idle = 30, between = 10, times = 3;
+    setsockopt(sock, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(sock, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(sock, IPPROTO_TCP, TCP_KEEPINTVL, &between, sizeof between);
+    setsockopt(sock, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
+}
+
 /* Try the addresses of the host in turn, from c->at on. */
 static int dial_tcp(struct conn *c, const struct address *a, int last)
 {
@@ -153,6 +165,7 @@ static int dial_tcp(struct conn *c, const struct address *a, int last)
         }
         int one = 1; /* a line must not wait for the acknowledgement of the line before */
         setsockopt(c->sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        keep_alive(c->sock);
         int r = connect(c->sock, c->at->ai_addr, c->at->ai_addrlen);
         last = dial_result(c, a, r < 0 ? errno : 0);
         if (last == 0)
@@ -331,8 +344,9 @@ static int take_answer(struct conn *c)
         if (body_refuse_get(&r, &b) < 0)
             return fail(c, -EPROTO, "the server refused without a reason");
         c->refused = b.code != REASON_NONE ? b.code : REASON_UNKNOWN;
-        struct str text = b.text.n ? b.text : str_of(reason_name(b.code));
-        return fail(c, -EPERM, "%.*s", (int)text.n, text.p);
+        char safe[WHY_MAX] = "";
+        text_escape(b.text.n ? b.text : str_of(reason_name(b.code)), 0, safe, sizeof safe - 1);
+        return fail(c, -EPERM, "%s", safe);
     }
     if (r.type != RECORD_WELCOME || body_welcome_get(&r, &c->welcome) < 0)
         return fail(c, -EPROTO, "the server answered with something other than WELCOME");

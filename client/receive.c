@@ -213,8 +213,9 @@ static int on_bye(struct session *s, const struct record *r)
     struct body_bye b;
     if (body_bye_get(r, &b) < 0)
         b = (struct body_bye){.code = REASON_NONE};
-    snprintf(s->error, sizeof s->error, "the server ended the session: %s%s%.*s",
-             reason_name(b.code), b.text.n ? ": " : "", (int)b.text.n, b.text.n ? b.text.p : "");
+    char safe[WHY_MAX / 2] = "";
+    text_escape(b.text.n ? b.text : str_of(reason_name(b.code)), 0, safe, sizeof safe - 1);
+    snprintf(s->error, sizeof s->error, "the server ended the session: %s", safe);
     if (b.code == REASON_DENIED)
         return -EACCES;
     if (b.code == REASON_MALFORMED || b.code == REASON_VERSION)

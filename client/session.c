@@ -273,8 +273,8 @@ static void report_skips(struct session *s, struct str list)
 {
     struct skip k;
     while (s->o.on_skip && skip_next(&list, &k) == 1) {
-        char reason[UINT8_MAX + 1];
-        snprintf(reason, sizeof reason, "%.*s", (int)k.reason.n, k.reason.p ? k.reason.p : "");
+        char reason[6 * UINT8_MAX + 1] = "";
+        text_escape(k.reason, 0, reason, sizeof reason - 1);
         const struct transport *t = transport_by_id(k.transport);
         s->o.on_skip(s->o.ctx, t ? t->name : "?", reason);
     }

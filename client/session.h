@@ -42,7 +42,8 @@ struct session_options {
     void (*on_record)(void *ctx, const struct record *r);
     /* The state changed; `detail` is a sentence for people ("reconnecting in 2 s"), or "". */
     void (*on_state)(void *ctx, enum session_state state, const char *detail);
-    /* A transport that was asked for could not be given. Called during negotiation. */
+    /* A transport that was asked for could not be given. Called during negotiation. The reason,
+     * like every sentence of a session about what went wrong, can be shown as it is. */
     void (*on_skip)(void *ctx, const char *transport, const char *reason);
 };
 

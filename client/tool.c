@@ -17,15 +17,10 @@ static void on_signal(int n)
     signalled = n;
 }
 
-/* Delivered only inside ppoll, so none is missed between a look at `signalled` and the wait. */
+/* Without SA_RESTART, so that a write into a full pipe is interrupted too. */
 static void catch_signals(void)
 {
     struct sigaction sa = {.sa_handler = on_signal};
-    sigset_t block;
-    sigemptyset(&block);
-    sigaddset(&block, SIGINT);
-    sigaddset(&block, SIGTERM);
-    sigprocmask(SIG_BLOCK, &block, NULL);
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
 }
@@ -33,7 +28,7 @@ static void catch_signals(void)
 static void on_record(void *ctx, const struct record *r)
 {
     struct tool *t = ctx;
-    if (t->on_record && !t->done)
+    if (t->on_record && !t->done && !signalled)
         t->on_record(t->ctx, r);
 }
 
@@ -118,11 +113,16 @@ static void wait_for(struct pollfd *p, int n, uint64_t deadline)
         ts.tv_nsec = (long)(d % NS_PER_SEC);
         tp = &ts;
     }
-    sigset_t none;
-    sigemptyset(&none);
-    if (ppoll(p, (nfds_t)n, tp, &none) < 0)
+    /* blocked between the look at `signalled` and the wait, so that none is missed there */
+    sigset_t block, before;
+    sigemptyset(&block);
+    sigaddset(&block, SIGINT);
+    sigaddset(&block, SIGTERM);
+    sigprocmask(SIG_BLOCK, &block, &before);
+    if (signalled || ppoll(p, (nfds_t)n, tp, &before) < 0)
         for (int i = 0; i < n; i++)
             p[i].revents = 0;
+    sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
 static int over(struct tool *t)
@@ -177,14 +177,26 @@ void tool_flush(struct tool *t)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return;
+    if (signalled) /* over() says the rest */
+        return;
     if (errno != EPIPE)
         log_error("cannot write to standard output (%s)", strerrorname_np(errno));
     tool_end(t, errno == EPIPE ? 0 : 1);
 }
 
+/* Interrupted while nobody reads our output: what is left of it must not keep us here. */
+static void drop_stuck_output(void)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    if (poll(&p, 1, 0) == 0)
+        close(STDOUT_FILENO);
+}
+
 int tool_close(struct tool *t)
 {
     int code = t->code;
+    if (t->interrupted)
+        drop_stuck_output();
     t->silent = 1;
     t->on_record = NULL;
     if (session_state(t->s) == SESSION_OPEN && !t->interrupted) {

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "client/render.h"
 #include "client/tool.h"
 
 #include <errno.h>
@@ -83,9 +84,10 @@ static void on_record(void *ctx, const struct record *r)
         m->w->joined++;
     } else if (r->type == RECORD_ERROR || r->type == RECORD_PARTED) {
         struct body_refuse b;
+        char safe[400];
         if (body_refuse_get(r, &b) == 0)
-            fail(m->w, 1, "session %u: %s: %.*s", m->index + 1, reason_name(b.code), (int)b.text.n,
-                 b.text.p ? b.text.p : "");
+            fail(m->w, 1, "session %u: %s: %s", m->index + 1, reason_name(b.code),
+                 render_safe(b.text, safe, sizeof safe));
     }
 }
 
