@@ -1,16 +1,13 @@
-/* See record.h. CRC32C comes from ISA-L, which picks the best instructions of the CPU at run time
- * (docs/adr/0002-libraries.md). */
+/* See record.h. */
 #include "proto/record.h"
 
+#include "proto/crc32c.h"
+
 #include <errno.h>
-#include <isa-l/crc.h>
 
 static uint32_t crc_of(const uint8_t *p, size_t size)
 {
-    /* ISA-L takes non-const pointers and reads only. */
-    uint8_t *q = (uint8_t *)(uintptr_t)p;
-    uint32_t crc = crc32_iscsi(q, 4, 0xffffffffu);
-    return ~crc32_iscsi(q + 8, (int)(size - 8), crc);
+    return crc32c(crc32c(0, p, 4), p + 8, size - 8);
 }
 
 ssize_t record_size(const void *p, size_t n)

@@ -3,12 +3,12 @@
 #include "roomlog/segment.h"
 
 #include "base/io.h"
+#include "proto/crc32c.h"
 #include "proto/record.h"
 #include "proto/text.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <isa-l/crc.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -37,7 +37,7 @@ _Static_assert(TOPIC_MAX <= TOPIC_ROOM, "a topic fits its place in the header");
 
 static uint32_t header_crc(const uint8_t *page)
 {
-    return ~crc32_iscsi((uint8_t *)(uintptr_t)page, AT_CRC, 0xffffffffu);
+    return crc32c(0, page, AT_CRC);
 }
 
 void segment_header_encode(uint8_t page[SEGMENT_HEADER], const struct segment_header *h)
