@@ -70,8 +70,8 @@ CLIENT_TESTS := $(if $(TEST_SRC),$(shell grep -l '^#include "client/' $(TEST_SRC
 archives_of   = $(if $(filter %/$(1).c,$(SERVER_TESTS)),$(B)/libserver.a) \
                 $(if $(filter %/$(1).c,$(CLIENT_TESTS)),$(B)/libclient.a)
 
-# Test programs whose subject is shared between threads: also built and run with ThreadSanitizer.
-TSAN_TESTS := $(patsubst %.c,$(B)/%,$(filter %/test_ring.c,$(TEST_SRC)))
+# Test programs with threads (by their name): also built and run with ThreadSanitizer.
+TSAN_TESTS := $(patsubst %.c,$(B)/%,$(filter %_threads.c,$(TEST_SRC)))
 
 # --- building -------------------------------------------------------------------------------------
 

@@ -120,6 +120,7 @@ BYTE_STRINGS = {"transports", "cursors", "up", "down", "skipped"}
 
 
 def encode_body(type_name, values):
+    values = dict(values)
     out = b""
     for kind, field in FIELDS[type_name]:
         value = values.pop(field)
