@@ -165,6 +165,9 @@ static int set(struct options *o, const struct option_def *d, const char *v)
 
 /* --- the configuration file ---------------------------------------------------------------- */
 
+/* What the file gave, for as long as the options borrow it: until the end. */
+static char *config_values[DEFS];
+
 struct config {
     struct options *o;
     char path[4096];
@@ -190,12 +193,12 @@ static int config_line(void *user, const char *section, const char *name, const 
     else if (!d)
         snprintf(c->why, sizeof c->why, "unknown key \"%.60s\"", name);
     else {
-        char *kept = strdup(value ? value : ""); /* lives as long as the options */
-        if (!kept || set(c->o, d, kept) < 0)
+        char **kept = &config_values[d - defs];
+        free(*kept);
+        *kept = strdup(value ? value : "");
+        if (!*kept || set(c->o, d, *kept) < 0)
             snprintf(c->why, sizeof c->why, "%s = %.60s: expected %s", name, value ? value : "",
                      expected(d->kind));
-        if (d->kind != KIND_TEXT)
-            free(kept);
     }
     return c->why[0] == '\0';
 }
