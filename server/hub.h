@@ -272,6 +272,8 @@ struct session *session_find(struct hub *h, uint64_t producer);
 /* The producer that a user's named input always has; never 0. */
 uint64_t session_input(const struct hub *h, uid_t uid, struct str name);
 struct id128 session_token(const struct hub *h, uint64_t producer);
+/* Is `token` that of `producer`? Takes the same time whatever the answer. */
+int session_proves(const struct hub *h, uint64_t producer, struct id128 token);
 /* Give `s` the nick `want`, or the nearest one free. 0 or a negative errno. */
 int session_name(struct hub *h, struct session *s, struct str want);
 /* Exactly this nick: -EEXIST if somebody else has it. */

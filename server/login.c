@@ -131,7 +131,7 @@ static struct session *find_session(struct conn *c, struct login *l, int *known,
         }
         return take_over(c, l, session_input(h, c->uid, k->input), known, why);
     }
-    if (!id128_eq(k->token, session_token(h, k->producer))) {
+    if (!session_proves(h, k->producer, k->token)) {
         *why = "the resume token is not one of this server's: start a new session";
         return NULL;
     }

@@ -21,6 +21,12 @@ struct id128 session_token(const struct hub *h, uint64_t producer)
     return token;
 }
 
+int session_proves(const struct hub *h, uint64_t producer, struct id128 token)
+{
+    struct id128 right = session_token(h, producer);
+    return sodium_memcmp(right.b, token.b, sizeof right.b) == 0;
+}
+
 uint64_t session_input(const struct hub *h, uid_t uid, struct str name)
 {
     uint64_t producer;
