@@ -140,7 +140,7 @@ static int make_files(struct paths *p, int fds[4], const struct offer_env *env, 
 static int mmap_offer(struct offer *o, const struct offer_env *env, char *why, size_t why_cap)
 {
     struct paths p = {.size = env->ring_bytes ? env->ring_bytes : RING_BYTES_DEFAULT};
-    int fds[4] = {-1, -1, -1, -1}, bell[2];
+    int fds[4] = {-1, -1, -1, -1}, bell[2] = {-1, -1};
     if (!ring_size_valid(p.size)) {
         snprintf(why, why_cap, "a ring of %zu bytes: not a power of two from %u to %u", p.size,
                  RING_MIN, RING_MAX);

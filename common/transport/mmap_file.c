@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAGIC   "PARLEYMF"
 #define VERSION 1u
+static const uint8_t magic[8] = {'P', 'A', 'R', 'L', 'E', 'Y', 'M', 'F'};
 
 struct lane {
     _Atomic uint64_t index, check, wake;
@@ -35,7 +35,7 @@ int mapfile_create(const char *path, size_t size)
     struct lane_image producer = {.check = ~UINT64_C(0), .wake = WAKE_NEVER};
     struct lane_image consumer = {.check = ~UINT64_C(0)}; /* the first bytes ring */
     uint32_t version = VERSION, bytes = (uint32_t)size;
-    memcpy(head, MAGIC, 8);
+    memcpy(head, magic, sizeof magic);
     memcpy(head + 8, &version, sizeof version);
     memcpy(head + 12, &bytes, sizeof bytes);
     memcpy(head + MAPFILE_LANE_PRODUCER, &producer, sizeof producer);
@@ -72,7 +72,7 @@ static void *map_file(const char *path, int flags, size_t len, size_t ring)
     if (good) {
         memcpy(&version, head + 8, sizeof version);
         memcpy(&bytes, head + 12, sizeof bytes);
-        good = memcmp(head, MAGIC, 8) == 0 && version == VERSION && bytes == ring;
+        good = memcmp(head, magic, sizeof magic) == 0 && version == VERSION && bytes == ring;
     }
     if (good)
         map = mmap(NULL, len, flags == O_RDWR ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd,

@@ -30,7 +30,7 @@
  * W, so each request is served once and grows stale by itself. It is Dekker's pattern again:
  *
  *     publisher   write index; full fence; read the peer's wake; ring if it was passed
- *     sleeper     write wake = the peer's index as seen; full fence; read that index again
+ *     sleeper     write wake; full fence; read the peer's index: sleep only if it is not past it
  *
  * If the sleeper's second look is too early to see the new index, its wake was written before the
  * publisher's fence, and the publisher sees it. On the server's side "write" and "read" are pwrite

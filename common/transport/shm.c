@@ -96,7 +96,7 @@ static int shm_offer(struct offer *o, const struct offer_env *env, char *why, si
     int r = offer_ring(&o->up_rx, &o->up_tx, "parley-up", size, why, why_cap);
     if (r == 0)
         r = offer_ring(&o->down_tx, &o->down_rx, "parley-down", size, why, why_cap);
-    int bell[2];
+    int bell[2] = {-1, -1};
     if (r == 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, bell) < 0) {
         r = -errno;
         snprintf(why, why_cap, "a socket pair for the doorbell: %s", strerrordesc_np(-r));
