@@ -59,7 +59,7 @@ static void table_head(struct pending *p)
         table_add(&p->table, "nick", "transport", "idle", "behind", "worker", "rooms", NULL);
         break;
     case ASK_LIST:
-        table_add(&p->table, "room", "here", "said", "topic", NULL);
+        table_add(&p->table, "room", "here", "records", "topic", NULL);
         break;
     case ASK_TRANSPORTS:
         table_add(&p->table, "transport", "in use", "limits", NULL);
@@ -176,15 +176,24 @@ void chat_on_item(struct chat *c, const struct record *r)
         add_transport(c, p, r);
 }
 
-/* "-- #lobby: alice, bob, carol (3 here)" */
+/* "-- #lobby: alice, bob ×2, carol (3 here)": a person may be here more than once. */
 static void show_names(struct chat *c, const struct pending *p)
 {
     struct buf out = {0};
+    size_t people = 0;
     render_printf(&out, "-- ");
     render_put(&out, str_of(p->text), 0);
-    for (size_t i = 1; i < p->table.rows; i++)
-        render_printf(&out, "%s%s", i > 1 ? ", " : ": ", p->table.cells[i * TABLE_COLUMNS]);
-    render_printf(&out, " (%zu here)\n", p->table.rows - (p->table.rows > 0));
+    for (size_t i = 1, times; i < p->table.rows; i += times) {
+        const char *nick = p->table.cells[i * TABLE_COLUMNS];
+        times = 1;
+        while (i + times < p->table.rows &&
+               strcmp(nick, p->table.cells[(i + times) * TABLE_COLUMNS]) == 0)
+            times++;
+        render_printf(&out, "%s%s", people++ ? ", " : ": ", nick);
+        if (times > 1)
+            render_printf(&out, " ×%zu", times);
+    }
+    render_printf(&out, " (%zu here)\n", people);
     chat_show(c, &out);
 }
 

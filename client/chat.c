@@ -6,6 +6,9 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <langinfo.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -214,7 +217,7 @@ void chat_leave(struct chat *c, struct str reason)
 /* Input has ended: leave once everything is said and answered. */
 static void leave_when_quiet(struct chat *c)
 {
-    if (c->input_ended && !c->leaving && c->joined && !chat_waits(c) &&
+    if (c->input_ended && !c->leaving && !c->held && c->joined && !chat_waits(c) &&
         session_unacked(c->session) == 0)
         chat_leave(c, str_of(""));
 }
@@ -262,6 +265,7 @@ static void on_tick(uv_timer_t *t)
 static void on_turn(uv_check_t *h)
 {
     struct chat *c = h->data;
+    chat_run_held(c);
     chat_pace(c);
     leave_when_quiet(c);
     if (c->unacked_shown && session_unacked(c->session) == 0) {
@@ -316,6 +320,15 @@ static int open_terminal(struct chat *c)
     return 0;
 }
 
+/* What the person or script should know now that the screen is the shell's again. */
+static void last_words(const struct chat *c, size_t unacked)
+{
+    if (session_state(c->session) == SESSION_CLOSED && session_exit_code(c->session))
+        log_error("%s", session_error(c->session));
+    else if (unacked)
+        log_error("%zu lines have not been acknowledged by the server", unacked);
+}
+
 static int run(struct chat *c)
 {
     static uv_check_t turn; /* of the loop, like everything in it one per process */
@@ -344,10 +357,8 @@ static int run(struct chat *c)
     uv_run(&c->loop, UV_RUN_DEFAULT);
     if (r < 0)
         log_error("cannot start: %s", strerror(-r));
-    else if (session_state(c->session) == SESSION_CLOSED && session_exit_code(c->session))
-        log_error("%s", session_error(c->session));
-    else if (unacked)
-        log_error("%zu lines have not been acknowledged by the server", unacked);
+    else
+        last_words(c, unacked);
     return r < 0 ? 1 : c->exit_code;
 }
 
@@ -361,12 +372,40 @@ static void fini(struct chat *c)
     names_free(&c->nicks);
     names_free(&c->known_rooms);
     names_free(&c->ignored);
+    free(c->held);
     free(c->paste);
     uv_loop_close(&c->loop);
 }
 
+/* A closed standard descriptor would be taken by the next thing opened, and written to. */
+static void open_standard(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* What is said is UTF-8, whatever the environment says of this terminal: with LANG=C, which is
+ * often only the lack of a choice, readline would show \303\244 instead of a letter. readline asks
+ * the environment again, so that is where the answer must stand. */
+static void use_utf8(void)
+{
+    setlocale(LC_CTYPE, "");
+    if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0 && setlocale(LC_CTYPE, "C.UTF-8"))
+        setenv("LC_ALL", "C.UTF-8", 1);
+}
+
 int chat_main(const struct options *o)
 {
+    open_standard();
+    use_utf8();
+    if (o->json) {
+        log_error("the chat speaks to people. For programs: parley tail --json, parley send");
+        return 2;
+    }
     struct chat *c = calloc(1, sizeof *c);
     char home[ROOM_NAME_MAX + 2];
     const char *why = "out of memory (ENOMEM)";

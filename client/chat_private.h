@@ -105,6 +105,7 @@ struct chat {
     int done;
     int exit_code, signo;
 
+    char *held; /* a command read from a pipe or file, until what was said before is acknowledged */
     char *paste; /* waits for the answer to "Send 7 lines?" */
     size_t paste_n;
     uint32_t paste_room;
@@ -155,3 +156,4 @@ void chat_on_error(struct chat *c, const struct record *r);
 
 /* --- commands.c */
 void chat_on_line(void *ctx, struct str text);
+void chat_run_held(struct chat *c);

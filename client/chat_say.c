@@ -27,8 +27,8 @@ void chat_say(struct chat *c, uint32_t room, uint8_t flags, struct str text)
 
 void chat_pace(struct chat *c)
 {
-    int busy =
-        !c->joined || chat_waits(c) || session_unacked(c->session) > UNACKED_MAX || c->leaving;
+    int busy = !c->joined || c->held || chat_waits(c) ||
+               session_unacked(c->session) > UNACKED_MAX || c->leaving;
     term_pause(c->term, busy);
 }
 

@@ -371,8 +371,9 @@ const size_t verb_count = sizeof verbs / sizeof *verbs;
 
 static const char *const keys_help[] = {
     "Unique beginnings of commands will do. //text says /text. Tab completes.",
-    "Up, Down, Ctrl-R: what you typed before. Ctrl-C: drop the line; Ctrl-Y: bring it back.",
-    "Ctrl-D on an empty line, or Ctrl-C twice: leave. Ctrl-Z: stop; fg goes on.",
+    "Up, Down, Ctrl-R: what you typed before.",
+    "Ctrl-C: drop the line; Ctrl-Y brings it back. Ctrl-Z: stop; fg goes on.",
+    "Ctrl-D on an empty line, or Ctrl-C twice: leave.",
 };
 
 static void do_help(struct chat *c, struct str arg)
@@ -479,19 +480,9 @@ static void not_found(struct chat *c, struct str word, size_t matches)
     }
 }
 
-void chat_on_line(void *ctx, struct str text)
+static void run_command(struct chat *c, struct str text)
 {
-    struct chat *c = ctx;
     size_t matches = 0;
-    if (c->leaving || trim(text).n == 0)
-        return;
-    if (text.p[0] != '/' || (text.n > 1 && text.p[1] == '/')) {
-        size_t skip = text.p[0] == '/';
-        struct chat_room *r = here(c);
-        if (r)
-            chat_say(c, r->room, 0, (struct str){text.p + skip, text.n - skip});
-        return;
-    }
     struct str rest = {text.p + 1, text.n - 1};
     struct str word = next_word(&rest);
     const struct verb *v = verb_find(word, &matches);
@@ -500,4 +491,32 @@ void chat_on_line(void *ctx, struct str text)
     else
         not_found(c, word, matches);
     chat_pace(c);
+}
+
+void chat_run_held(struct chat *c)
+{
+    char *held = c->held;
+    if (!held || session_unacked(c->session))
+        return;
+    c->held = NULL;
+    run_command(c, str_of(held));
+    free(held);
+}
+
+void chat_on_line(void *ctx, struct str text)
+{
+    struct chat *c = ctx;
+    if (c->leaving || trim(text).n == 0)
+        return;
+    if (text.p[0] != '/' || (text.n > 1 && text.p[1] == '/')) {
+        size_t skip = text.p[0] == '/';
+        struct chat_room *r = here(c);
+        if (r)
+            chat_say(c, r->room, 0, (struct str){text.p + skip, text.n - skip});
+    } else if (!term_interactive(c->term) && session_unacked(c->session)) {
+        c->held = strndup(text.p, text.n);
+        chat_pace(c);
+    } else {
+        run_command(c, text);
+    }
 }

@@ -391,9 +391,9 @@ int edit_interrupt(void)
         return 1;
     }
     int had = rl_end > 0 || busy_prompt();
-    rl_clear_visible_line();
-    rl_callback_sigcleanup();
+    rl_callback_sigcleanup(); /* a search; these two redraw the line, so wipe it after them */
     rl_free_line_state();
+    rl_clear_visible_line();
     if (rl_end)
         rl_kill_text(0, rl_end);
     rl_point = 0;
