@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -110,6 +111,15 @@ void pair_drop_client(struct pair *p)
     endpoint_close(&p->offer.down_rx);
     io_close(&p->bell_client);
     io_close(&p->wire_client);
+}
+
+int contract_fork(void)
+{
+    int pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return pid;
 }
 
 void pair_close(struct pair *p)

@@ -27,6 +27,8 @@ void pair_open(struct pair *p, const struct transport *t, size_t ring_bytes);
 /* In a child: give up what belongs to the server; in the parent: what belongs to the client. */
 void pair_drop_server(struct pair *p);
 void pair_drop_client(struct pair *p);
+/* fork, and the child dies with its parent: a test that crashes leaves nobody behind. */
+int contract_fork(void);
 /* Close everything, remove every name, and check that nothing at all is left. */
 void pair_close(struct pair *p);
 

@@ -275,7 +275,7 @@ static void test_link_to_another_process_echoes_every_byte(void **state)
     for (int i = 0; i < 3000; i++)
         source_add(&s, RECORD_HEADER + RECORD_ALIGN * test_random_below(i % 100 ? 60 : 4000));
     pair_offer(&p, transport(state), RING);
-    int pid = fork();
+    int pid = contract_fork();
     if (pid == 0) {
         pair_drop_server(&p);
         _exit(pair_open_client(&p) < 0 ? 9 : echo(&p, s.len));
