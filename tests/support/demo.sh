@@ -113,8 +113,8 @@ start_guest tcp "tcp:$tcp"
 until_ok 'not every guest came' present 7
 
 if [ -t 0 ] && [ -t 1 ]; then
-    echo "Seven guests are in $room, one by each transport. Say something; /transport shm moves you,"
-    echo "/trace TEXT shows the way of a message, /quit ends the demo."
+    echo "Seven guests are in $room, one by each transport. Say something, and each answers how long it took."
+    echo "/transport shm moves you to shared memory, /who shows everybody, /help the rest; /quit ends the demo."
     parley -s "unix:$dir/s" "$room" || true
     exit 0
 fi
