@@ -29,8 +29,7 @@ static int make_one(struct endpoint *server, struct endpoint *client, const stru
     char path[NAME_CAP];
     int r = name_new(path, env->runtime_dir, NAME_FIFO);
     if (r < 0) {
-        snprintf(why, why_cap, "the runtime directory's path is longer than %u bytes",
-                 ENDPOINT_PARAMS - NAME_HEX - 6);
+        snprintf(why, why_cap, "a name in the runtime directory: %s", strerrordesc_np(-r));
         return r;
     }
     if (mkfifo(path, 0600) < 0) {

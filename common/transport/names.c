@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <mqueue.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,9 +15,11 @@
 
 int name_new(char out[NAME_CAP], const char *dir, const char *suffix)
 {
-    char hex[NAME_HEX + 1];
+    char hex[NAME_HEX + 1], real[PATH_MAX];
+    if (!realpath(dir, real)) /* absolute: the client may be somewhere else */
+        return -errno;
     id128_hex(io_random_id(), hex);
-    int n = snprintf(out, NAME_CAP, "%s/%s%s", dir, hex, suffix);
+    int n = snprintf(out, NAME_CAP, "%s/%s%s", real, hex, suffix);
     return n > 0 && n < (int)NAME_CAP ? 0 : -ENAMETOOLONG;
 }
 

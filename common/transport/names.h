@@ -24,7 +24,8 @@
 /* A path or a queue name with its NUL; without it, it fits an endpoint's params. */
 #define NAME_CAP (ENDPOINT_PARAMS + 1)
 
-/* A new path DIR/<32 hex>SUFFIX. -ENAMETOOLONG if it would not fit an endpoint. Creates nothing. */
+/* A new absolute path DIR/<32 hex>SUFFIX. -ENAMETOOLONG if it would not fit an endpoint. Creates
+ * nothing. */
 int name_new(char out[NAME_CAP], const char *dir, const char *suffix);
 
 /* The name of the POSIX queue that the marker at `path` stands for. -EBADMSG: it is no marker. */
