@@ -91,9 +91,8 @@ static void on_record(void *ctx, const struct record *r)
     struct tail *c = ctx;
     if (r->type == RECORD_JOINED)
         on_joined(c, r);
-    else if (r->type == RECORD_ERROR && r->counter == c->join)
-        tool_end(&c->tool, tool_refused(&c->tool, r, c->tool.o->argv[0]));
-    else if (r->type == RECORD_PARTED && r->room == c->number)
+    else if ((r->type == RECORD_ERROR && r->counter == c->join) ||
+             (r->type == RECORD_PARTED && r->room == c->number))
         tool_end(&c->tool, tool_refused(&c->tool, r, c->tool.o->argv[0]));
     else if (r->seq)
         on_logged(c, r);

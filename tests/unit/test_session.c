@@ -332,19 +332,10 @@ static void test_session_descriptors_nobody_announced_are_closed(void **state)
 static void test_session_address_that_is_none_is_einval(void **state)
 {
     struct fixture *f = *state;
-    static const char *const bad[] = {"",
-                                      "x",
-                                      "unix:",
-                                      "tcp:",
-                                      "tcp:host",
-                                      "tcp::7",
-                                      "tcp:host:",
-                                      "tcp:h:70000",
-                                      "UNIX:/x",
-                                      "unix:/"
-                                      "12345678901234567890123456789012345678901234567890"
-                                      "12345678901234567890123456789012345678901234567890"
-                                      "1234567"};
+    char longest[5 + 108 + 1] = "unix:/"; /* a byte more than an address holds */
+    memset(longest + 6, 'x', 107);
+    const char *const bad[] = {"",       "x",         "unix:",   "tcp:",        "tcp:host",
+                               "tcp::7", "tcp:host:", "UNIX:/x", "tcp:h:70000", longest};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct session_options o = {.server = bad[i], .nick = "a"};
         const char *why = NULL;
