@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SAFE_TEXT (TOPIC_MAX * 6 + 1)
-
 struct pending *chat_pending(struct chat *c, uint32_t counter)
 {
     for (size_t i = 0; i < PENDING_MAX; i++)
@@ -56,16 +54,16 @@ static void table_head(struct pending *p)
     switch (p->ask) {
     case ASK_WHO:
     case ASK_WHOIS:
-        table_add(&p->table, "nick", "transport", "idle", "behind", "worker", "rooms", NULL);
+        table_add(&p->table, TABLE_ROW("nick", "transport", "idle", "behind", "worker", "rooms"));
         break;
     case ASK_LIST:
-        table_add(&p->table, "room", "here", "records", "topic", NULL);
+        table_add(&p->table, TABLE_ROW("room", "here", "records", "topic"));
         break;
     case ASK_TRANSPORTS:
-        table_add(&p->table, "transport", "in use", "limits", NULL);
+        table_add(&p->table, TABLE_ROW("transport", "in use", "limits"));
         break;
     case ASK_NAMES:
-        table_add(&p->table, "", NULL);
+        table_add(&p->table, TABLE_ROW(""));
         break;
     default:
         break;
@@ -124,10 +122,10 @@ static void add_member(struct chat *c, struct pending *p, const struct record *r
     snprintf(lag, sizeof lag, b.lag ? "%llu B" : "-", (unsigned long long)b.lag);
     snprintf(worker, sizeof worker, "%u", b.worker);
     if (p->ask == ASK_NAMES)
-        table_add(&p->table, nick, NULL);
+        table_add(&p->table, TABLE_ROW(nick));
     else if (p->ask == ASK_WHO || (p->ask == ASK_WHOIS && names_same(b.nick, str_of(p->text))))
-        table_add(&p->table, nick, t ? t->name : "?", duration(b.idle, idle, sizeof idle), lag,
-                  worker, z(b.rooms, rooms, sizeof rooms), NULL);
+        table_add(&p->table, TABLE_ROW(nick, t ? t->name : "?", duration(b.idle, idle, sizeof idle),
+                                       lag, worker, z(b.rooms, rooms, sizeof rooms)));
 }
 
 static void add_room(struct chat *c, struct pending *p, const struct record *r)
@@ -141,8 +139,8 @@ static void add_room(struct chat *c, struct pending *p, const struct record *r)
         return;
     snprintf(members, sizeof members, "%u", b.members);
     snprintf(said, sizeof said, "%llu", (unsigned long long)(b.next ? b.next - 1 : 0));
-    table_add(&p->table, z(b.name, name, sizeof name), members, said,
-              z(b.topic, topic, sizeof topic), NULL);
+    table_add(&p->table, TABLE_ROW(z(b.name, name, sizeof name), members, said,
+                                   z(b.topic, topic, sizeof topic)));
 }
 
 static void add_transport(struct chat *c, struct pending *p, const struct record *r)
@@ -160,7 +158,7 @@ static void add_transport(struct chat *c, struct pending *p, const struct record
         snprintf(text, sizeof text, "not to be had: %s", reason);
     snprintf(sessions, sizeof sessions, "%u", b.sessions);
     snprintf(name, sizeof name, "%s%s", t ? t->name : "?", t && t == mine ? " *" : "");
-    table_add(&p->table, name, sessions, text, NULL);
+    table_add(&p->table, TABLE_ROW(name, sessions, text));
 }
 
 void chat_on_item(struct chat *c, const struct record *r)

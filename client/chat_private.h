@@ -5,7 +5,8 @@
  *   chat_say.c    what goes out
  *   incoming.c    records: what each one shows
  *   answers.c     requests that wait for their answer
- *   commands.c    /commands
+ *   commands.c    lines that were entered
+ *   verbs.c       what each /command does
  *   complete.c    Tab
  *
  * One struct chat, one thread, driven by the loop. */
@@ -19,6 +20,10 @@
 #include "client/session.h"
 #include "client/table.h"
 #include "client/term.h"
+
+/* Buffers for render_safe: a byte may become six. */
+#define SAFE_NICK (NICK_MAX * 6 + 1)
+#define SAFE_TEXT (TOPIC_MAX * 6 + 1)
 
 #define HOME_ROOM "#lobby"
 /* Shown on joining. Arrivals and the like are not shown but are in the log too: ask for more. */
@@ -133,6 +138,7 @@ struct chat_room *chat_room(struct chat *c, uint32_t room);        /* NULL: none
 struct chat_room *chat_find_room(struct chat *c, struct str name); /* by either name */
 struct chat_room *chat_add_room(struct chat *c, uint32_t room, struct str name);
 void chat_drop_room(struct chat *c, struct chat_room *r);
+struct chat_room *chat_here(struct chat *c); /* the current one; NULL and told: there is none */
 void chat_go(struct chat *c, struct chat_room *r); /* make it the current one */
 
 /* --- incoming.c */

@@ -68,3 +68,12 @@ void chat_go(struct chat *c, struct chat_room *r)
     c->current = r->room;
     chat_prompt(c);
 }
+
+struct chat_room *chat_here(struct chat *c)
+{
+    struct chat_room *r = chat_room(c, c->current);
+    if (!r)
+        chat_note(c, c->joined ? "you are in no room: /join #ROOM, or see which there are: /list"
+                               : "not in a room yet");
+    return r;
+}

@@ -1,4 +1,4 @@
-/* The /commands of the chat: one sorted table says their names, arguments and help. */
+/* The /commands of the chat: one sorted table (verbs.c) says their names, arguments and help. */
 #pragma once
 
 #include "base/bytes.h"
@@ -25,3 +25,5 @@ extern const size_t verb_count;
 const struct verb *verb_find(struct str word, size_t *matches);
 /* The name most like a mistyped word; NULL if none is near. */
 const struct verb *verb_nearest(struct str word);
+/* Take the first word off *rest, and the spaces around it. */
+struct str verb_word(struct str *rest);

@@ -6,7 +6,7 @@
  *
  * Resize. Some terminals re-wrap the edited line to the new width and some cut it, so nobody knows
  * how far above the cursor it begins. If it is one row before and after, there is no question.
- * Otherwise ask where the cursor is (ESC[6n): its column tells the two apart. */
+ * Otherwise ask where the cursor is (ESC[6n): its column tells the two apart (layout.h). */
 #include "client/edit.h"
 
 #include "base/io.h"
@@ -95,7 +95,17 @@ static int screen_width(void)
     return columns;
 }
 
-/* The cursor is on the first row of the old line, or of what is left of it. */
+static struct layout_line edited_line(void)
+{
+    return (struct layout_line){
+        .prompt = rl_display_prompt ? rl_display_prompt : "",
+        .text = rl_line_buffer,
+        .point = rl_point,
+        .end = rl_end,
+    };
+}
+
+/* The cursor is `rows_above` below the first row of the old line, or of what is left of it. */
 static void redraw_resized(int rows_above)
 {
     e.measuring = 0;
@@ -112,21 +122,9 @@ static void redraw_resized(int rows_above)
 /* `column` of the cursor, from 0; -1: the terminal did not say. */
 static void measured(int column)
 {
-    const char *prompt = rl_display_prompt ? rl_display_prompt : "";
-    struct layout_at cut = layout_cursor(prompt, rl_line_buffer, rl_point, e.width);
     rl_reset_screen_size();
-    int width = screen_width();
-    struct layout_at wrapped = layout_cursor(prompt, rl_line_buffer, rl_point, width);
-    int cut_column = cut.column < width ? cut.column : width - 1;
-    int is_cut = column == cut_column, is_wrapped = column == wrapped.column;
-    if (wrapped.row > 0 && wrapped.column == 0 && column >= width - 1) {
-        /* a row exactly full: the cursor has stayed at its end instead of beginning the next */
-        is_wrapped = 1;
-        wrapped.row--;
-    }
-    if (column >= 0 && is_cut != is_wrapped)
-        e.reflows = is_wrapped;
-    redraw_resized(e.reflows ? wrapped.row : cut.row);
+    struct layout_line line = edited_line();
+    redraw_resized(layout_rows_above(&line, e.width, screen_width(), column, &e.reflows));
 }
 
 static void ask_column(void)
@@ -147,13 +145,9 @@ void edit_resize(void)
         e.resized = 1;
         return;
     }
-    const char *prompt = rl_display_prompt ? rl_display_prompt : "";
-    int old = e.width;
     rl_reset_screen_size();
-    int width = screen_width();
-    int smaller = old < width ? old : width;
-    int one_row = layout_cursor(prompt, rl_line_buffer, rl_end, smaller).row == 0;
-    if (one_row)
+    struct layout_line line = edited_line();
+    if (layout_one_row(&line, e.width, screen_width()))
         redraw_resized(0);
     else if (e.no_report)
         measured(-1);
@@ -427,13 +421,10 @@ static int open_tty(void)
     return fd < 0 ? -errno : fd;
 }
 
-static void bind_enter(void)
+static void bind_enter(Keymap map)
 {
-    Keymap maps[] = {emacs_standard_keymap, vi_insertion_keymap, vi_movement_keymap};
-    for (size_t i = 0; i < sizeof maps / sizeof *maps; i++) {
-        rl_bind_key_in_map('\r', enter_key, maps[i]);
-        rl_bind_key_in_map('\n', enter_key, maps[i]);
-    }
+    rl_bind_key_in_map('\r', enter_key, map);
+    rl_bind_key_in_map('\n', enter_key, map);
 }
 
 static void setup_readline(void)
@@ -457,7 +448,9 @@ static void setup_readline(void)
     rl_variable_bind("completion-ignore-case", "on");
     rl_initialize();
     rl_variable_bind("page-completions", "off"); /* the pager would block */
-    bind_enter();
+    bind_enter(emacs_standard_keymap);
+    bind_enter(vi_insertion_keymap);
+    bind_enter(vi_movement_keymap);
 }
 
 int edit_open(uv_loop_t *loop, const struct edit_hooks *hooks)

@@ -7,9 +7,6 @@
 #include <stdio.h>
 #include <strings.h>
 
-#define SAFE_NICK (NICK_MAX * 6 + 1)
-#define SAFE_TEXT (TOPIC_MAX * 6 + 1)
-
 static int is_me(const struct chat *c, struct str nick)
 {
     return names_same(nick, str_of(session_nick(c->session)));
@@ -22,7 +19,7 @@ static int is_pair(const struct chat_room *room)
 
 static struct str place_of(const struct chat *c, const struct chat_room *room)
 {
-    return room->room == c->current ? (struct str){0} : str_of(room->shown);
+    return str_of(room->room == c->current ? NULL : room->shown);
 }
 
 /* --- records of a room's log: each appends what it shows, if anything ----------------------- */

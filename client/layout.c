@@ -60,3 +60,24 @@ struct layout_at layout_cursor(const char *prompt, const char *text, int n, int 
     draw(&at, text, (size_t)n, width);
     return at;
 }
+
+int layout_one_row(const struct layout_line *l, int old, int width)
+{
+    return layout_cursor(l->prompt, l->text, l->end, old < width ? old : width).row == 0;
+}
+
+int layout_rows_above(const struct layout_line *l, int old, int width, int column, int *reflows)
+{
+    struct layout_at cut = layout_cursor(l->prompt, l->text, l->point, old);
+    struct layout_at wrapped = layout_cursor(l->prompt, l->text, l->point, width);
+    int cut_column = cut.column < width ? cut.column : width - 1;
+    int is_cut = column == cut_column, is_wrapped = column == wrapped.column;
+    if (wrapped.row > 0 && wrapped.column == 0 && column >= width - 1) {
+        /* a row exactly full: the cursor has stayed at its end instead of beginning the next */
+        is_wrapped = 1;
+        wrapped.row--;
+    }
+    if (column >= 0 && is_cut != is_wrapped)
+        *reflows = is_wrapped;
+    return *reflows ? wrapped.row : cut.row;
+}

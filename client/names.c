@@ -16,7 +16,7 @@ int names_same(struct str a, struct str b)
 {
     char ka[ROOM_NAME_MAX * 4], kb[ROOM_NAME_MAX * 4];
     if (ascii(a) && ascii(b)) /* the usual case, without allocation: names_add is called often */
-        return a.n == b.n && strncasecmp(a.p, b.p, a.n) == 0;
+        return a.n == b.n && (a.n == 0 || strncasecmp(a.p, b.p, a.n) == 0);
     ssize_t na = text_key(a, ka, sizeof ka), nb = text_key(b, kb, sizeof kb);
     return na > 0 && na == nb && memcmp(ka, kb, (size_t)na) == 0;
 }

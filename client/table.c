@@ -4,12 +4,11 @@
 #include "client/render.h"
 #include "proto/text.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 
 #define SAFE_MAX 512
 
-void table_add(struct table *t, ...)
+void table_add(struct table *t, const char *const row[TABLE_COLUMNS])
 {
     if (t->rows == t->cap) {
         size_t cap = t->cap ? 2 * t->cap : 16;
@@ -19,17 +18,11 @@ void table_add(struct table *t, ...)
         t->cells = p;
         t->cap = cap;
     }
-    char **row = t->cells + t->rows++ * TABLE_COLUMNS;
-    va_list ap;
-    va_start(ap, t);
-    const char *cell = va_arg(ap, const char *);
+    char **to = t->cells + t->rows++ * TABLE_COLUMNS;
     for (size_t i = 0; i < TABLE_COLUMNS; i++) {
         char safe[SAFE_MAX];
-        row[i] = cell ? strdup(render_safe(str_of(cell), safe, sizeof safe)) : NULL;
-        if (cell)
-            cell = va_arg(ap, const char *);
+        to[i] = row[i] ? strdup(render_safe(str_of(row[i]), safe, sizeof safe)) : NULL;
     }
-    va_end(ap);
 }
 
 static int by_first(const void *a, const void *b)

@@ -13,8 +13,10 @@ struct table {
     size_t rows, cap;
 };
 
-/* Up to TABLE_COLUMNS strings, then NULL; made safe and copied. Full memory loses the row. */
-void table_add(struct table *t, ...) __attribute__((sentinel));
+/* A row of up to TABLE_COLUMNS strings: table_add(t, TABLE_ROW("a", "b")). Made safe and copied; no
+ * memory loses the row. */
+#define TABLE_ROW(...) ((const char *const[TABLE_COLUMNS]){__VA_ARGS__})
+void table_add(struct table *t, const char *const row[TABLE_COLUMNS]);
 void table_sort(struct table *t); /* by the first column, but for the first row */
 void table_print(const struct table *t, struct buf *out);
 void table_free(struct table *t);

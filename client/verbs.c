@@ -1,0 +1,369 @@
+/* What each /command does: one function a verb, in the order of the table. */
+#include "client/commands.h"
+
+#include "client/chat_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define HISTORY_LINES  20
+#define SEARCH_RECORDS 5000 /* what /search looks through: as much as scrolls by in a second */
+
+/* --- arguments ----------------------------------------------------------------------------- */
+
+static int is_room(struct str s)
+{
+    return s.n && (s.p[0] == '#' || s.p[0] == '@');
+}
+
+/* "dev" means "#dev". The result lives in `buf`. */
+static struct str room_name(struct str word, char *buf, size_t cap)
+{
+    snprintf(buf, cap, "%s%.*s", is_room(word) ? "" : "#", (int)word.n, word.p);
+    return str_of(buf);
+}
+
+static void usage(struct chat *c, const char *name)
+{
+    const struct verb *v = verb_find(str_of(name), NULL);
+    chat_note(c, "/%s %s: %s", v->name, v->usage, v->help);
+}
+
+/* The nick after an optional @. */
+static struct str plain_nick(struct str word)
+{
+    return word.n && word.p[0] == '@' ? (struct str){word.p + 1, word.n - 1} : word;
+}
+
+static void ask(struct chat *c, enum ask what, uint8_t type, uint32_t room, struct str text)
+{
+    uint32_t counter = 0;
+    int r = session_ask(c->session, type, room, &counter);
+    chat_expect(c, r, what, counter, room, text);
+}
+
+/* --- the verbs ----------------------------------------------------------------------------- */
+
+static void do_help(struct chat *c, struct str arg);
+
+static void do_history(struct chat *c, struct str arg)
+{
+    struct chat_room *r = chat_here(c);
+    uint32_t counter = 0, n = HISTORY_LINES;
+    if (!r)
+        return;
+    if (arg.n) {
+        char number[16];
+        snprintf(number, sizeof number, "%.*s", (int)arg.n, arg.p);
+        n = (uint32_t)strtoul(number, NULL, 10);
+    }
+    if (n == 0) {
+        usage(c, "history");
+        return;
+    }
+    int e = session_history(c->session, r->room, r->oldest, n, &counter);
+    chat_expect(c, e, ASK_HISTORY, counter, r->room, (struct str){0});
+}
+
+static void do_ignore(struct chat *c, struct str arg)
+{
+    char nick[SAFE_TEXT];
+    struct str who = plain_nick(verb_word(&arg));
+    if (!who.n) {
+        for (size_t i = 0; i < c->ignored.n; i++)
+            chat_note(c, "ignoring %s", c->ignored.at[i]);
+        if (!c->ignored.n)
+            chat_note(c, "ignoring nobody");
+        return;
+    }
+    names_add(&c->ignored, who);
+    chat_note(c, "ignoring %s until you leave, or /unignore", render_safe(who, nick, sizeof nick));
+}
+
+static void do_join(struct chat *c, struct str arg)
+{
+    char name[ROOM_NAME_MAX + 64];
+    struct str word = verb_word(&arg);
+    uint32_t counter = 0;
+    if (!word.n) {
+        usage(c, "join");
+        return;
+    }
+    struct str room = room_name(word, name, sizeof name);
+    struct chat_room *have = chat_find_room(c, room);
+    if (have) {
+        chat_go(c, have);
+        return;
+    }
+    int r = session_join(c->session, room, JOIN_LAST, BACKLOG_RECORDS, 0, &counter);
+    chat_expect(c, r, ASK_JOIN, counter, 0, room);
+}
+
+static void do_list(struct chat *c, struct str arg)
+{
+    (void)arg;
+    ask(c, ASK_LIST, RECORD_ROOMS, 0, (struct str){0});
+}
+
+static void do_me(struct chat *c, struct str arg)
+{
+    struct chat_room *r = chat_here(c);
+    if (r && arg.n)
+        chat_say(c, r->room, RECORD_ACTION, arg);
+    else if (r)
+        usage(c, "me");
+}
+
+static void do_msg(struct chat *c, struct str arg)
+{
+    char name[ROOM_NAME_MAX + 64];
+    struct str who = verb_word(&arg);
+    uint32_t counter = 0;
+    if (!who.n || !arg.n) {
+        usage(c, "msg");
+        return;
+    }
+    snprintf(name, sizeof name, "%s%.*s", is_room(who) ? "" : "@", (int)who.n, who.p);
+    struct chat_room *have = chat_find_room(c, str_of(name));
+    if (have) {
+        chat_say(c, have->room, 0, arg);
+        return;
+    }
+    if (arg.n > TEXT_MAX) {
+        chat_note(c, "not sent: %zu bytes, at most %u fit one message", arg.n, TEXT_MAX);
+        return;
+    }
+    int r = session_join(c->session, str_of(name), JOIN_NOW, 0, 0, &counter);
+    chat_expect(c, r, ASK_TELL, counter, 0, arg);
+}
+
+static void do_names(struct chat *c, struct str arg)
+{
+    struct chat_room *r = chat_here(c);
+    (void)arg;
+    if (r)
+        ask(c, ASK_NAMES, RECORD_WHO, r->room, str_of(r->shown));
+}
+
+static void do_nick(struct chat *c, struct str arg)
+{
+    char safe[SAFE_TEXT];
+    struct str nick = verb_word(&arg);
+    uint32_t counter = 0;
+    if (!nick.n) {
+        chat_note(c, "you are %s",
+                  render_safe(str_of(session_nick(c->session)), safe, sizeof safe));
+        return;
+    }
+    enum text_problem p = text_check(TEXT_NICK, nick, NULL);
+    if (p != TEXT_OK) {
+        chat_note(c, "nick not changed: it is %s", text_problem_name(TEXT_NICK, p));
+        return;
+    }
+    int r = session_set_nick(c->session, nick, &counter);
+    chat_expect(c, r, ASK_NICK, counter, 0, nick);
+}
+
+static void do_part(struct chat *c, struct str arg)
+{
+    char name[ROOM_NAME_MAX + 64], safe[SAFE_TEXT];
+    struct str word = verb_word(&arg);
+    uint32_t counter = 0;
+    struct chat_room *r =
+        word.n ? chat_find_room(c, room_name(word, name, sizeof name)) : chat_here(c);
+    if (!r) {
+        if (word.n)
+            chat_note(c, "you are not in %s", render_safe(str_of(name), safe, sizeof safe));
+        return;
+    }
+    int e = session_part(c->session, r->room, &counter);
+    chat_expect(c, e, ASK_PART, counter, r->room, (struct str){0});
+}
+
+static void do_query(struct chat *c, struct str arg)
+{
+    char name[ROOM_NAME_MAX + 64];
+    struct str who = plain_nick(verb_word(&arg));
+    if (!who.n) {
+        usage(c, "query");
+        return;
+    }
+    snprintf(name, sizeof name, "@%.*s", (int)who.n, who.p);
+    do_join(c, str_of(name));
+}
+
+static void do_quit(struct chat *c, struct str arg)
+{
+    chat_leave(c, arg);
+}
+
+static void do_search(struct chat *c, struct str arg)
+{
+    struct chat_room *r = chat_here(c);
+    uint32_t counter = 0;
+    if (r && !arg.n)
+        usage(c, "search");
+    if (!r || !arg.n)
+        return;
+    int e = session_history(c->session, r->room, 0, SEARCH_RECORDS, &counter);
+    chat_expect(c, e, ASK_HISTORY, counter, r->room, arg);
+}
+
+static void do_stats(struct chat *c, struct str arg)
+{
+    struct session_counts n = session_counts(c->session);
+    const struct transport *t = session_transport(c->session);
+    (void)arg;
+    chat_note(c, "%s by %s: %llu records (%llu bytes) came, %llu lost, %llu repeated and dropped",
+              session_server(c->session), t ? t->name : "no transport",
+              (unsigned long long)n.records, (unsigned long long)n.bytes,
+              (unsigned long long)n.lost, (unsigned long long)n.repeats);
+    chat_note(c, "reconnected %llu times, switched %llu times, %zu lines not acknowledged yet",
+              (unsigned long long)n.reconnects, (unsigned long long)n.switches,
+              session_unacked(c->session));
+}
+
+static void do_topic(struct chat *c, struct str arg)
+{
+    char safe[SAFE_TEXT];
+    struct chat_room *r = chat_here(c);
+    uint32_t counter = 0;
+    if (!r)
+        return;
+    const struct session_room *s = session_room(c->session, r->room);
+    if (!arg.n) {
+        int has = s && s->topic && *s->topic;
+        chat_note(c, has ? "topic: %s" : "no topic. To set one: /topic TEXT",
+                  render_safe(str_of(has ? s->topic : ""), safe, sizeof safe));
+        return;
+    }
+    if (str_eq(arg, str_of("-")))
+        arg.n = 0;
+    int e = session_set_topic(c->session, r->room, arg, &counter);
+    chat_expect(c, e, ASK_TOPIC, counter, r->room, (struct str){0});
+}
+
+static void do_transport(struct chat *c, struct str arg)
+{
+    uint8_t ids[TRANSPORT_COUNT];
+    char safe[SAFE_TEXT];
+    struct str bad = {0}, list = verb_word(&arg);
+    const struct transport *t = session_transport(c->session);
+    if (!list.n) {
+        chat_note(c, "transport %s. To move: /transport NAME. Which there are: /transports",
+                  t ? t->name : "none: not connected");
+        return;
+    }
+    int remote = strncmp(session_server(c->session), "tcp:", 4) == 0;
+    int n = transport_list(list, remote, ids, &bad);
+    if (n < 0) {
+        chat_note(c, "%s is no transport. Which there are: /transports",
+                  render_safe(bad, safe, sizeof safe));
+        return;
+    }
+    if (t && ids[0] == t->id) {
+        chat_note(c, "already on %s", t->name);
+        return;
+    }
+    c->lost_before = c->lost;
+    c->doubled_before = c->doubled;
+    snprintf(c->from, sizeof c->from, "%s", t ? t->name : "?");
+    c->switching = 1; /* before: a failure is reported from inside */
+    int r = session_switch(c->session, ids, n);
+    if (r < 0)
+        c->switching = 0;
+    if (r == -EBUSY)
+        chat_note(c, "one thing after another: try again in a moment");
+    else if (r < 0)
+        chat_note(c, "not connected: that has to wait until the server is back");
+}
+
+static void do_transports(struct chat *c, struct str arg)
+{
+    (void)arg;
+    ask(c, ASK_TRANSPORTS, RECORD_TRANSPORTS, 0, (struct str){0});
+}
+
+static void do_unignore(struct chat *c, struct str arg)
+{
+    char nick[SAFE_TEXT];
+    struct str who = plain_nick(verb_word(&arg));
+    int was = names_remove(&c->ignored, who);
+    chat_note(c, was ? "hearing %s again" : "%s was not ignored",
+              render_safe(who, nick, sizeof nick));
+}
+
+static void do_who(struct chat *c, struct str arg)
+{
+    char name[ROOM_NAME_MAX + 64];
+    struct str word = verb_word(&arg);
+    struct chat_room *r = word.n ? chat_find_room(c, room_name(word, name, sizeof name)) : NULL;
+    ask(c, ASK_WHO, RECORD_WHO, r ? r->room : 0, (struct str){0});
+}
+
+static void do_whois(struct chat *c, struct str arg)
+{
+    struct str who = plain_nick(verb_word(&arg));
+    if (who.n)
+        ask(c, ASK_WHOIS, RECORD_WHO, 0, who);
+    else
+        usage(c, "whois");
+}
+
+/* clang-format off */
+const struct verb verbs[] = {
+    {"help",       ARG_VERB,      "[COMMAND]",   "this list, or more about one",              do_help},
+    {"history",    ARG_NONE,      "[N]",         "earlier lines; again for still earlier",    do_history},
+    {"ignore",     ARG_NICK,      "[NICK]",      "do not show what NICK says",                do_ignore},
+    {"join",       ARG_ROOM,      "#ROOM",       "enter a room, or go back to it",            do_join},
+    {"list",       ARG_NONE,      "",            "the rooms of this server",                  do_list},
+    {"me",         ARG_TEXT,      "TEXT",        "say what you do: * alice waves",            do_me},
+    {"msg",        ARG_NICK,      "NICK TEXT",   "tell one person (or #ROOM) something",      do_msg},
+    {"names",      ARG_NONE,      "",            "who is in this room",                       do_names},
+    {"nick",       ARG_TEXT,      "[NICK]",      "change your name, or see it",               do_nick},
+    {"part",       ARG_ROOM,      "[#ROOM]",     "leave this room, or another",               do_part},
+    {"query",      ARG_NICK,      "NICK",        "talk to one person from now on",            do_query},
+    {"quit",       ARG_TEXT,      "[REASON]",    "leave",                                     do_quit},
+    {"search",     ARG_TEXT,      "TEXT",        "earlier lines of this room with TEXT",      do_search},
+    {"stats",      ARG_NONE,      "",            "what has been counted on this connection",  do_stats},
+    {"topic",      ARG_TEXT,      "[TEXT|-]",    "see, set or clear the room's topic",        do_topic},
+    {"transport",  ARG_TRANSPORT, "[NAME]",      "move to another one in mid-conversation",   do_transport},
+    {"transports", ARG_NONE,      "",            "what this server offers, and its limits",   do_transports},
+    {"unignore",   ARG_NICK,      "NICK",        "show what NICK says again",                 do_unignore},
+    {"who",        ARG_ROOM,      "[#ROOM]",     "everybody: transport, idle time, rooms",    do_who},
+    {"whois",      ARG_NICK,      "NICK",        "one person",                                do_whois},
+};
+/* clang-format on */
+const size_t verb_count = sizeof verbs / sizeof *verbs;
+
+static const char *const keys_help[] = {
+    "Unique beginnings of commands will do. //text says /text. Tab completes.",
+    "Up, Down, Ctrl-R: what you typed before.",
+    "Ctrl-C: drop the line; Ctrl-Y brings it back. Ctrl-Z: stop; fg goes on.",
+    "Ctrl-D on an empty line, or Ctrl-C twice: leave.",
+};
+
+static void do_help(struct chat *c, struct str arg)
+{
+    struct table t = {0};
+    struct buf out = {0};
+    struct str word = verb_word(&arg);
+    size_t matches = 0;
+    if (word.n && word.p[0] == '/')
+        word = (struct str){word.p + 1, word.n - 1};
+    const struct verb *v = word.n ? verb_find(word, &matches) : NULL;
+    for (size_t i = 0; i < verb_count; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "/%s %s", verbs[i].name, verbs[i].usage);
+        if (!word.n || v == &verbs[i] || (!v && strncmp(verbs[i].name, word.p, word.n) == 0))
+            table_add(&t, TABLE_ROW(name, verbs[i].help));
+    }
+    table_print(&t, &out);
+    table_free(&t);
+    for (size_t i = 0; !word.n && i < sizeof keys_help / sizeof *keys_help; i++)
+        render_printf(&out, "  %s\n", keys_help[i]);
+    if (!out.len)
+        chat_note(c, "there is no such command. All of them: /help");
+    chat_show(c, &out);
+}
