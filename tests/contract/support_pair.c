@@ -283,7 +283,6 @@ void flow_run(struct flow *f)
             if (f->pulled == f->to)
                 break; /* a peer in another process may leave now */
             assert_int_equal(n, 0);
-            asleep = 1;
         }
         struct link *ends[] = {f->rx, f->tx};
         unsigned woken;
