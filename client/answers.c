@@ -295,6 +295,7 @@ void chat_on_error(struct chat *c, const struct record *r)
         render_safe(b.text, why, sizeof why);
     else
         snprintf(why, sizeof why, "%s", reason_name(b.code));
+    c->refused |= r->producer != 0;
     if (r->producer)
         chat_note(c, "not sent: %s", why);
     else if (p && p->ask == ASK_JOIN && p->text)

@@ -359,6 +359,8 @@ static int run(struct chat *c)
         log_error("cannot start: %s", strerror(-r));
     else
         last_words(c, unacked);
+    if (c->exit_code == 0 && !term_interactive(c->term)) /* a script wants to know */
+        c->exit_code = c->refused || term_dropped(c->term);
     return r < 0 ? 1 : c->exit_code;
 }
 

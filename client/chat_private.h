@@ -105,6 +105,7 @@ struct chat {
     int joined;           /* has been in a room once */
     int offline;          /* the loss has been told */
     int input_ended;      /* no more lines will come: leave when all is answered */
+    int refused;          /* a line was not taken by the server */
     int leaving;
     uint64_t leave_by; /* mono_ns */
     int done;

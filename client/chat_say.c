@@ -21,6 +21,7 @@ void chat_say(struct chat *c, uint32_t room, uint8_t flags, struct str text)
         chat_note(c, "not sent: too much is waiting for the server; try again in a moment");
     else if (r < 0)
         chat_note(c, "not sent: %s", strerror(-r));
+    c->refused |= r < 0;
     uv_timer_again(&c->tick);
     chat_pace(c);
 }

@@ -32,7 +32,7 @@ struct term {
     struct buf out, notes; /* notes only where they go elsewhere */
     char prompt[PROMPT_MAX];
     uint64_t interrupted, rung;
-    int gone, closed;
+    int gone, closed, dropped;
 };
 
 /* --- a crash leaves a usable terminal ------------------------------------------------------- */
@@ -148,7 +148,9 @@ static void on_touch(void *ctx)
 
 static void on_too_long(void *ctx)
 {
-    term_note(ctx, str_of("parley: a line longer than 64 KiB was not sent\n"));
+    struct term *t = ctx;
+    t->dropped = 1;
+    term_note(t, str_of("parley: a line longer than 64 KiB was not sent\n"));
 }
 
 static char *on_complete(void *ctx, const char *line, int start, const char *text, int state)
@@ -341,4 +343,9 @@ int term_interactive(const struct term *t)
 int term_color(const struct term *t)
 {
     return t->color;
+}
+
+int term_dropped(const struct term *t)
+{
+    return t->dropped;
 }

@@ -48,5 +48,6 @@ void term_note(struct term *t, struct str text);
 /* Ring, at most once a second. */
 void term_bell(struct term *t);
 void term_prompt(struct term *t, const char *prompt);
+int term_dropped(const struct term *t); /* a line was too long to be given to anybody */
 /* Plain lines only: take no more for now. */
 void term_pause(struct term *t, int on);

@@ -281,7 +281,7 @@ def test_commands(server, chats):
 
 def test_history_goes_back_and_back(server, chats):
     chats.say("bob", *[f"old {i}" for i in range(60)])
-    a = chats.chat("alice")
+    a = chats.chat("alice", "-t", "unix")
     a.sees("old 59")
     assert "old 39" not in a.text()
     a.enter("/history 15")
@@ -291,6 +291,8 @@ def test_history_goes_back_and_back(server, chats):
     a.enter("/history 10")
     a.sees("──── now ────", 2)
     assert "old 15" in a.text() and "old 14" not in a.text()
+    a.enter("/transport shm")  # what was said again on request is not doubled
+    a.sees("unix → shm: 0 lost, 0 doubled")
 
 
 def test_transport_switch_says_what_was_lost(server, chats):
@@ -840,6 +842,14 @@ def test_pipe_in_and_out(server, chats):
     heard(server, "three", "last, no newline", room="#dev")
 
 
+def test_refused_line_is_an_exit_code(server, chats):
+    code, out, err = piped(chats, "alice", "fine\nnot \033 fine\n")
+    assert code == 1
+    assert "<alice> fine" in out and "parley: not sent: " in err
+    code, out, err = piped(chats, "alice", "hello\n", "#no,t a room")
+    assert code == 1 and "cannot join" in err and out == ""
+
+
 def test_many_lines_through_a_pipe(server, chats):
     lines = [f"line {i} " + "x" * (i % 50) for i in range(5000)]
     code, out, err = piped(chats, "alice", "".join(f"{line}\n" for line in lines))
@@ -855,7 +865,7 @@ def test_file_and_dev_null_as_input(server, chats):
         with open(source) as f:
             done = subprocess.run([PARLEY, "-n", "alice", "-s", server.address], stdin=f,
                                   env=chats.env("alice"), capture_output=True, timeout=harness.DEADLINE)
-        assert done.returncode == 0
+        assert done.returncode == (1 if said else 0)  # one line was too long
         texts = re.findall(r"<alice> (.*)$", done.stdout.decode(), re.M)
         assert texts[-len(said):] == said if said else True
     heard(server, "from a file", "and on")
