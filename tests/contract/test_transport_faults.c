@@ -4,6 +4,7 @@
 #include "tests/contract/support_pair.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
 #include <stdio.h>

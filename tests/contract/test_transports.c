@@ -1,13 +1,11 @@
 /* The transport contract (transport.h), checked for every row of the table: what goes in at one end
  * comes out at the other, whole and in order, whatever the sizes; a full link says so and wakes its
- * sender; control overtakes where the table says so. Hostile and dying peers:
- * test_transport_faults.c.
+ * sender; control overtakes where the table says so. See also
+ * test_transport_faults.c, test_transport_hostile.c.
  *
  * A transport that cannot be had fails the test: a silent skip would say nothing. */
 #include "tests/contract/support_pair.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
