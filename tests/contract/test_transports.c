@@ -6,6 +6,7 @@
  * A transport that cannot be had fails the test: a silent skip would say nothing. */
 #include "tests/contract/support_pair.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
