@@ -91,6 +91,16 @@ static void mark_dirty(struct fanout *f, struct view *v)
     f->dirty = v;
 }
 
+/* News of a watermark also comes with subscriptions and departures, and then before its own order,
+ * which finds nothing left to do: so whoever brings it, everybody is served. */
+static void raise_watermark(struct fanout *f, struct view *v, uint64_t end)
+{
+    if (end <= v->watermark)
+        return;
+    v->watermark = end;
+    mark_dirty(f, v);
+}
+
 static void apply_segment(struct fanout *f, const struct order *o, int fd)
 {
     struct segment *g = malloc(sizeof *g);
@@ -144,8 +154,7 @@ static void apply_unsubscribe(struct outlet *o, const struct order * or)
     {
         if (s->view->room != or->room || s->end != UINT64_MAX)
             continue;
-        if (or->end > s->view->watermark)
-            s->view->watermark = or->end;
+        raise_watermark(o->fan, s->view, or->end);
         if (s->pos < or->end) {
             DL_DELETE(s->view->subs, s);
             s->end = or->end;
@@ -171,8 +180,7 @@ static void apply_subscribe(struct fanout *f, struct outlet *o, const struct ord
     s->end = or->type == ORDER_SUBSCRIBE ? UINT64_MAX : or->end;
     v->refs++;
     DL_APPEND2(o->subs, s, prev_of, next_of);
-    if (or->end > v->watermark)
-        v->watermark = or->end;
+    raise_watermark(f, v, or->end);
     if (or->type == ORDER_SUBSCRIBE) {
         DL_APPEND(v->subs, s);
     } else {
@@ -234,10 +242,8 @@ void fanout_apply(struct fanout *f, const struct order *o, const void *payload, 
         return;
     case ORDER_WATERMARK:
         v = find_view(f, o->room);
-        if (v && o->end > v->watermark) {
-            v->watermark = o->end;
-            mark_dirty(f, v);
-        }
+        if (v)
+            raise_watermark(f, v, o->end);
         return;
     case ORDER_FORGET:
         v = find_view(f, o->room);

@@ -1,0 +1,233 @@
+/* server/fanout: cursors, watermarks and orders, with real links on socket pairs and a real log. */
+#include "tests/support/test.h"
+
+#include "base/io.h"
+#include "roomlog/segment.h"
+#include "server/fanout.h"
+#include "server/limits.h"
+#include "transport/transport.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ROOM  7u
+#define LINES 100u
+#define LINE  48u /* bytes of each record */
+
+struct fixture {
+    uv_loop_t loop;
+    struct fanout *f;
+    char dir[64];
+    struct order reports[8];
+    int report_count;
+    int peer[8]; /* our ends of the wires, by connection */
+};
+
+static void on_report(void *ctx, const struct order *o)
+{
+    struct fixture *x = ctx;
+    if (o->type == REPORT_GONE && x->report_count < 8)
+        x->reports[x->report_count++] = *o;
+}
+
+/* A segment of LINES records, numbered from 1; a read-only descriptor. */
+static int make_log(const char *dir)
+{
+    char path[128];
+    static uint8_t page[SEGMENT_HEADER];
+    struct segment_header h = {
+        .room = ROOM, .epoch = 1, .base_seq = 1, .size = SEGMENT_FIRST, .name = {"#r", 2}};
+    h.uuid.b[0] = 1;
+    segment_header_encode(page, &h);
+    snprintf(path, sizeof path, "%s/log", dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, page, sizeof page, 0), sizeof page);
+    assert_int_equal(ftruncate(fd, SEGMENT_FIRST), 0);
+    for (uint64_t i = 0; i < LINES; i++) {
+        uint8_t b[LINE] = {0};
+        struct record r = {.type = 64, .room = ROOM, .seq = i + 1};
+        assert_int_equal(record_seal(b, sizeof b, &r, LINE - RECORD_HEADER), LINE);
+        assert_int_equal(pwrite(fd, b, LINE, (off_t)(SEGMENT_HEADER + i * LINE)), LINE);
+    }
+    close(fd);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static int setup(void **state)
+{
+    static struct fixture x;
+    x = (struct fixture){0};
+    memset(x.peer, -1, sizeof x.peer);
+    test_dir_make(x.dir);
+    uv_loop_init(&x.loop);
+    x.f = fanout_new(&x.loop, on_report, &x);
+    int fd = make_log(x.dir);
+    struct order o = {.size = sizeof o, .type = ORDER_SEGMENT, .nfds = 1, .room = ROOM};
+    fanout_apply(x.f, &o, NULL, &fd);
+    *state = &x;
+    return x.f ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *x = *state;
+    fanout_free(x->f);
+    uv_run(&x->loop, UV_RUN_NOWAIT);
+    for (int i = 0; i < 8; i++)
+        io_close(&x->peer[i]);
+    test_dir_remove(x->dir);
+    return uv_loop_close(&x->loop);
+}
+
+static void attach(struct fixture *x, uint32_t conn)
+{
+    int sv[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv), 0);
+    x->peer[conn] = sv[0];
+    struct endpoint e = {.transport = TRANSPORT_UNIX, .role = DOWN_TX};
+    struct order o = {.size = sizeof o + sizeof e,
+                      .type = ORDER_ATTACH,
+                      .flags = ORDER_HAS_WIRE,
+                      .nfds = 1,
+                      .conn = conn};
+    fanout_apply(x->f, &o, &e, &sv[1]);
+}
+
+static void give(struct fixture *x, uint8_t type, uint32_t conn, uint64_t pos, uint64_t end)
+{
+    struct order o = {
+        .size = sizeof o, .type = type, .conn = conn, .room = ROOM, .pos = pos, .end = end};
+    fanout_apply(x->f, &o, NULL, NULL);
+}
+
+/* Records that reached a connection are the next `count` from number `first` on, and no more. */
+static void expect(struct fixture *x, uint32_t conn, uint64_t first, size_t count)
+{
+    static uint8_t got[LINES * LINE + 1];
+    ssize_t n = read(x->peer[conn], got, sizeof got);
+    assert_int_equal(n < 0 ? 0 : n, count * LINE);
+    for (size_t i = 0; i < count; i++) {
+        struct record r;
+        assert_int_equal(record_decode(got + i * LINE, LINE, &r), LINE);
+        assert_int_equal(r.seq, first + i);
+    }
+}
+
+static void test_fanout_watermark_sends_the_slice_to_every_cursor(void **state)
+{
+    struct fixture *x = *state;
+    for (uint32_t c = 0; c < 3; c++) {
+        attach(x, c);
+        give(x, ORDER_SUBSCRIBE, c, c * LINE, 10 * LINE);
+    }
+    fanout_flush(x->f);
+    for (uint32_t c = 0; c < 3; c++)
+        expect(x, c, c + 1, 10 - c);
+    give(x, ORDER_WATERMARK, 0, 0, 15 * LINE);
+    fanout_flush(x->f);
+    for (uint32_t c = 0; c < 3; c++)
+        expect(x, c, 11, 5);
+}
+
+static void test_fanout_nothing_is_sent_beyond_the_watermark(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    give(x, ORDER_SUBSCRIBE, 0, 0, 0);
+    fanout_flush(x->f);
+    expect(x, 0, 1, 0);
+    give(x, ORDER_WATERMARK, 0, 0, LINE);
+    fanout_flush(x->f);
+    expect(x, 0, 1, 1);
+}
+
+/* Somebody who joins or leaves may bring the news of a newer watermark, before its own order does.
+ */
+static void test_fanout_watermark_first_heard_of_with_a_subscription_reaches_everybody(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    attach(x, 1);
+    give(x, ORDER_SUBSCRIBE, 0, 0, 10 * LINE);
+    fanout_flush(x->f);
+    expect(x, 0, 1, 10);
+    give(x, ORDER_SUBSCRIBE, 1, 19 * LINE, 20 * LINE);
+    give(x, ORDER_WATERMARK, 0, 0, 20 * LINE);
+    fanout_flush(x->f);
+    expect(x, 0, 11, 10);
+    expect(x, 1, 20, 1);
+}
+
+static void test_fanout_watermark_first_heard_of_with_a_departure_reaches_everybody(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    attach(x, 1);
+    give(x, ORDER_SUBSCRIBE, 0, 0, 10 * LINE);
+    give(x, ORDER_SUBSCRIBE, 1, 0, 10 * LINE);
+    fanout_flush(x->f);
+    expect(x, 0, 1, 10);
+    expect(x, 1, 1, 10);
+    give(x, ORDER_UNSUBSCRIBE, 1, 0, 20 * LINE);
+    give(x, ORDER_WATERMARK, 0, 0, 20 * LINE);
+    fanout_flush(x->f);
+    expect(x, 0, 11, 10);
+    expect(x, 1, 11, 10); /* what was said before it left is still its own */
+    give(x, ORDER_WATERMARK, 0, 0, 21 * LINE);
+    fanout_flush(x->f);
+    expect(x, 0, 21, 1);
+    expect(x, 1, 21, 0);
+}
+
+static void test_fanout_replay_ends_with_its_closing_record(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    give(x, ORDER_SUBSCRIBE, 0, 50 * LINE, 50 * LINE);
+    uint8_t done[LINE];
+    struct record r = {.type = 40, .seq = 99};
+    memset(done, 0, sizeof done);
+    assert_int_equal(record_seal(done, sizeof done, &r, LINE - RECORD_HEADER), LINE);
+    struct order o = {.size = sizeof o + LINE,
+                      .type = ORDER_REPLAY,
+                      .room = ROOM,
+                      .pos = 97 * LINE,
+                      .end = 98 * LINE};
+    fanout_apply(x->f, &o, done, NULL);
+    fanout_flush(x->f);
+    uint8_t got[LINES * LINE];
+    ssize_t n = read(x->peer[0], got, sizeof got);
+    /* the replay and its end, and live records up to the watermark it brought */
+    assert_int_equal(n, (1 + 1 + 48) * (ssize_t)LINE);
+}
+
+static void test_fanout_peer_that_is_gone_is_reported_once(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 3);
+    give(x, ORDER_SUBSCRIBE, 3, 0, 5 * LINE);
+    io_close(&x->peer[3]);
+    fanout_flush(x->f);
+    give(x, ORDER_WATERMARK, 0, 0, 6 * LINE);
+    fanout_flush(x->f);
+    assert_int_equal(x->report_count, 1);
+    assert_int_equal(x->reports[0].conn, 3);
+    give(x, ORDER_DETACH, 3, 0, 0);
+}
+
+int main(void)
+{
+#define WITH_FANOUT(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        WITH_FANOUT(test_fanout_watermark_sends_the_slice_to_every_cursor),
+        WITH_FANOUT(test_fanout_nothing_is_sent_beyond_the_watermark),
+        WITH_FANOUT(test_fanout_watermark_first_heard_of_with_a_subscription_reaches_everybody),
+        WITH_FANOUT(test_fanout_watermark_first_heard_of_with_a_departure_reaches_everybody),
+        WITH_FANOUT(test_fanout_replay_ends_with_its_closing_record),
+        WITH_FANOUT(test_fanout_peer_that_is_gone_is_reported_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
