@@ -1,7 +1,7 @@
 /* The transport contract (transport.h), checked for every row of the table: what goes in at one end
  * comes out at the other, whole and in order, whatever the sizes; a full link says so and wakes its
- * sender; control overtakes where the table says so. See also
- * test_transport_faults.c, test_transport_hostile.c.
+ * sender; control overtakes where the table says so. Its other parts: test_transport_faults.c,
+ * test_transport_hostile.c.
  *
  * A transport that cannot be had fails the test: a silent skip would say nothing. */
 #include "tests/contract/support_pair.h"
@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define RING \
-    8192u /* small, so that rings wrap and fill often; longer records go through in parts */
+/* Small, so that rings wrap and fill often; longer records go through in parts. */
+#define RING 8192u
 
 static const struct transport *transport(void **state)
 {
