@@ -121,6 +121,8 @@ ssize_t fragment_join(struct fragment_rx *f, unsigned mark, const uint8_t *p, si
     case FRAGMENT_LAST:
         if (n == 0 || n > f->want - f->have || (n == f->want - f->have) != (mark == FRAGMENT_LAST))
             return -EBADMSG;
+        if (mark == FRAGMENT_MORE && n < RECORD_HEADER)
+            return -EBADMSG; /* crumbs would cost us a system call each */
         memcpy(f->record + f->have, p, n);
         f->have += n;
         if (mark == FRAGMENT_MORE)
