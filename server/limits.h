@@ -40,6 +40,8 @@
 #define FAREWELL_NS (5 * NS_PER_SEC)
 /* … and this long to close after the goodbye has been sent. */
 #define GOODBYE_READ_NS NS_PER_SEC
+/* At start: how long a lock may still be held by what a killed server was just starting. */
+#define LOCK_WAIT_NS (NS_PER_SEC / 2)
 /* SIGTERM: all sessions together get this long. */
 #define SHUTDOWN_NS (3 * NS_PER_SEC)
 

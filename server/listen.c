@@ -238,26 +238,43 @@ static int make_dir(const char *path, const char *option)
     return r;
 }
 
+/* Open and lock `path`: 0 with *out set, or a negative errno. A server that ends removes the file
+ * of its runtime directory, so what we have locked must still be what is there. */
+static int try_lock(const char *path, int *out)
+{
+    struct stat ours, there;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    int r = flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &ours) < 0 || stat(path, &there) < 0 ||
+                    ours.st_ino != there.st_ino
+                ? -EBUSY
+                : 0;
+    if (r < 0)
+        close(fd);
+    else
+        *out = fd;
+    return r;
+}
+
 static int lock_in(const char *dir, const char *what, const char *option, int *out)
 {
     char path[4200];
     snprintf(path, sizeof path, "%s/lock", dir);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        int r = -errno;
-        log_error("cannot write in %s directory %s (%s); choose another %s", what, dir,
-                  errno_name(-r), option);
-        return r;
-    }
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    /* A server killed between fork and exec of a worker leaves a child that holds its lock until it
+     * gets to exec: only a lock that stays is another server's. */
+    uint64_t until = mono_ns() + LOCK_WAIT_NS;
+    int r;
+    while ((r = try_lock(path, out)) == -EBUSY && mono_ns() < until)
+        usleep(2000);
+    if (r == -EBUSY)
         log_error("another parleyd uses the %s directory %s (EBUSY); stop it first, or choose "
                   "another %s",
                   what, dir, option);
-        close(fd);
-        return -EBUSY;
-    }
-    *out = fd;
-    return 0;
+    else if (r < 0)
+        log_error("cannot write in %s directory %s (%s); choose another %s", what, dir,
+                  errno_name(-r), option);
+    return r;
 }
 
 int listen_lock(struct hub *h)

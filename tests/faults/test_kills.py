@@ -1,0 +1,146 @@
+"""kill -9 at any time, of anything: what was acknowledged stays, once, and everybody sees the same."""
+
+import fcntl
+import os
+import random
+import signal
+import socket
+
+import pytest
+
+import harness
+import ledger
+from conftest import LONG
+from harness import TRANSPORTS, until
+
+# Short of a long run, a few of each; together with the sweep this stays below a minute on a busy machine.
+ROUNDS = 120 if LONG else 25
+SESSIONS = 24 if LONG else 2
+
+MODES = [(), ("--workers", "1"), ("--place", "hub"), ("--sync", "always"), ("--wait", "adaptive"),
+         ("--sync", "none", "--workers", "3")]
+
+
+def quiet_port():
+    """A port below those the kernel gives to outgoing connections, so that it stays free while the
+    server is down for a moment."""
+    while True:
+        port = random.SystemRandom().randrange(20000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+
+
+def baseline(server):
+    """What a server with nobody connected has open, log files aside (they grow in number)."""
+    kinds = []
+    for pid in [server.pid, *sorted(server.workers())]:
+        for target in harness.fds(pid).values():
+            if not target.startswith(server.state + "/rooms"):
+                kinds.append(target.split(":")[0] if ":[" in target else target)
+    return sorted(kinds)
+
+
+def shared_memory():
+    return {f for f in os.listdir("/dev/shm") if "parley" in f}
+
+
+class Killer:
+    def __init__(self, server, book, options, dice):
+        self.server, self.book, self.options, self.dice = server, book, options, dice
+        self.kills = dict.fromkeys(("worker", "hub", "client", "connection", "everything"), 0)
+
+    def restart(self, victims=()):
+        self.server.shoot(victims)
+        self.server.launch(*self.options)
+
+    def kill(self):
+        kind = self.dice.choices(list(self.kills), (35, 25, 20, 10, 10))[0]
+        workers = harness.children(self.server.pid)
+        if kind == "worker" and not workers:
+            kind = "hub"
+        if kind == "client" and not self.book.processes:
+            kind = "connection"
+        self.kills[kind] += 1
+        if kind == "worker":
+            try:
+                os.kill(self.dice.choice(workers), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        elif kind == "hub":
+            self.restart()
+        elif kind == "client":
+            self.dice.choice(self.book.processes).kill()
+        elif kind == "connection":
+            self.dice.choice(self.book.peers).drop()
+        else:
+            for c in self.book.processes:
+                c.kill()
+            for p in self.book.peers:
+                p.drop()
+            self.restart(workers)
+
+    def round(self):
+        acks = self.book.acks
+        self.book.run(self.dice.choice((0.0, 0.002, 0.01, 0.03)))
+        if self.dice.random() < 0.5:  # in mid-conversation, not only while all are coming back
+            try:
+                self.book.until(lambda: self.book.acks > acks, "something is acknowledged", 20)
+            except ledger.Fault:
+                if self.server.process.poll() is not None:
+                    raise
+                raise
+        if self.server.process.poll() is not None:
+            raise ledger.Fault(f"parleyd ended by itself: {self.server.output()[-2000:]}")
+        self.kill()
+
+
+@pytest.mark.parametrize("session", range(SESSIONS))
+def test_random_kills(make_server, dice, count, session):
+    mode = MODES[session % len(MODES)]
+    server = make_server(ledger.FastServer)
+    port = quiet_port()
+    options = ("--listen", f"127.0.0.1:{port}", "--workers", "2", *mode)
+    before = shared_memory()
+    server.start(*options)
+    server.ok("send", ledger.ROOM, "first")
+    server.stop()
+    server.start(*options)
+    fds = baseline(server)
+    book = ledger.Ledger(server, port, tails=dice.sample(TRANSPORTS, 4), senders=dice.sample(TRANSPORTS, 3))
+    killer = Killer(server, book, options, dice)
+    try:
+        for _ in range(ROUNDS):
+            killer.round()
+        book.settle()
+        records = book.check()
+    finally:
+        book.close()
+    until(lambda: len(server.workers()) == server_workers(options), "all workers are there again")
+    until(lambda: baseline(server) == fds, "descriptors are back to the baseline")
+    server.stop()  # and with it: no FIFO, socket, file or queue is left
+    assert shared_memory() == before
+    count(kills=sum(killer.kills.values()), **{k + "_kills": n for k, n in killer.kills.items()},
+          records=records, acknowledged=book.acks, resumes=sum(p.resumes for p in book.peers))
+
+
+def server_workers(options):
+    place = [options[i + 1] for i, o in enumerate(options) if o == "--place"]
+    return 0 if "hub" in place else [int(options[i + 1]) for i, o in enumerate(options) if o == "--workers"][-1]
+
+
+def test_a_lock_held_a_moment_longer_is_no_other_server(make_server):
+    """A hub killed between fork and exec of a worker: the child has the lock until it gets to exec."""
+    server = make_server(ledger.FastServer).start()
+    server.stop()
+    os.mkdir(server.runtime)
+    held = os.open(os.path.join(server.runtime, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    server.launch()
+    until(lambda: any(target == os.path.join(server.runtime, "lock")
+                      for target in harness.fds(server.pid).values()), "the server looks at the lock")
+    os.close(held)
+    until(lambda: server.output().count("ready unix:") == 2, "it starts: " + server.output())
