@@ -270,6 +270,10 @@ void outlet_flush(struct outlet *o)
 {
     if (o->dead || o->blocked)
         return;
+    /* Where control has priority replies go first, or a queue that bulk fills again and again would
+     * never have room for them. */
+    if (o->resume && o->link.t->flags & TRANSPORT_OVERTAKES && !push_replies(o))
+        return;
     if (o->resume) { /* in the middle of a record: nothing else may come first */
         struct sub *s = o->resume;
         o->resume = NULL;

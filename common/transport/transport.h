@@ -6,10 +6,11 @@
  *        up.tx   ──── uplink ────────────►   up.rx     (in the hub)
  *        down.rx ◄─── downlink ───────────   down.tx   (in the process that does the fan-out)
  *
- * The server makes a session's kernel objects with transport_offer(), which yields four *endpoints*:
- * plain descriptions, each with the descriptors its end needs, that can be kept, sent to a worker, or
- * sent to the client in WELCOME. link_open() turns an endpoint into a link, in whatever process that
- * end lives. From then on the bytes of records flow: link_push() on one end, link_pull() on the other.
+ * The server makes a session's kernel objects with transport_offer(), which yields four
+ * *endpoints*: plain descriptions, each with the descriptors its end needs, that can be kept, sent
+ * to a worker, or sent to the client in WELCOME. link_open() turns an endpoint into a link, in
+ * whatever process that end lives. From then on the bytes of records flow: link_push() on one end,
+ * link_pull() on the other.
  *
  * Every link has one *wire*: a stream socket that says two things. End of file on it means the
  * peer is gone (so no heartbeats and no pid checks); and for mechanisms that have no descriptor to
@@ -19,8 +20,8 @@
  *        unix, tcp   the wire        the wire           the session's      the same
  *        fifo        its FIFO        its FIFO           socket             the same (not used)
  *        posixmq     its queue       its queue          (the "lifeline")   the same (not used)
- *        sysvmq      the wire        the wire           the lifeline       a socket pair of its own,
- *        shm, mmap   the wire        the wire           the lifeline       the "bell"
+ *        sysvmq      the wire        the wire           the lifeline       a socket pair of its
+ * own, shm, mmap   the wire        the wire           the lifeline       the "bell"
  *
  * A downlink with doorbells has a socket pair of its own because hub and worker are different
  * processes and a byte can be read only once (docs/adr/0003-bell.md).
@@ -114,13 +115,13 @@ struct slice {
 struct link {
     const struct transport *t; /* NULL: closed */
     uint8_t role;
-    uint8_t spin;     /* rx: never ask for doorbells, the owner polls memory. Set before use. */
-    int fd;           /* own descriptor to poll, or -1: poll the wire. Owned. */
-    int wire;         /* borrowed: the owner of the link keeps it open longer than the link */
-    void *state;      /* mechanism-private, owned */
-    uint64_t bells;   /* doorbells rung by this end */
-    uint64_t muted;   /* doorbells not needed because the peer was awake */
-    uint64_t full;    /* times a push found no room */
+    uint8_t spin;   /* rx: never ask for doorbells, the owner polls memory. Set before use. */
+    int fd;         /* own descriptor to poll, or -1: poll the wire. Owned. */
+    int wire;       /* borrowed: the owner of the link keeps it open longer than the link */
+    void *state;    /* mechanism-private, owned */
+    uint64_t bells; /* doorbells rung by this end */
+    uint64_t muted; /* doorbells not needed because the peer was awake */
+    uint64_t full;  /* times a push found no room */
 };
 
 /* One row of the constant table. Each mechanism is one .c file that defines one of these. */
@@ -171,8 +172,8 @@ const struct transport *transport_by_id(unsigned id);
 const struct transport *transport_by_name(struct str name);
 
 /* Expand a user's list ("shm,mq,auto") into ids in order, without repeats. Aliases: pipe, mq,
- * socket, auto. `remote`: the server is reached over TCP. Returns the count (at least 1), or -EINVAL
- * with *bad set to the word that is no transport. */
+ * socket, auto. `remote`: the server is reached over TCP. Returns the count (at least 1), or
+ * -EINVAL with *bad set to the word that is no transport. */
 int transport_list(struct str list, int remote, uint8_t ids[TRANSPORT_COUNT], struct str *bad);
 
 /* Make an offer by any transport; checks what is common (a local mechanism needs a local peer). */
@@ -194,11 +195,13 @@ void link_close(struct link *l);
 /* Offer bytes to the peer. Returns how many were taken, from 0 to s->len: less than all means full,
  * and the link has asked to be woken (poll tx_events on link_fd, or hear a bell). The next push of
  * a link must continue exactly where this one stopped; only a PUSH_CONTROL push on a
- * TRANSPORT_OVERTAKES link may come between, and it is taken whole or not at all. -EPIPE: the peer
- * is gone; other negative errno: the link is broken. Wakes the peer if it may sleep. */
+ * TRANSPORT_OVERTAKES link may come between. Of such a push whole records are taken, and what was
+ * not taken must be offered again before any other control. -EPIPE: the peer is gone; other
+ * negative errno: the link is broken. Wakes the peer if it may sleep. */
 ssize_t link_push(struct link *l, const struct slice *s, unsigned flags);
 
-/* Take up to `cap` bytes that the peer pushed. 0: nothing now, and the link has asked to be woken.
+/* Take up to `cap` bytes that the peer pushed. 0: nothing now, and the link has asked to be woken:
+ * so pull once before sleeping for the first time.
  * May cut a record anywhere; records never mix. `cap` must be at least RECORD_MAX. -EBADMSG: the
  * peer broke the mechanism's framing; -EPIPE: end of stream. */
 ssize_t link_pull(struct link *l, void *buf, size_t cap);
