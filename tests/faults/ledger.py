@@ -33,9 +33,13 @@ class FastServer(harness.Server):
         assert self.process is None
         self.options = options
         with open(self.log, "ab") as log:
+            self.log_start = log.tell()
             self.process = subprocess.Popen([*prefix, *self.command(*options)], env=self.env(),
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self
+
+    def is_ready(self):
+        return "parleyd: ready unix:" in self.output()[self.log_start:]
 
     def shoot(self, victims=()):
         """SIGKILL to the hub, and to its workers if they are named; a hub alone takes them along."""
@@ -75,6 +79,7 @@ class Peer:
         self.resumes = 0
         self.when = {}      # counter or claim: value of ledger.mark() at that time
         self.quiet = False  # no new lines
+        self.limit = float("inf")  # lines to say
         self.errors_allowed = False
 
     # -- connection ------------------------------------------------------------------------------
@@ -145,7 +150,7 @@ class Peer:
         elif self.state == "open":
             if self.out:
                 self.push(b"")
-            while not self.quiet and len(self.pending) < self.window:
+            while not self.quiet and len(self.pending) < self.window and self.said < self.limit:
                 self.say(f"{self.name} {self.said}")
 
     # -- saying ------------------------------------------------------------------------------------
@@ -327,6 +332,7 @@ class Sender(Child):
         self.runs = 0
         self.batches = {}  # number: acknowledged?
         self.quiet = False
+        self.limit = float("inf")  # batches to say as a whole
 
     def line(self, batch, i):
         return f"send-{self.transport} {batch} {i}"
@@ -335,7 +341,7 @@ class Sender(Child):
         if self.process:
             self.look()
             return
-        if self.quiet:
+        if self.quiet or sum(self.batches.values()) >= self.limit:
             return
         self.runs += 1
         self.batches[self.runs] = False
@@ -416,6 +422,11 @@ class Ledger:
         return {**{p.name: (p.state, len(p.pending), p.last) for p in self.peers},
                 **{f"tail-{t.transport}": t.last for t in self.tails}, "refusals": dict(self.refusals),
                 "server": self.server.output()[-3000:]}
+
+    def said_all(self):
+        """With limits: has everybody said theirs, and been told so?"""
+        return all(p.said >= p.limit and not p.pending and p.state == "open" for p in self.peers) and \
+            all(sum(s.batches.values()) >= s.limit and not s.process for s in self.senders)
 
     def settle(self, deadline=harness.DEADLINE):
         """No new lines; wait until everything is acknowledged and everybody has read everything."""

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import socket
+import threading
 
 import pytest
 
@@ -87,12 +88,7 @@ class Killer:
         acks = self.book.acks
         self.book.run(self.dice.choice((0.0, 0.002, 0.01, 0.03)))
         if self.dice.random() < 0.5:  # in mid-conversation, not only while all are coming back
-            try:
-                self.book.until(lambda: self.book.acks > acks, "something is acknowledged", 20)
-            except ledger.Fault:
-                if self.server.process.poll() is not None:
-                    raise
-                raise
+            self.book.until(lambda: self.book.acks > acks, "something is acknowledged")
         if self.server.process.poll() is not None:
             raise ledger.Fault(f"parleyd ended by itself: {self.server.output()[-2000:]}")
         self.kill()
@@ -108,13 +104,15 @@ def test_random_kills(make_server, dice, count, session):
     server.start(*options)
     server.ok("send", ledger.ROOM, "first")
     server.stop()
-    server.start(*options)
+    server.launch(*options)
+    until(server.is_ready, "the server is ready")
     fds = baseline(server)
     book = ledger.Ledger(server, port, tails=dice.sample(TRANSPORTS, 4), senders=dice.sample(TRANSPORTS, 3))
     killer = Killer(server, book, options, dice)
     try:
         for _ in range(ROUNDS):
             killer.round()
+        book.until(server.is_ready, "the server is ready")
         book.settle()
         records = book.check()
     finally:
@@ -139,8 +137,6 @@ def test_a_lock_held_a_moment_longer_is_no_other_server(make_server):
     os.mkdir(server.runtime)
     held = os.open(os.path.join(server.runtime, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(held, fcntl.LOCK_EX)
-    server.launch()
-    until(lambda: any(target == os.path.join(server.runtime, "lock")
-                      for target in harness.fds(server.pid).values()), "the server looks at the lock")
-    os.close(held)
-    until(lambda: server.output().count("ready unix:") == 2, "it starts: " + server.output())
+    # On a machine too busy to start it within that time this shows nothing, and fails nothing.
+    threading.Timer(0.1, os.close, (held,)).start()
+    server.start()

@@ -1,0 +1,137 @@
+"""kill -9 at every system call that a workload makes, in the hub (from its start to its clean end), in its
+threads, and in a worker: for each transport and each kind of call, at the first, the second, … call."""
+
+import signal
+
+import pytest
+
+import ledger
+import strace
+from conftest import LONG, needs_root
+from harness import DEADLINE, TRANSPORTS
+from test_kills import quiet_port
+
+pytestmark = [needs_root, strace.needed]
+
+# Of each kind of call so many are taken: all in the long run as far as that is sensible (a call made
+# hundreds of times is a loop), one at random otherwise.
+EACH = 40 if LONG else 1
+KINDS = 1000 if LONG else 7
+PARTS = TRANSPORTS if LONG else ["fifo", "shm"]
+
+
+class Run:
+    """One server and one workload that says and hears a few lines by one transport."""
+
+    def __init__(self, make_server, transport):
+        self.server = make_server(ledger.FastServer)
+        port = quiet_port()
+        self.options = ("--listen", f"127.0.0.1:{port}", "--workers", "1")
+        self.book = ledger.Ledger(self.server, port, tails=[transport], senders=[transport], peers=1,
+                                  window=2)
+        self.book.peers = self.book.peers[:1]
+        for p in self.book.peers:
+            p.limit = 20
+        for s in self.book.senders:
+            s.limit, s.lines = 1, 20
+
+    def ended(self):
+        return self.server.process.poll() is not None
+
+    def talk(self):
+        """Until all is said, or the server is dead."""
+        self.book.until(lambda: self.ended() or self.book.said_all(), "all is said")
+
+    def finish(self):
+        """After restarting whatever is dead: nothing is lost, doubled or left over."""
+        self.book.until(self.server.is_ready, "the server is ready")
+        self.book.settle()
+        self.book.check()
+        self.book.close()
+        self.server.stop()
+        self.server.close()
+
+
+def sweep_hub(make_server, transport, prefix):
+    """One life of the hub, which ends by itself at the call that `prefix` names, or by SIGTERM. True if it
+    got there."""
+    run = Run(make_server, transport)
+    run.server.launch(*run.options, prefix=prefix)
+    run.talk()
+    if not run.ended():
+        run.server.process.send_signal(signal.SIGTERM)
+    code = run.server.process.wait(DEADLINE)
+    run.server.process = None
+    assert code in (0, -signal.SIGKILL), run.server.output()
+    run.server.launch(*run.options)
+    run.finish()
+    return code != 0
+
+
+def sweep_worker(make_server, transport, *options):
+    run = Run(make_server, transport)
+    run.server.launch(*run.options)
+    run.book.until(run.server.is_ready, "the server is ready")
+    (worker,) = run.server.workers()
+    with strace.Attached(worker, *options):
+        run.talk()
+        run.book.settle()
+    reached = run.server.workers() != [worker]
+    run.finish()
+    return reached
+
+
+def sites(calls, dice):
+    """(call, n) to try, in an order that spreads over the kinds."""
+    kinds = sorted(calls)
+    dice.shuffle(kinds)
+    for call in kinds[:KINDS]:
+        n = calls[call]
+        yield from ((call, i) for i in sorted(dice.sample(range(1, n + 1), min(n, EACH))))
+
+
+@pytest.mark.parametrize("transport", PARTS)
+@pytest.mark.parametrize("role", ["hub", "worker"])
+def test_kill_at_every_call(make_server, tmp_path, dice, count, role, transport):
+    trace = str(tmp_path / "trace")
+    if role == "hub":
+        sweep_hub(make_server, transport, strace.around("-o", trace))
+    else:
+        sweep_worker(make_server, transport, "-o", trace)
+    calls = strace.count(trace)
+    calls.pop("execve", None)
+    if role == "worker":
+        calls.pop("exit_group", None)
+    assert sum(calls.values()) > 20, calls
+    tried = reached = 0
+    for call, n in sites(calls, dice):
+        tried += 1
+        print(f"{role} {transport}: {call} number {n}")
+        if role == "hub":
+            reached += sweep_hub(make_server, transport, strace.around(*strace.kill_at(call, n)))
+        else:
+            reached += sweep_worker(make_server, transport, *strace.kill_at(call, n))
+    # The number of calls differs from run to run, so the last ones are sometimes not reached.
+    assert reached > tried * 0.5
+    count(kinds_of_call=len(calls), calls=sum(calls.values()), kills=reached, tried=tried)
+
+
+# Calls of the threads that write to disk, and of a worker on its way to serving; -f follows all processes.
+ELSEWHERE = [("fdatasync", 1), ("fdatasync", 2), ("seccomp", 1), ("dup2", 1), ("dup2", 3), ("close_range", 1)]
+
+
+@pytest.mark.parametrize("call,n", ELSEWHERE if LONG else ELSEWHERE[:3:2])
+def test_kill_in_a_thread_or_a_new_worker(make_server, count, call, n):
+    run = Run(make_server, "shm")
+    run.options += ("--sync", "always")
+    run.server.launch(*run.options, prefix=strace.around(*strace.kill_at(call, n), follow=True))
+    # A worker that dies while it starts is started again and dies again: the hub must not give up, and
+    # nobody is served until strace is gone.
+    run.book.run(0.5)
+    if not run.ended():
+        run.server.shoot()
+    else:
+        run.server.process = None
+    run.server.launch(*run.options)
+    run.finish()
+    count(kills=1)
