@@ -219,5 +219,6 @@ static inline int link_fd(const struct link *l)
 
 /* Ring: one byte, never blocking; a full socket means bells are pending already. 0 or -EPIPE. */
 int bell_ring(int wire);
-/* Take all bells; descriptors that came along are closed. 0, or -EPIPE at end of file. */
+/* Take the bells, up to a bound (then the wire stays readable); descriptors that came along are
+ * closed. 0, or -EPIPE at end of file. */
 int bell_hear(int wire);
