@@ -122,6 +122,7 @@ static int open_unix(struct hub *h)
     unlink(path); /* of a dead server: we hold the lock */
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int r = fd < 0 ? -errno : 0;
+    io_refuse_fds(fd); /* connections inherit it, from before they are accepted */
     if (r == 0 && bind(fd, (struct sockaddr *)&a, sizeof a) < 0)
         r = -errno;
     /* Connecting needs write permission; who may get here at all is the directory's business. */

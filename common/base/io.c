@@ -123,6 +123,16 @@ ssize_t io_recv_fds(int sock, void *p, size_t n, int fds[IO_FDS_MAX], int *nfds)
     return r;
 }
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
+
+int io_refuse_fds(int sock)
+{
+    int off = 0;
+    return setsockopt(sock, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof off) < 0 ? -errno : 0;
+}
+
 void io_random(void *p, size_t n)
 {
     uint8_t *at = p;

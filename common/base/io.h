@@ -33,6 +33,12 @@ ssize_t io_send_fds(int sock, const void *p, size_t n, const int *fds, int nfds)
  * may be NULL: then any that come are closed. */
 ssize_t io_recv_fds(int sock, void *p, size_t n, int fds[IO_FDS_MAX], int *nfds);
 
+/* Have the kernel refuse descriptors that a peer sends to this Unix socket, or to connections of
+ * this listening one. Closing a descriptor can take as long as whoever sent it likes (SO_LINGER),
+ * so to receive and close it is not enough. Before Linux 6.16 there is no such refusal; 0 or a
+ * negative errno. */
+int io_refuse_fds(int sock);
+
 /* Fill with random bytes from the kernel; cannot fail on a kernel that has getrandom. */
 void io_random(void *p, size_t n);
 struct id128 io_random_id(void);

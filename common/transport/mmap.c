@@ -166,6 +166,7 @@ static int mmap_offer(struct offer *o, const struct offer_env *env, char *why, s
         ends[i]->fds[0] = fds[i];
         ends[i]->fds[1] = fds[2 + i];
     }
+    io_refuse_fds(bell[0]);
     o->bell_server = bell[0];
     o->bell_client = bell[1];
     return 0;

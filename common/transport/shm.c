@@ -105,6 +105,7 @@ static int shm_offer(struct offer *o, const struct offer_env *env, char *why, si
         offer_close(o);
         return r;
     }
+    io_refuse_fds(bell[0]);
     o->bell_server = bell[0];
     o->bell_client = bell[1];
     return 0;

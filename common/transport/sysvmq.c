@@ -19,8 +19,7 @@
  * When the older message was sent, the reader was rung for it or was awake by this same argument,
  * and since then the queue was never empty, so it is awake still, and will not sleep before it has
  * found our message too. A reader whose buffer is full has not found the queue empty: link_pull()
- * returned more than 0, so it comes back by itself. (msgrcv takes types up to TYPE_MAX; only a
- * hostile reader could leave other types behind to silence us, and would harm only itself.)
+ * returned more than 0, so it comes back by itself.
  *
  * Space, as a TCP window update: the reader rings whenever it has taken another half of the queue's
  * capacity since it last did so. A sender that met EAGAIN sees more than 3/4 of the capacity in
@@ -32,6 +31,7 @@
 #include "transport/names.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ipc.h>
@@ -43,10 +43,10 @@
 #define MESSAGE_MAX  8192u
 #define MESSAGE_DATA (MESSAGE_MAX - 1)
 
-/* Message types. The reader asks for "lowest first, up to TYPE_MAX". */
+/* Message types. The reader asks for the lowest first, whatever it is: a type that is none of these
+ * breaks the framing, instead of filling the queue with what nobody asks for. */
 #define TYPE_CONTROL 1
 #define TYPE_BULK    2
-#define TYPE_MAX     TYPE_BULK
 
 /* params: the queue's key, and for the server's ends its id and the path of the marker. */
 #define KEY_LEN    4u
@@ -222,6 +222,7 @@ static int sysvmq_offer(struct offer *o, const struct offer_env *env, char *why,
         io_close(&bell[1]);
         return r;
     }
+    io_refuse_fds(bell[0]);
     o->bell_server = bell[0];
     o->bell_client = bell[1];
     return 0;
@@ -330,7 +331,7 @@ static int give_credit(struct link *l, size_t n)
 static ssize_t join(struct sysvmq_rx *rx, size_t n, uint8_t *out)
 {
     const union message *m = &rx->message;
-    if (n == 0)
+    if (n == 0 || m->type > TYPE_BULK)
         return -EBADMSG;
     if (m->type == TYPE_CONTROL)
         return fragment_join(&rx->control, m->control.mark, m->control.records, n - 1, out);
@@ -346,7 +347,7 @@ static ssize_t sysvmq_pull(struct link *l, void *buf, size_t cap)
         size_t b = fragment_space(&rx->control, MESSAGE_DATA);
         if (cap - used < (a > b ? a : b))
             return (ssize_t)used;
-        ssize_t n = msgrcv(rx->id, &rx->message, MESSAGE_MAX, -TYPE_MAX, IPC_NOWAIT);
+        ssize_t n = msgrcv(rx->id, &rx->message, MESSAGE_MAX, -LONG_MAX, IPC_NOWAIT);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == ENOMSG)
