@@ -24,7 +24,11 @@
 #include <readline/history.h>
 #include <readline/readline.h>
 
-#define REPORT_NS  (250 * NS_PER_MS) /* no answer by then: this terminal does not say */
+#define REPORT_NS (250 * NS_PER_MS) /* no answer by then: this terminal does not say */
+/* An answer that makes no sense comes from a terminal in the middle of being resized (tmux tells
+ * its programs up to a quarter of a second late): ask again, so often, at such intervals. */
+#define SETTLE_NS  (100 * NS_PER_MS)
+#define TRIES_MAX  4
 #define READ_BYTES 4096
 #define OUT_BYTES  (64 * 1024) /* stdio buffer: a burst is one write */
 
@@ -44,9 +48,10 @@ static struct {
     void (*answer)(void *ctx, char key);
     void *answer_ctx;
     /* resize: 0, or until when the answer to ESC[6n is awaited */
-    uint64_t measuring;
-    int width;     /* the line on the screen was drawn for this width */
-    int resized;   /* again, while measuring */
+    uint64_t measuring, ask_again;
+    int width; /* the line on the screen was drawn for this width */
+    int tries;
+    int asked;     /* the width when the question was sent */
     int no_report; /* the terminal does not answer ESC[6n */
     int reflows;   /* what the terminal did last time it could be told */
 } e = {.fd = -1, .reflows = 1};
@@ -108,7 +113,7 @@ static struct layout_line edited_line(void)
 /* The cursor is `rows_above` below the first row of the old line, or of what is left of it. */
 static void redraw_resized(int rows_above)
 {
-    e.measuring = 0;
+    e.measuring = e.ask_again = 0;
     if (rows_above > 0)
         fprintf(rl_outstream, "\033[%dA", rows_above);
     fputs("\r\033[J", rl_outstream);
@@ -119,37 +124,45 @@ static void redraw_resized(int rows_above)
     e.width = screen_width();
 }
 
-/* `column` of the cursor, from 0; -1: the terminal did not say. */
-static void measured(int column)
-{
-    rl_reset_screen_size();
-    struct layout_line line = edited_line();
-    redraw_resized(layout_rows_above(&line, e.width, screen_width(), column, &e.reflows));
-}
-
 static void ask_column(void)
 {
-    e.resized = 0;
+    e.asked = screen_width();
     e.measuring = mono_ns() + REPORT_NS;
+    e.ask_again = 0;
     e.paste.want_report = 1;
     fputs("\033[6n", rl_outstream);
     fflush(rl_outstream);
     arm();
 }
 
+/* `column` of the cursor, from 0; -1: the terminal did not say. */
+static void measured(int column)
+{
+    rl_reset_screen_size();
+    struct layout_line line = edited_line();
+    int rows = layout_rows_above(&line, e.width, screen_width(), column, &e.reflows);
+    if (rows < 0 && e.tries++ < TRIES_MAX) { /* being resized this very moment */
+        e.ask_again = mono_ns() + SETTLE_NS;
+        e.measuring = e.ask_again + REPORT_NS;
+        return;
+    }
+    e.tries = 0;
+    if (rows < 0)
+        rows = layout_rows_above(&line, e.width, screen_width(), -1, &e.reflows);
+    redraw_resized(rows);
+}
+
 void edit_resize(void)
 {
     if (!e.open || e.suspended)
         return; /* edit_resume looks at the size */
-    if (e.measuring) {
-        e.resized = 1;
-        return;
-    }
+    if (e.measuring)
+        return; /* on_report looks at the size */
     rl_reset_screen_size();
     struct layout_line line = edited_line();
     if (layout_one_row(&line, e.width, screen_width()))
         redraw_resized(0);
-    else if (e.no_report)
+    else if (e.no_report || e.width == screen_width())
         measured(-1);
     else
         ask_column();
@@ -218,9 +231,10 @@ static void on_report(void *ctx, int column)
 {
     (void)ctx;
     e.no_report = 0;
-    if (!e.measuring)
+    if (!e.measuring || e.ask_again)
         return; /* too late */
-    if (e.resized)
+    rl_reset_screen_size();
+    if (screen_width() != e.asked) /* the answer may be about the width before or after */
         ask_column();
     else
         measured(column - 1);
@@ -312,7 +326,9 @@ static void on_timer(uv_timer_t *t)
     (void)t;
     uint64_t now = mono_ns();
     paste_expire(&e.paste, now, &sink);
-    if (e.measuring && now >= e.measuring) {
+    if (e.ask_again && now >= e.ask_again)
+        ask_column();
+    else if (e.measuring && now >= e.measuring) {
         e.no_report = 1; /* want_report stays: a late answer is not for readline */
         measured(-1);
     }
@@ -325,6 +341,8 @@ static void arm(void)
     uint64_t at = paste_deadline(&e.paste), now = mono_ns();
     if (e.measuring && e.measuring < at)
         at = e.measuring;
+    if (e.ask_again && e.ask_again < at)
+        at = e.ask_again;
     if (!e.open || at == UINT64_MAX) {
         uv_timer_stop(&e.timer);
         return;

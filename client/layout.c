@@ -77,6 +77,8 @@ int layout_rows_above(const struct layout_line *l, int old, int width, int colum
         is_wrapped = 1;
         wrapped.row--;
     }
+    if (column >= 0 && !is_cut && !is_wrapped)
+        return -1;
     if (column >= 0 && is_cut != is_wrapped)
         *reflows = is_wrapped;
     return *reflows ? wrapped.row : cut.row;

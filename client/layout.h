@@ -23,5 +23,6 @@ int layout_one_row(const struct layout_line *l, int old, int width);
 
 /* Otherwise: how many rows above the cursor does the line begin? A terminal either wraps lines anew
  * or cuts them; the `column` where it says the cursor is (from 0; -1: it does not say) tells which,
- * most of the time. *reflows is what it did last time, for the other times, and is updated. */
+ * most of the time. *reflows is what it did last time, for the other times, and is updated. -1: the
+ * column fits neither, so the terminal is not as wide as we think; it is being resized. */
 int layout_rows_above(const struct layout_line *l, int old, int width, int column, int *reflows);

@@ -395,19 +395,27 @@ def test_resize_of_a_terminal_that_wraps_anew(server, chats, tmux):
         return tmux("capture-pane", "-p").rstrip("\n").split("\n")
 
     def draft_is(rows):
-        until(lambda: screen()[-len(rows):] == rows, f"{rows}; the screen is {screen()}", 20)
+        until(lambda: screen()[-len(rows):] == rows, f"{rows}; the screen is {screen()}", DEADLINE)
     until(lambda: "/help" in screen()[0], "status line")
     chats.say("bob", *[f"line {i} has some words in it that will wrap" for i in range(8)])
     until(lambda: "line 7" in "".join(screen()), "messages")
     before = screen()[:-1]
     tmux("send-keys", "-l", DRAFT)
     draft_is(["#lobby> " + DRAFT])
+    output = os.path.join(server.dir, "output")
+    tmux("pipe-pane", f"cat >{output}")
+
+    def redraws():
+        with open(output, "rb") as f:
+            return f.read().count(b"\033[J")
+    until(lambda: os.path.exists(output), "tmux copies the output")
     for width in (20, 80, 13, 65, 66, 30, 33, 80):  # the line is 65 long
+        done = redraws()
         tmux("resize-window", "-x", str(width), "-y", "24")
+        until(lambda: redraws() > done, "drawn anew", DEADLINE)  # not only wrapped by tmux
         whole = "#lobby> " + DRAFT
-        rows = [whole[i:i + width].rstrip() for i in range(0, len(whole), width)]
-        draft_is(rows)
-    until(lambda: screen()[:-1] == before, f"what was above is as before: {screen()}", 20)
+        draft_is([whole[i:i + width].rstrip() for i in range(0, len(whole), width)])
+    until(lambda: screen()[:-1] == before, f"what was above is as before: {screen()}", DEADLINE)
     tmux("send-keys", "Enter")
     heard(server, DRAFT)
 

@@ -87,6 +87,8 @@ static void test_layout_full_row_may_keep_the_cursor(void **state)
     assert_int_equal(reflows, 1);
     assert_int_equal(layout_rows_above(&l, 80, 15, 14, &reflows), 0); /* cut: at the edge */
     assert_int_equal(reflows, 0);
+    assert_int_equal(layout_rows_above(&l, 80, 15, 7, &reflows), -1); /* neither */
+    assert_int_equal(reflows, 0);
 }
 
 static void test_layout_unknown_column_is_taken_as_last_time(void **state)
