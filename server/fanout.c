@@ -169,6 +169,10 @@ static void apply_subscribe(struct fanout *f, struct outlet *o, const struct ord
                             const void *payload)
 {
     struct view *v = find_view(f, or->room);
+    if (o->sub_count >= SUBS_MAX) {
+        outlet_kill(o, REASON_SLOW);
+        return;
+    }
     struct sub *s = v ? calloc(1, sizeof *s) : NULL;
     if (!s) {
         outlet_kill(o, REASON_LIMIT);
@@ -179,6 +183,7 @@ static void apply_subscribe(struct fanout *f, struct outlet *o, const struct ord
     s->pos = or->pos;
     s->end = or->type == ORDER_SUBSCRIBE ? UINT64_MAX : or->end;
     v->refs++;
+    o->sub_count++;
     DL_APPEND2(o->subs, s, prev_of, next_of);
     raise_watermark(f, v, or->end);
     if (or->type == ORDER_SUBSCRIBE) {

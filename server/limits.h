@@ -53,6 +53,10 @@
 
 /* Replies a session has not read. The longest listing is ROOMS_MAX lines of about 400 bytes. */
 #define REPLIES_MAX (4u * 1024u * 1024u)
+/* Cursors of one session: of its rooms, and of replays and parted rooms that it has not read to
+ * their end. Far above what a session can have that reads; bounds what one that does not can pile
+ * up. */
+#define SUBS_MAX 4096u
 /* Orders a worker has not read. Watermarks conflate, so only a worker that is stopped gets here;
  * it is then killed and its sessions go on elsewhere. */
 #define ORDERS_MAX (64u * 1024u * 1024u)

@@ -298,7 +298,8 @@ static void admit(struct conn *c, struct login *l, struct session *s, int resume
         r = conn_open_uplink(c);
     offer_close(&l->offer);
     if (r < 0) {
-        log_warn("connection %u: cannot open its %s links (%s)", c->id, c->t->name, errno_name(-r));
+        hub_complain(h, "connection %u: cannot open its %s links (%s)", c->id, c->t->name,
+                     errno_name(-r));
         conn_close(c);
     }
 }

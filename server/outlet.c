@@ -80,6 +80,12 @@ void outlet_kill(struct outlet *o, enum reason why)
     fanout_report(o->fan, REPORT_GONE, o->conn, why);
 }
 
+/* A push failed: the peer is gone, or has broken the rules of the mechanism. */
+static void push_failed(struct outlet *o, ssize_t r)
+{
+    outlet_kill(o, r == -EBADMSG ? REASON_MALFORMED : REASON_NONE);
+}
+
 static void on_poll(uv_poll_t *p, int status, int events)
 {
     struct outlet *o = p->data;
@@ -142,6 +148,7 @@ void sub_free(struct sub *s)
     if (s->end == UINT64_MAX)
         DL_DELETE(v->subs, s);
     DL_DELETE2(s->outlet->subs, s, prev_of, next_of);
+    s->outlet->sub_count--;
     if (s->outlet->resume == s)
         s->outlet->resume = NULL;
     free(s->done);
@@ -196,7 +203,7 @@ static int push_to_target(struct sub *s, const struct segment *g)
                           .offset = off};
     ssize_t took = link_push(&o->link, &slice, 0);
     if (took < 0) {
-        outlet_kill(o, REASON_NONE);
+        push_failed(o, took);
         return 0;
     }
     s->pos += (uint64_t)took;
@@ -235,7 +242,7 @@ static int push_replies(struct outlet *o)
         struct slice slice = {.data = buf_head(&o->replies), .len = o->replies.len, .file = -1};
         ssize_t took = link_push(&o->link, &slice, PUSH_CONTROL);
         if (took < 0) {
-            outlet_kill(o, REASON_NONE);
+            push_failed(o, took);
             return 0;
         }
         buf_consume(&o->replies, (size_t)took);
@@ -306,7 +313,7 @@ void outlet_overtake(struct outlet *o)
     struct slice slice = {.data = buf_head(&o->replies), .len = o->replies.len, .file = -1};
     ssize_t took = slice.len ? link_push(&o->link, &slice, PUSH_CONTROL) : 0;
     if (took < 0)
-        outlet_kill(o, REASON_NONE);
+        push_failed(o, took);
     else
         buf_consume(&o->replies, (size_t)took);
 }

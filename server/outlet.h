@@ -52,6 +52,7 @@ struct outlet {
     uint8_t *farewell;
     size_t farewell_len;
     struct sub *subs;
+    size_t sub_count;
     uv_poll_t *poll;
     int poll_fd; /* a duplicate, or -1 */
     int polling;

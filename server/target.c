@@ -242,8 +242,9 @@ void target_report(struct hub *h, const struct order *o)
     if (o->type == REPORT_LAG) {
         c->lag = o->pos;
     } else if (o->type == REPORT_GONE) {
-        if (o->pos == REASON_SLOW || o->pos == REASON_LIMIT || o->pos == REASON_STORAGE)
-            hub_complain(h, "connection %u closed: %s", c->id, reason_name((unsigned)o->pos));
+        if (o->pos != REASON_NONE)
+            hub_complain(h, "connection %u (%s, uid %d) closed: %s", c->id, c->t->name,
+                         c->local ? (int)c->uid : -1, reason_name((unsigned)o->pos));
         if (c->state == CONN_CLOSING && o->pos == REASON_NONE)
             conn_said_farewell(c);
         else
