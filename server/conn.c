@@ -29,6 +29,7 @@ static int is_stream(const struct conn *c)
 
 void conn_send(struct conn *c, const void *records, size_t n)
 {
+    c->work += n;
     if (c->target && c->state != CONN_CLOSED)
         target_send(c->target,
                     &(struct order){.size = (uint32_t)(sizeof(struct order) + n),
@@ -202,12 +203,27 @@ static int take_token(struct conn *c)
     return 1;
 }
 
+/* Has the session caused all the work it may for now? */
+static int worked_enough(struct conn *c)
+{
+    if (c->work <= WORK_MAX)
+        return 0;
+    uint64_t now = mono_ns();
+    if (now - c->work_since < RATE_TICK_MS * NS_PER_MS)
+        return 1;
+    c->work = 0;
+    c->work_since = now;
+    return 0;
+}
+
 static void on_rate(uv_timer_t *t);
 
 /* Nothing is refused and nothing is dropped: the uplink is simply not read, and fills. */
 static void throttle(struct conn *c)
 {
     struct hub *h = c->hub;
+    if (c->throttled)
+        return;
     c->throttled = 1;
     uv_poll_stop(&c->life);
     if (c->handles > 1)
@@ -227,7 +243,7 @@ static ssize_t handle_records(struct conn *c, const uint8_t *p, size_t n)
             break;
         if (size < 0)
             return size;
-        if (r.type == RECORD_POST && !take_token(c)) {
+        if (worked_enough(c) || (r.type == RECORD_POST && !take_token(c))) {
             throttle(c);
             break;
         }
@@ -445,7 +461,8 @@ int conns_look(void *hub)
     int found = 0;
     DL_FOREACH_SAFE(h->conns, c, tmp)
     {
-        if (c->up.t && c->up.spin && (c->state == CONN_OPEN || c->state == CONN_OPENING)) {
+        if (c->up.t && c->up.spin && !c->throttled &&
+            (c->state == CONN_OPEN || c->state == CONN_OPENING)) {
             ssize_t r = pull_once(c);
             if (r < 0)
                 conn_pull(c); /* the same error again, handled there */

@@ -162,10 +162,12 @@ struct conn {
     uint64_t since;    /* accepted (monotonic) */
     uint64_t lag;      /* bytes, as last reported */
     struct room *last_room;
-    double tokens;     /* posts it may send now, where a rate is set */
-    uint64_t refilled; /* monotonic; 0: never */
-    int throttled;     /* out of tokens: input waits for the next tick of the rate timer */
-    int ready;         /* in the hub's list of uplinks that have more */
+    double tokens;       /* posts it may send now, where a rate is set */
+    uint64_t refilled;   /* monotonic; 0: never */
+    size_t work;         /* caused since work_since, see WORK_MAX */
+    uint64_t work_since; /* monotonic */
+    int throttled; /* out of tokens or work: input waits for the next tick of the rate timer */
+    int ready;     /* in the hub's list of uplinks that have more */
     struct conn *prev_ready, *next_ready;
     uv_poll_t life, poll;
     int handles;

@@ -51,6 +51,14 @@
 /* A room's batch is written before the end of the turn when it grows past this: bounds memory. */
 #define BATCH_BYTES (1024u * 1024u)
 
+/* What one session may cause in RATE_TICK_MS besides posts, in bytes of replies; a request that
+ * costs time instead counts as so many. Past it the session waits for the next tick: a flood of
+ * requests of 40 bytes must not become megabytes of answers in one turn, or a busy hub. */
+#define WORK_MAX        (1024u * 1024u)
+#define WORK_TRANSPORTS WORK_MAX      /* makes and removes a set of kernel objects: milliseconds */
+#define WORK_JOIN       (32u * 1024u) /* may make a room: a file of 256 KiB */
+#define WORK_CHANGE     (8u * 1024u)  /* NICK, TOPIC, PART: records in one room or many */
+
 /* Replies a session has not read. The longest listing is ROOMS_MAX lines of about 400 bytes. */
 #define REPLIES_MAX (4u * 1024u * 1024u)
 /* Cursors of one session: of its rooms, and of replays and parted rooms that it has not read to

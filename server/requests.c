@@ -497,15 +497,19 @@ int request_handle(struct conn *c, const struct record *r)
         handle_post(c, r);
         return 0;
     case RECORD_JOIN:
+        c->work += WORK_JOIN;
         handle_join(c, r);
         return 0;
     case RECORD_PART:
+        c->work += WORK_CHANGE;
         handle_part(c, r);
         return 0;
     case RECORD_NICK:
+        c->work += WORK_CHANGE;
         handle_nick(c, r);
         return 0;
     case RECORD_TOPIC:
+        c->work += WORK_CHANGE;
         handle_topic(c, r);
         return 0;
     case RECORD_WHO:
@@ -515,6 +519,7 @@ int request_handle(struct conn *c, const struct record *r)
         handle_rooms(c, r);
         return 0;
     case RECORD_TRANSPORTS:
+        c->work += WORK_TRANSPORTS;
         handle_transports(c, r);
         return 0;
     case RECORD_HISTORY:
