@@ -532,7 +532,11 @@ def test_descriptors_from_a_client_are_not_kept(server):
         c.until("PONG")
         before = server.count_fds()
         for i in range(20):
-            socket.send_fds(c.sock, [wire.encode("PING", counter=i, stamp=i)], [0, 0, 0])
+            ping = wire.encode("PING", counter=i, stamp=i)
+            try:
+                socket.send_fds(c.sock, [ping], [0, 0, 0])
+            except PermissionError:  # this kernel knows SO_PASSRIGHTS, and the server asked for it
+                c.send(ping)
             c.until("PONG", counter=i)
         assert server.count_fds() == before
 
