@@ -13,7 +13,7 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
 {
     if (b->cap - b->start - b->len >= n && b->data)
         return b->data + b->start + b->len;
-    if (b->start && b->cap - b->len >= n) {
+    if (b->data && b->start && b->cap - b->len >= n) {
         memmove(b->data, b->data + b->start, b->len);
         b->start = 0;
         return b->data + b->len;
@@ -26,7 +26,7 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
     uint8_t *data = malloc(cap);
     if (!data)
         return NULL;
-    if (b->len)
+    if (b->data && b->len)
         memcpy(data, b->data + b->start, b->len);
     free(b->data);
     b->data = data;

@@ -85,8 +85,8 @@ enum text_problem text_check(enum text_kind kind, struct str s, size_t *at)
             continue;
         }
         utf8proc_int32_t c;
-        utf8proc_ssize_t len = utf8proc_iterate((const utf8proc_uint8_t *)s.p + i,
-                                                (utf8proc_ssize_t)(s.n - i), &c);
+        utf8proc_ssize_t len =
+            utf8proc_iterate((const utf8proc_uint8_t *)s.p + i, (utf8proc_ssize_t)(s.n - i), &c);
         p = len <= 0 ? TEXT_NOT_UTF8 : check_char(kind, c);
         if (p == TEXT_OK)
             i += (size_t)len;
@@ -124,10 +124,9 @@ const char *text_problem_name(enum text_kind kind, enum text_problem p)
 ssize_t text_key(struct str s, char *out, size_t cap)
 {
     utf8proc_uint8_t *mapped = NULL;
-    utf8proc_ssize_t n =
-        utf8proc_map((const utf8proc_uint8_t *)s.p, (utf8proc_ssize_t)s.n, &mapped,
-                     UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD |
-                         UTF8PROC_IGNORE);
+    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)s.p, (utf8proc_ssize_t)s.n, &mapped,
+                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT |
+                                          UTF8PROC_CASEFOLD | UTF8PROC_IGNORE);
     ssize_t r = n < 0 ? -EBADMSG : (size_t)n > cap ? -EMSGSIZE : n;
     if (r > 0)
         memcpy(out, mapped, (size_t)r);
@@ -144,8 +143,8 @@ size_t text_escape(struct str s, int lines, char *out, size_t cap)
         const char *from = piece;
         size_t step = 1, m;
         utf8proc_int32_t c;
-        utf8proc_ssize_t len = utf8proc_iterate((const utf8proc_uint8_t *)s.p + i,
-                                                (utf8proc_ssize_t)(s.n - i), &c);
+        utf8proc_ssize_t len =
+            utf8proc_iterate((const utf8proc_uint8_t *)s.p + i, (utf8proc_ssize_t)(s.n - i), &c);
         if (len <= 0) {
             m = (size_t)snprintf(piece, sizeof piece, "\\x%02x", (unsigned char)s.p[i]);
         } else {
@@ -174,8 +173,8 @@ size_t text_width(struct str s)
     size_t w = 0, i = 0;
     while (i < s.n) {
         utf8proc_int32_t c;
-        utf8proc_ssize_t len = utf8proc_iterate((const utf8proc_uint8_t *)s.p + i,
-                                                (utf8proc_ssize_t)(s.n - i), &c);
+        utf8proc_ssize_t len =
+            utf8proc_iterate((const utf8proc_uint8_t *)s.p + i, (utf8proc_ssize_t)(s.n - i), &c);
         if (len <= 0) {
             w++;
             i++;

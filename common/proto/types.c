@@ -143,27 +143,29 @@ static struct id128 get_id(struct eye *r)
 #define GET_S16(f) b.f = get_s16(&e);
 #define GET_ID(f)  b.f = get_id(&e);
 
-#define X(name)                                                                                    \
-    ssize_t body_##name##_put(void *buf, size_t cap, const struct record *header,                  \
-                              const struct body_##name *body)                                      \
-    {                                                                                              \
-        (void)body;                                                                                \
-        if (cap < RECORD_HEADER)                                                                   \
-            return -EMSGSIZE;                                                                      \
-        struct pen w = {(uint8_t *)buf + RECORD_HEADER, cap - RECORD_HEADER, 0};                   \
-        FIELDS_##name(PUT_U8, PUT_U16, PUT_U32, PUT_U64, PUT_S8, PUT_S16, PUT_ID) if (w.failed)    \
-            return -EMSGSIZE;                                                                      \
-        return record_seal(buf, cap, header, cap - RECORD_HEADER - w.left);                        \
-    }                                                                                              \
-    int body_##name##_get(const struct record *r, struct body_##name *body)                        \
-    {                                                                                              \
-        struct eye e = {r->body, r->body_len, 0};                                                  \
-        struct body_##name b;                                                                      \
-        memset(&b, 0, sizeof b);                                                                   \
-        FIELDS_##name(GET_U8, GET_U16, GET_U32, GET_U64, GET_S8, GET_S16, GET_ID) if (e.failed)    \
-            return -EBADMSG;                                                                       \
-        *body = b;                                                                                 \
-        return 0;                                                                                  \
+#define X(name)                                                                    \
+    ssize_t body_##name##_put(void *buf, size_t cap, const struct record *header,  \
+                              const struct body_##name *body)                      \
+    {                                                                              \
+        (void)body;                                                                \
+        if (cap < RECORD_HEADER)                                                   \
+            return -EMSGSIZE;                                                      \
+        struct pen w = {(uint8_t *)buf + RECORD_HEADER, cap - RECORD_HEADER, 0};   \
+        FIELDS_##name(PUT_U8, PUT_U16, PUT_U32, PUT_U64, PUT_S8, PUT_S16, PUT_ID); \
+        if (w.failed)                                                              \
+            return -EMSGSIZE;                                                      \
+        return record_seal(buf, cap, header, cap - RECORD_HEADER - w.left);        \
+    }                                                                              \
+    int body_##name##_get(const struct record *r, struct body_##name *body)        \
+    {                                                                              \
+        struct eye e = {r->body, r->body_len, 0};                                  \
+        struct body_##name b;                                                      \
+        memset(&b, 0, sizeof b);                                                   \
+        FIELDS_##name(GET_U8, GET_U16, GET_U32, GET_U64, GET_S8, GET_S16, GET_ID); \
+        if (e.failed)                                                              \
+            return -EBADMSG;                                                       \
+        *body = b;                                                                 \
+        return 0;                                                                  \
     }
 RECORD_BODIES(X)
 #undef X
@@ -171,8 +173,8 @@ RECORD_BODIES(X)
 const char *record_type_name(uint8_t type)
 {
     switch (type) {
-#define X(NAME, number, name)                                                                      \
-    case number:                                                                                   \
+#define X(NAME, number, name) \
+    case number:              \
         return #NAME;
         RECORD_TYPES(X)
 #undef X
@@ -184,8 +186,8 @@ const char *record_type_name(uint8_t type)
 const char *reason_name(unsigned code)
 {
     switch (code) {
-#define X(NAME, number, text)                                                                      \
-    case number:                                                                                   \
+#define X(NAME, number, text) \
+    case number:              \
         return text;
         REASONS(X)
 #undef X

@@ -108,14 +108,15 @@ enum record_type {
 /* clang-format on */
 
 /* struct body_NAME; ssize_t body_NAME_put(buf, cap, header, body): a whole sealed record, its size
- * or -EMSGSIZE; int body_NAME_get(record, &body): 0 or -EBADMSG, strings borrowed from the record. */
-#define X(name)                                                                                    \
-    struct body_##name {                                                                           \
-        FIELDS_##name(FIELD_U8, FIELD_U16, FIELD_U32, FIELD_U64, FIELD_STR, FIELD_STR,             \
-                      FIELD_ID) char unused;                                                    \
-    };                                                                                             \
-    ssize_t body_##name##_put(void *buf, size_t cap, const struct record *header,                  \
-                              const struct body_##name *body);                                     \
+ * or -EMSGSIZE; int body_NAME_get(record, &body): 0 or -EBADMSG, strings borrowed from the record.
+ */
+#define X(name)                                                                        \
+    struct body_##name {                                                               \
+        FIELDS_##name(FIELD_U8, FIELD_U16, FIELD_U32, FIELD_U64, FIELD_STR, FIELD_STR, \
+                      FIELD_ID) char unused;                                           \
+    };                                                                                 \
+    ssize_t body_##name##_put(void *buf, size_t cap, const struct record *header,      \
+                              const struct body_##name *body);                         \
     int body_##name##_get(const struct record *r, struct body_##name *body);
 RECORD_BODIES(X)
 #undef X
@@ -132,24 +133,24 @@ enum join_start {
 };
 
 /* Codes of REFUSE, ERROR, PARTED and BYE. Numbers are wire format. */
-#define REASONS(X)                                                                                 \
-    X(NONE, 0, "none")                                                                             \
-    X(VERSION, 1, "protocol version")                                                              \
-    X(MALFORMED, 2, "malformed record")                                                            \
-    X(TRANSPORT, 3, "transport not available")                                                     \
-    X(LIMIT, 4, "limit reached")                                                                   \
-    X(DENIED, 5, "denied")                                                                         \
-    X(NICK, 6, "nick not usable")                                                                  \
-    X(ROOM, 7, "room not usable")                                                                  \
-    X(TEXT, 8, "text not usable")                                                                  \
-    X(NOT_MEMBER, 9, "not in that room")                                                           \
-    X(STORAGE, 10, "storage")                                                                      \
-    X(SHUTDOWN, 11, "server is stopping")                                                          \
-    X(SLOW, 12, "replies not read")                                                                \
-    X(UNKNOWN, 13, "unknown request")                                                              \
-    X(GAP, 14, "counter gap")                                                                      \
-    X(EXPIRED, 15, "session expired")                                                              \
-    X(REPLACED, 16, "session taken over")                                                          \
+#define REASONS(X)                             \
+    X(NONE, 0, "none")                         \
+    X(VERSION, 1, "protocol version")          \
+    X(MALFORMED, 2, "malformed record")        \
+    X(TRANSPORT, 3, "transport not available") \
+    X(LIMIT, 4, "limit reached")               \
+    X(DENIED, 5, "denied")                     \
+    X(NICK, 6, "nick not usable")              \
+    X(ROOM, 7, "room not usable")              \
+    X(TEXT, 8, "text not usable")              \
+    X(NOT_MEMBER, 9, "not in that room")       \
+    X(STORAGE, 10, "storage")                  \
+    X(SHUTDOWN, 11, "server is stopping")      \
+    X(SLOW, 12, "replies not read")            \
+    X(UNKNOWN, 13, "unknown request")          \
+    X(GAP, 14, "counter gap")                  \
+    X(EXPIRED, 15, "session expired")          \
+    X(REPLACED, 16, "session taken over")      \
     X(WORKER, 17, "worker lost")
 
 enum reason {

@@ -13,6 +13,7 @@ set -eu
 
 check() { # ROOT
     cd "$1"
+    # shellcheck disable=SC2016 # the dollars are awk's
     find common server client -name '*.[ch]' 2>/dev/null | LC_ALL=C sort | xargs -r awk '
         BEGIN {
             may["base"]      = " base "

@@ -176,8 +176,8 @@ static void test_text_check_invisible_characters_are_refused_in_names_only(void 
                                             "\u200f", "\u061c", "\u200b", "\u200c", "\u200d",
                                             "\u2060", "\ufeff", "\u00ad", "\u2028", "\u2029"};
     for (size_t i = 0; i < sizeof invisible / sizeof invisible[0]; i++) {
-        char b[16] = "#b";
-        strcat(b, invisible[i]);
+        char b[16];
+        snprintf(b, sizeof b, "#b%s", invisible[i]);
         size_t at;
         assert_int_equal(text_check(TEXT_NICK, str_of(b + 1), &at), TEXT_INVISIBLE);
         assert_int_equal(at, 1);
@@ -275,7 +275,7 @@ static void test_text_escape_output_only_ever_prints(void **state)
         size_t n = text_escape(s, lines, out, sizeof out);
         assert_true(n <= 6 * s.n);
         for (size_t at = 0; at < n;) {
-            uint32_t c;
+            uint32_t c = 0;
             size_t len = model_char((const uint8_t *)out + at, n - at, &c);
             assert_true(len > 0);
             assert_false(acts_on_terminal(c, lines));
