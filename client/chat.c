@@ -379,17 +379,6 @@ static void fini(struct chat *c)
     uv_loop_close(&c->loop);
 }
 
-/* A closed standard descriptor would be taken by the next thing opened, and written to. */
-static void open_standard(void)
-{
-    int fd;
-    do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0)
-        close(fd);
-}
-
 /* What is said is UTF-8, whatever the environment says of this terminal: with LANG=C, which is
  * often only the lack of a choice, readline would show \303\244 instead of a letter. readline asks
  * the environment again, so that is where the answer must stand. */
@@ -402,7 +391,6 @@ static void use_utf8(void)
 
 int chat_main(const struct options *o)
 {
-    open_standard();
     use_utf8();
     if (o->json) {
         log_error("the chat speaks to people. For programs: parley tail --json, parley send");

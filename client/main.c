@@ -2,6 +2,7 @@
 #include "client/chat.h"
 #include "client/command.h"
 
+#include "base/io.h"
 #include "base/log.h"
 
 #include <signal.h>
@@ -69,6 +70,7 @@ int main(int argc, char **argv)
 {
     struct options o;
     const struct command *command = NULL;
+    io_standard_fds();
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of write, or nothing at all */
     log_setup("parley", LOG_INFO);
     int code = options_parse(&o, argc, argv, &command, find_command, help);

@@ -209,6 +209,7 @@ struct hub {
     int announced;      /* "ready" has been said */
     int stopping, failed;
     uint64_t stop_deadline;
+    ino_t socket_inode; /* of the socket file we made */
     int listeners[LISTEN_MAX + 1];
     uv_poll_t listen_polls[LISTEN_MAX + 1];
     int listener_count;

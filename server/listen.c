@@ -125,6 +125,8 @@ static int open_unix(struct hub *h)
     io_refuse_fds(fd); /* connections inherit it, from before they are accepted */
     if (r == 0 && bind(fd, (struct sockaddr *)&a, sizeof a) < 0)
         r = -errno;
+    if (r == 0 && lstat(path, &st) == 0)
+        h->socket_inode = st.st_ino;
     /* Connecting needs write permission; who may get here at all is the directory's business. */
     if (r == 0 && chmod(path, 0666) < 0)
         r = -errno;
@@ -218,7 +220,9 @@ void listen_close(struct hub *h)
         uv_close((uv_handle_t *)&h->listen_polls[i], NULL);
         io_close(&h->listeners[i]);
     }
-    if (h->listener_count > 0)
+    struct stat st;
+    /* Only our own: somebody may have removed it and started another server meanwhile. */
+    if (h->listener_count > 0 && lstat(h->opt->socket, &st) == 0 && st.st_ino == h->socket_inode)
         unlink(h->opt->socket);
     h->listener_count = 0;
 }

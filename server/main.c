@@ -10,6 +10,7 @@ int main(int argc, char **argv)
     static struct server_options options;
     static struct hub hub;
     int code = 0;
+    io_standard_fds();
     log_setup("parleyd", LOG_INFO);
     if (options_parse(&options, argc, argv, &code) != 0)
         return code;

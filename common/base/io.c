@@ -160,6 +160,16 @@ void id128_hex(struct id128 id, char out[33])
         snprintf(out + 2 * i, 3, "%02x", id.b[i]);
 }
 
+void io_standard_fds(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
 size_t io_raise_nofile(void)
 {
     struct rlimit l;

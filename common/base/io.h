@@ -46,5 +46,9 @@ struct id128 io_random_id(void);
 /* 32 hexadecimal digits and a NUL. */
 void id128_hex(struct id128 id, char out[33]);
 
+/* A program may be started with 0, 1 or 2 closed; the next descriptor it opens would be taken for
+ * standard input or output. Put /dev/null in their place. For the first line of main. */
+void io_standard_fds(void);
+
 /* Raise the soft limit of open descriptors to the hard one; returns the limit now in force. */
 size_t io_raise_nofile(void);
