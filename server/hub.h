@@ -274,9 +274,13 @@ struct session *session_new(struct hub *h, uint64_t producer, uid_t uid, int loc
 struct session *session_find(struct hub *h, uint64_t producer);
 /* The producer that a user's named input always has; never 0. */
 uint64_t session_input(const struct hub *h, uid_t uid, struct str name);
-struct id128 session_token(const struct hub *h, uint64_t producer);
-/* Is `token` that of `producer`? Takes the same time whatever the answer. */
-int session_proves(const struct hub *h, uint64_t producer, struct id128 token);
+/* What proves a producer, to this run of the server and to later ones. It is good for its user
+ * only, or, with `local` 0, for whoever has it. */
+struct id128 session_token(const struct hub *h, uint64_t producer, uid_t uid, int local);
+/* Is `token` that of `producer`, for this user? One that was given to a remote session is good for
+ * a local one too. Takes the same time whatever the answer. */
+int session_proves(const struct hub *h, uint64_t producer, struct id128 token, uid_t uid,
+                   int local);
 /* Give `s` the nick `want`, or the nearest one free. 0 or a negative errno. */
 int session_name(struct hub *h, struct session *s, struct str want);
 /* Exactly this nick: -EEXIST if somebody else has it. */

@@ -131,7 +131,7 @@ static struct session *find_session(struct conn *c, struct login *l, int *known,
         }
         return take_over(c, l, session_input(h, c->uid, k->input), known, why);
     }
-    if (!session_proves(h, k->producer, k->token)) {
+    if (!session_proves(h, k->producer, k->token, c->uid, c->local)) {
         *why = "the resume token is not one of this server's: start a new session";
         return NULL;
     }
@@ -208,7 +208,7 @@ static int send_welcome(struct conn *c, struct login *l, int resumed)
         .transport = c->t->id,
         .resumed = (uint8_t)resumed,
         .session = c->id,
-        .token = session_token(h, s->producer),
+        .token = session_token(h, s->producer, s->uid, s->local),
         .producer = s->producer,
         .last_counter = s->last_counter,
         .epoch = h->epoch,
