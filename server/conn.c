@@ -186,7 +186,7 @@ static int handle_record(struct conn *c, const struct record *r)
     return -EBADMSG;
 }
 
-/* A token for one post: 0 when the session has to wait. */
+/* A token for one record that is written into rooms: 0 when the session has to wait. */
 static int take_token(struct conn *c)
 {
     double rate = c->hub->opt->rate;
@@ -216,6 +216,18 @@ static int worked_enough(struct conn *c)
     return 0;
 }
 
+static int is_written(unsigned type)
+{
+    return type == RECORD_POST || type == RECORD_TOPIC || type == RECORD_NICK ||
+           type == RECORD_JOIN || type == RECORD_PART;
+}
+
+/* Is there room for the answer of a request? Posts make none. */
+static int may_answer(const struct conn *c, unsigned type)
+{
+    return type == RECORD_POST || !c->target || c->target->pipe.out.len <= ORDERS_HIGH;
+}
+
 static void on_rate(uv_timer_t *t);
 
 /* Nothing is refused and nothing is dropped: the uplink is simply not read, and fills. */
@@ -243,7 +255,7 @@ static ssize_t handle_records(struct conn *c, const uint8_t *p, size_t n)
             break;
         if (size < 0)
             return size;
-        if (worked_enough(c) || (r.type == RECORD_POST && !take_token(c))) {
+        if (worked_enough(c) || !may_answer(c, r.type) || (is_written(r.type) && !take_token(c))) {
             throttle(c);
             break;
         }
@@ -299,6 +311,14 @@ void conn_begin(struct conn *c, size_t used)
         malformed(c, "malformed record");
 }
 
+static void pull_failed(struct conn *c, ssize_t r)
+{
+    if (r == -EPIPE || r == -ECONNRESET)
+        conn_close(c);
+    else
+        malformed(c, r == -EBADMSG ? "malformed record" : errno_name((int)-r));
+}
+
 void conn_pull(struct conn *c)
 {
     if ((c->state != CONN_OPEN && c->state != CONN_OPENING) || c->throttled)
@@ -312,10 +332,8 @@ void conn_pull(struct conn *c)
         /* A polled descriptor tells again by itself if there is more: one call is enough. */
     } while (r > 0 && !c->throttled && c->t->flags & TRANSPORT_BELL && taken < TURN_BYTES &&
              c->state != CONN_CLOSED && c->state != CONN_CLOSING);
-    if (r == -EPIPE || r == -ECONNRESET)
-        conn_close(c);
-    else if (r < 0)
-        malformed(c, r == -EBADMSG ? "malformed record" : errno_name((int)-r));
+    if (r < 0)
+        pull_failed(c, r);
     else if (r > 0 && c->t->flags & TRANSPORT_BELL)
         make_ready(c); /* the bell will not ring for what is there already */
 }
@@ -465,7 +483,7 @@ int conns_look(void *hub)
             (c->state == CONN_OPEN || c->state == CONN_OPENING)) {
             ssize_t r = pull_once(c);
             if (r < 0)
-                conn_pull(c); /* the same error again, handled there */
+                pull_failed(c, r);
             found += r > 0;
         }
     }

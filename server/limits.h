@@ -21,8 +21,8 @@
 #define PER_USER_DEFAULT 256
 /* Rooms that one owner may make between two starts of the server. */
 #define ROOMS_PER_OWNER 1024
-/* --rate: posts a second by each session of another user or from TCP. A person never gets near it;
- * a script of the server's own user is not limited. */
+/* --rate: posts, and other records written into rooms, a second by each session of another user or
+ * from TCP. A person never gets near it; a script of the server's own user is not limited. */
 #define RATE_DEFAULT 1000
 /* So many seconds' worth may come at once. */
 #define RATE_BURST   4
@@ -59,6 +59,8 @@
 #define WORK_JOIN       (32u * 1024u) /* may make a room: a file of 256 KiB */
 #define WORK_CHANGE     (8u * 1024u)  /* NICK, TOPIC, PART: records in one room or many */
 
+/* Requests wait while the worker that delivers the answers has so many bytes of orders to read. */
+#define ORDERS_HIGH (4u * 1024u * 1024u)
 /* Replies a session has not read. The longest listing is ROOMS_MAX lines of about 400 bytes. */
 #define REPLIES_MAX (4u * 1024u * 1024u)
 /* Cursors of one session: of its rooms, and of replays and parted rooms that it has not read to

@@ -523,6 +523,7 @@ int request_handle(struct conn *c, const struct record *r)
         handle_transports(c, r);
         return 0;
     case RECORD_HISTORY:
+        c->work += WORK_CHANGE; /* finds positions, writes the room's batch, makes a cursor */
         handle_history(c, r);
         return 0;
     case RECORD_PING:
