@@ -140,7 +140,7 @@ static void check_records(struct check *c, const char *file, const struct segmen
 static void check_segment(struct check *c, const char *file, int newest)
 {
     char path[1700];
-    struct segment s;
+    struct segment s = {.fd = -1};
     snprintf(path, sizeof path, "%s/%s", c->dir, file);
     if (c->broken) {
         finding(c, file, 0, "comes after damage");

@@ -84,7 +84,7 @@ static int roll(struct logwriter *w, size_t need)
 {
     char name[32];
     snprintf(name, sizeof name, SEGMENT_NAME, (unsigned long long)w->next_seq);
-    int fd, ro = -1;
+    int fd = -1, ro = -1;
     int r = make_file(w, name, next_size(w, need), &fd);
     if (r < 0)
         return r;

@@ -11,7 +11,7 @@
 /* The key of an owner: family, then uid or address. Ports do not count. */
 static void key_of(const struct conn *c, uint8_t key[OWNER_KEY])
 {
-    struct sockaddr_storage a;
+    struct sockaddr_storage a = {0};
     socklen_t n = sizeof a;
     memset(key, 0, OWNER_KEY);
     if (c->local) {

@@ -318,6 +318,7 @@ void rooms_close(struct hub *h)
     struct room *r, *tmp;
     HASH_ITER (by_id, h->rooms_by_id, r, tmp) {
         HASH_DELETE(by_id, h->rooms_by_id, r);
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it doubts uthash's own links */
         HASH_DELETE(by_key, h->rooms_by_key, r);
         HASH_DELETE(by_uuid, h->rooms_by_uuid, r);
         target_free_feeds(r);

@@ -26,9 +26,9 @@ void offer_close(struct offer *o)
 static void name_ends(const struct transport *t, struct offer *o)
 {
     struct endpoint *ends[] = {&o->up_rx, &o->up_tx, &o->down_tx, &o->down_rx};
-    for (uint8_t role = UP_RX; role <= DOWN_RX; role++) {
+    for (int role = UP_RX; role <= DOWN_RX; role++) {
         ends[role]->transport = t->id;
-        ends[role]->role = role;
+        ends[role]->role = (uint8_t)role;
     }
 }
 
