@@ -1,0 +1,256 @@
+"""Clients that mean harm (tests/support/hostile.py), and what they must not achieve: the server goes
+on, spends no time on an attacker that keeps still, keeps its memory, does not fill its log, and a
+well-behaved bystander hardly notices."""
+
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+
+import harness
+import hostile
+import parleywire as wire
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+# A round trip as long as this is a busy machine's: a few time slices of others, on fewer processors
+# than there are processes at work. What these tests look for are stalls, far above it.
+FLOOR = 0.030
+ROUNDS, PINGS = 5, 60
+TRIES = 3
+# What the server may keep of an attack: a few connections' worth of buffers and rings.
+MEMORY = 48 << 20
+
+
+# --- measuring -----------------------------------------------------------------------------------------
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def private_bytes(pid):
+    """Memory of its own: rings and logs are shared, and are limited by the number of sessions."""
+    with open(f"/proc/{pid}/status") as f:
+        return int(re.search(r"RssAnon:\s+(\d+) kB", f.read()).group(1)) << 10
+
+
+class Bystander:
+    """Somebody who only wants to talk, in a room of their own."""
+
+    def __init__(self, server):
+        self.client = wire.Client.connect(server.socket, "bystander")
+        self.room = self.client.join("#quiet").room
+        self.stamp = 0
+
+    def ping(self):
+        """One round trip through hub and worker, in seconds."""
+        self.stamp += 1
+        record = wire.encode("PING", stamp=self.stamp)
+        start = time.perf_counter()
+        self.client.send(record)
+        self.client.until("PONG", stamp=self.stamp)
+        return time.perf_counter() - start
+
+    def say(self):
+        """Post, and wait for the acknowledgement."""
+        counter = self.client.post(self.room, "still here")
+        self.client.until("MESSAGE", counter=counter, producer=self.client.welcome.producer)
+
+    def p99(self):
+        """The median over some rounds of the 99th percentile of each."""
+        return statistics.median(sorted(self.ping() for _ in range(PINGS))[-1 - PINGS // 100]
+                                 for _ in range(ROUNDS))
+
+    def close(self):
+        self.client.close()
+
+
+class Attacker:
+    def __init__(self, server, transport, attack, address=None):
+        self.process = subprocess.Popen(
+            [sys.executable, hostile.__file__, server.socket, transport, attack] +
+            ([address] if address else []),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.expect("go")
+
+    def expect(self, word):
+        line = self.process.stdout.readline().strip()
+        assert line == word, f"the attacker said '{line}'"
+
+    def pause(self, on):
+        self.process.send_signal(signal.SIGSTOP if on else signal.SIGCONT)
+
+    def hold(self):
+        self.process.stdin.write("hold\n")
+        self.process.stdin.flush()
+        self.expect("held")
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+def assert_hardly_noticed(bystander, attacker):
+    """p99 under attack within twice that without, measured one after the other in the same run."""
+    seen = []
+    for _ in range(TRIES):
+        attacker.pause(True)
+        calm = bystander.p99()
+        attacker.pause(False)
+        under = bystander.p99()
+        seen.append((round(calm * 1000, 2), round(under * 1000, 2)))
+        if under <= max(2 * calm, FLOOR):
+            return
+    raise AssertionError(f"p99 in ms, calm and under attack: {seen}")
+
+
+def assert_idle(pids):
+    """Of a second in which nobody asks for anything, the server uses less than half. A busy machine
+    can only make that less. Work that was under way when the second began is no spinning: so once in
+    three."""
+    for _ in range(TRIES):
+        before, start = {p: cpu_seconds(p) for p in pids}, time.monotonic()
+        time.sleep(1)
+        took = time.monotonic() - start
+        used = {p: (cpu_seconds(p) - before[p]) / took for p in pids}
+        if max(used.values()) < 0.5:
+            return
+    raise AssertionError(f"share of a processor, at rest: {used}")
+
+
+def warnings(server, since):
+    """What the log says about clients since then."""
+    return [line for line in server.output()[since:].splitlines() if "warning" in line.lower()
+            or "closed" in line or "shed" in line]
+
+
+# --- the suite -----------------------------------------------------------------------------------------
+
+
+def cases():
+    return [pytest.param(name, t, id=f"{name}-{t}") for name, a in hostile.ATTACKS.items()
+            for t in a.transports]
+
+
+@pytest.mark.parametrize("attack,transport", cases())
+def test_attack(make_server, attack, transport):
+    if attack == "slow_close" and not refuses_descriptors():
+        pytest.skip("before Linux 6.16 a receiver cannot refuse descriptors, and must close them")
+    # One worker: the bystander shares it with the attacker.
+    options = ["--workers", "1"] + (["--listen", "127.0.0.1:0"] if transport == "tcp" else [])
+    server = make_server().start(*options)
+    address = re.search(r"tcp:(\S+)", server.ready.group(0)) if transport == "tcp" else None
+    pids = [server.pid, *server.workers()]
+    bystander = Bystander(server)
+    crowd(server, attack)
+    bystander.p99()  # everything is warm and mapped
+    memory, log, start = sum(map(private_bytes, pids)), len(server.output()), time.monotonic()
+    attacker = Attacker(server, transport, attack, address and address.group(1))
+    try:
+        assert_hardly_noticed(bystander, attacker)
+        words = hostile.ATTACKS[attack].logged
+        if words:
+            harness.until(lambda: re.search(words, server.output()[log:]), "the log says why")
+        attacker.hold()
+        bystander.say()
+        assert_idle(pids)
+        grown = sum(map(private_bytes, pids)) - memory
+        assert grown < MEMORY, f"{grown} bytes more"
+        said = warnings(server, log)
+        # Some at once and then one a second: server/limits.h.
+        assert len(said) <= 12 + (time.monotonic() - start), "\n".join(said)
+        assert server.workers() == pids[1:], "the worker is still the same"
+    finally:
+        attacker.close()
+    bystander.say()
+    bystander.close()
+
+
+def refuses_descriptors():
+    with socket.socket(socket.AF_UNIX) as s:
+        try:
+            s.setsockopt(socket.SOL_SOCKET, 83, 0)  # SO_PASSRIGHTS
+        except OSError:
+            return False
+    return True
+
+
+def crowd(server, attack):
+    """A room large enough for a listing, or a history long enough for a replay, to be work."""
+    if attack in ("swallow_history", "flood_of_history"):
+        server.ok("send", hostile.ROOM, "-", input="".join("x" * 30000 + "\n" for _ in range(400)))
+    if attack != "flood_of_who":
+        return
+    for i in range(60):
+        c = wire.Client.connect(server.socket, f"guest{i}")
+        c.join(hostile.ROOM, flags=wire.QUIET)
+        server.crowd = getattr(server, "crowd", []) + [c]
+
+
+def test_forged_tokens_are_refused(server):
+    victim = wire.Client.connect(server.socket, "victim")
+    for answer in hostile.forgeries(server.socket):
+        assert (answer.type, answer.code) == ("REFUSE", wire.CODES["DENIED"])
+    # The token is right, the producer is not the one it was made for.
+    with wire.Client.dial(server.socket) as c:
+        answer = c.hello("x", token=victim.welcome.token, producer=victim.welcome.producer ^ 1)
+        assert answer.type == "REFUSE"
+    assert victim.join("#lobby").type == "JOINED"
+    victim.close()
+
+
+def test_replayed_hello_moves_the_session_and_doubles_nothing(server):
+    """The same HELLO twice: the second takes the session over, the first is told so."""
+    first = wire.Client.connect(server.socket, "eve")
+    room = first.join("#lobby").room
+    first.post(room, "one")
+    first.until("MESSAGE")
+    proof = {"token": first.welcome.token, "producer": first.welcome.producer}
+    second = wire.Client.connect(server.socket, "eve", **proof)
+    assert second.welcome.resumed == 1 and second.welcome.last_counter == 1
+    assert first.until("BYE").code == wire.CODES["REPLACED"]
+    room = second.join("#lobby").room
+    second.post(room, "one", counter=1)  # replayed: dropped without a word
+    second.post(room, "two", counter=2)
+    assert second.until("MESSAGE").text == "two"
+    first.close()
+    second.close()
+
+
+def test_post_under_another_name_and_in_a_room_of_others(server):
+    """Name and room are the session's, whatever the record says."""
+    alice, mallory = (wire.Client.connect(server.socket, n) for n in ("alice", "mallory"))
+    room = alice.join("#private").room
+    mallory.send(wire.seal(3, b"\x05\x00hello", room=room, counter=1, producer=1, seq=99))
+    assert mallory.until("ERROR").code == wire.CODES["NOT_MEMBER"]
+    mallory.join("#private")
+    mallory.send(wire.seal(3, b"\x05\x00hello", room=room, counter=2, seq=99, stamp=1,
+                           producer=alice.welcome.producer))
+    seen = alice.until("MESSAGE")
+    assert (seen.from_, seen.producer) == ("mallory", mallory.welcome.producer)
+    assert seen.seq != 99 and seen.time != 1
+    alice.close()
+    mallory.close()
+
+
+def test_records_of_the_server_sent_by_a_client(server):
+    """Types that only a server sends are unknown requests, and do not reach a room."""
+    with wire.Client.connect(server.socket, "mallory") as c:
+        room = c.join("#lobby").room
+        for number in (32, 34, 41, 64, 65, 69, 255):
+            c.send(wire.seal(number, bytes(64), room=room, counter=number))
+            assert c.until("ERROR", counter=number).code == wire.CODES["UNKNOWN"]
+        c.post(room, "fine")
+        assert c.until("MESSAGE").text == "fine"
