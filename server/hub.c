@@ -187,31 +187,48 @@ static ssize_t read_file(const char *path, void *p, size_t n)
     if (fd < 0)
         return -errno;
     ssize_t r = read(fd, p, n);
+    int e = -errno;
     close(fd);
-    return r < 0 ? -EIO : r;
+    return r < 0 ? e : r;
 }
 
-/* STATE/epoch counts the starts; STATE/secret proves resume tokens across them. */
+/* New names in a directory are on disk only when it is. */
+static int sync_dir(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+    io_close(&fd);
+    return r;
+}
+
+/* STATE/epoch counts the starts; STATE/secret proves resume tokens across them. An epoch is never
+ * used twice, so only a missing file means the first start, and the new number has to be on disk. */
 static int open_state(struct hub *h)
 {
     const char *dir = h->opt->state_dir;
     char path[4200], number[32] = "";
     snprintf(path, sizeof path, "%s/epoch", dir);
-    if (read_file(path, number, sizeof number - 1) > 0)
-        h->epoch = (uint32_t)strtoul(number, NULL, 10);
-    h->epoch++;
+    ssize_t got = read_file(path, number, sizeof number - 1);
+    int r = got < 0 && got != -ENOENT ? (int)got : 0;
+    h->epoch = (uint32_t)strtoul(number, NULL, 10) + 1;
     int n = snprintf(number, sizeof number, "%u\n", h->epoch);
-    int r = replace_file(path, number, (size_t)n);
+    if (r == 0)
+        r = replace_file(path, number, (size_t)n);
     snprintf(path, sizeof path, "%s/secret", dir);
-    if (r == 0 && read_file(path, h->secret, sizeof h->secret) != (ssize_t)sizeof h->secret) {
+    got = r == 0 ? read_file(path, h->secret, sizeof h->secret) : 0;
+    if (got < 0 && got != -ENOENT)
+        r = (int)got;
+    if (r == 0 && got != (ssize_t)sizeof h->secret) {
         io_random(h->secret, sizeof h->secret);
         r = replace_file(path, h->secret, sizeof h->secret);
     }
     snprintf(h->rooms_dir, sizeof h->rooms_dir, "%s/rooms", dir);
     if (r == 0)
         r = path_mkdirs(h->rooms_dir, 0700);
+    if (r == 0)
+        r = sync_dir(dir);
     if (r < 0)
-        log_error("cannot write in state directory %s (%s); choose another --state-dir", dir,
+        log_error("cannot read and write in state directory %s (%s); choose another --state-dir", dir,
                   errno_name(-r));
     return r;
 }

@@ -137,7 +137,7 @@ struct owner {
 
 enum conn_state {
     CONN_HELLO,   /* accepted, HELLO not complete */
-    CONN_HELD,    /* HELLO complete, waiting for a worker */
+    CONN_HELD,    /* HELLO complete, waiting for a worker or the disk */
     CONN_OPENING, /* WELCOME sent, READY awaited */
     CONN_OPEN,
     CONN_CLOSING, /* farewell under way: input is ignored */
@@ -320,7 +320,7 @@ void owner_leave(struct hub *h, struct owner *o);
 
 /* login.c */
 void login_hello(struct conn *c, const struct record *r);
-void login_held(struct hub *h); /* a worker is there again */
+void login_held(struct hub *h); /* a worker is there again, or something is on disk */
 
 /* requests.c */
 /* Handle one record of an open connection. 0, or a negative errno: framing is lost, close. */

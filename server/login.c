@@ -98,6 +98,28 @@ static uint64_t fresh_producer(struct hub *h)
     return producer;
 }
 
+static int may_take(const struct conn *c, const struct session *s)
+{
+    return s->gone || !s->local || (c->local && c->uid == s->uid);
+}
+
+static void let_go(struct session *s)
+{
+    struct conn *old = s->conn;
+    conn_farewell(old, REASON_REPLACED, "the session goes on over another connection");
+    old->session = NULL;
+    s->conn = NULL;
+}
+
+/* The producer that a HELLO has a right to be; 0: a new one, or none. */
+static uint64_t wanted_producer(const struct conn *c, const struct login *l)
+{
+    const struct body_hello *k = &l->hello;
+    if (id128_none(k->token))
+        return k->input.n && c->local ? session_input(c->hub, c->uid, k->input) : 0;
+    return session_proves(c->hub, k->producer, k->token, c->uid, c->local) ? k->producer : 0;
+}
+
 /* Whoever comes with the token of a session, or as the producer of a named input, takes its place;
  * an older connection of it is let go. */
 static struct session *take_over(struct conn *c, struct login *l, uint64_t producer, int *known,
@@ -105,16 +127,12 @@ static struct session *take_over(struct conn *c, struct login *l, uint64_t produ
 {
     struct session *s = session_find(c->hub, producer);
     *known = s != NULL;
-    if (s && !s->gone && s->local && (!c->local || c->uid != s->uid)) {
+    if (s && !may_take(c, s)) {
         *why = "the session belongs to another user";
         return NULL;
     }
-    if (s && s->conn) {
-        struct conn *old = s->conn;
-        conn_farewell(old, REASON_REPLACED, "the session goes on over another connection");
-        old->session = NULL;
-        s->conn = NULL;
-    }
+    if (s && s->conn)
+        let_go(s);
     return named(c, l, producer, why);
 }
 
@@ -340,6 +358,28 @@ static int judge(struct conn *c, struct login *l)
     return 0;
 }
 
+/* --sync always: a WELCOME names the last post that the client need not send again, which must be
+ * true after a power cut too. So it waits while a post of this producer is on its way to the disk;
+ * more cannot come, because an older connection is let go now. */
+static int must_wait(struct conn *c, const struct login *l)
+{
+    struct hub *h = c->hub;
+    struct session *s = session_find(h, wanted_producer(c, l));
+    struct room *r, *tmp;
+    if (h->opt->sync != SYNC_ALWAYS || !s || !may_take(c, s))
+        return 0;
+    int wait = 0;
+    HASH_ITER (by_id, h->rooms_by_id, r, tmp) {
+        room_commit(r);
+        wait |= logwriter_said_by(&r->log, r->announced, s->producer);
+    }
+    if (wait && s->conn) {
+        let_go(s);
+        session_lost(h, s);
+    }
+    return wait;
+}
+
 void login_hello(struct conn *c, const struct record *r)
 {
     struct login *l = &(struct login){.offer = {.bell_server = -1, .bell_client = -1}};
@@ -354,6 +394,10 @@ void login_hello(struct conn *c, const struct record *r)
     c->target = NULL;
     struct target *target = target_pick(c->hub);
     if (!target) { /* all workers are down: one will be back in a moment */
+        c->state = CONN_HELD;
+        return;
+    }
+    if (must_wait(c, l)) {
         c->state = CONN_HELD;
         return;
     }

@@ -15,8 +15,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define SEGMENT_NAME "%016llx.log"
-
 static struct logseg *newest(struct logwriter *w)
 {
     return &w->segs[w->count - 1];
@@ -181,20 +179,22 @@ static size_t whole_records(const uint8_t *p, size_t n, size_t max, uint64_t *co
     return at;
 }
 
-static int write_at(int fd, const uint8_t *p, size_t n, uint64_t off)
+/* Returns how many bytes are written: `n`, or fewer with *error set. */
+static size_t write_at(int fd, const uint8_t *p, size_t n, uint64_t off, int *error)
 {
-    while (n > 0) {
-        struct iovec iov = {(void *)(uintptr_t)p, n};
-        ssize_t r = pwritev(fd, &iov, 1, (off_t)off);
+    size_t done = 0;
+    while (done < n) {
+        struct iovec iov = {(void *)(uintptr_t)(p + done), n - done};
+        ssize_t r = pwritev(fd, &iov, 1, (off_t)(off + done));
         if (r < 0 && errno == EINTR)
             continue;
-        if (r <= 0)
-            return r < 0 ? -errno : -EIO;
-        p += r;
-        n -= (size_t)r;
-        off += (uint64_t)r;
+        if (r <= 0) {
+            *error = r < 0 ? -errno : -EIO;
+            break;
+        }
+        done += (size_t)r;
     }
-    return 0;
+    return done;
 }
 
 size_t logwriter_append(struct logwriter *w, const uint8_t *p, size_t n, int *error)
@@ -213,14 +213,19 @@ size_t logwriter_append(struct logwriter *w, const uint8_t *p, size_t n, int *er
         }
         struct logseg *s = newest(w);
         /* A failed write may leave a torn record behind end_pos: not announced, written over by the
-         * next append, cut off by recovery. */
-        *error = write_at(s->fd, p + done, run, segment_offset(&s->seg, w->end_pos));
-        if (*error < 0)
+         * next append, cut off by recovery. Whole ones count as written, or recovery would find
+         * what was refused. */
+        size_t got = write_at(s->fd, p + done, run, segment_offset(&s->seg, w->end_pos), error);
+        if (got < run)
+            run = whole_records(p + done, run, got, &count);
+        if (run == 0)
             break;
         w->end_pos += run;
         w->next_seq += count;
         s->dirty = 1;
         done += run;
+        if (*error < 0)
+            break;
     }
     return done;
 }
@@ -245,13 +250,17 @@ int logwriter_dirty(const struct logwriter *w)
 int logwriter_take_dirty(struct logwriter *w, int **fds)
 {
     int n = 0, r = 0;
-    int *list = malloc((w->count + 1) * sizeof *list);
+    int *list = malloc((w->count + 2) * sizeof *list);
     if (!list)
         return -ENOMEM;
     for (size_t i = first_open(w); i < w->count && r == 0; i++)
         if (w->segs[i].dirty && (list[n++] = dup(w->segs[i].fd)) < 0)
             r = -errno;
+    /* The name of a new segment, and that of the directory if it is the first. */
     if (r == 0 && w->dir_dirty && (list[n++] = dup(w->dir)) < 0)
+        r = -errno;
+    if (r == 0 && w->dir_dirty &&
+        (list[n++] = openat(w->dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
         r = -errno;
     if (r < 0) {
         while (n-- > 0)
@@ -281,6 +290,14 @@ static uint64_t used(const struct logwriter *w, size_t i)
     return segment_offset(s, i + 1 < w->count ? s->end_pos : w->end_pos);
 }
 
+/* From one record to the next. Never stands still: an old segment that was damaged while nobody
+ * looked must not stop the server. */
+static uint64_t step(const uint8_t *p)
+{
+    uint64_t n = record_size_at(p);
+    return n ? n : RECORD_ALIGN;
+}
+
 /* Note positions up to the end of the segment. Out of memory only makes lookups slower. */
 static void extend_index(struct logwriter *w, size_t i)
 {
@@ -297,7 +314,7 @@ static void extend_index(struct logwriter *w, size_t i)
             }
             s->index[s->indexed++] = s->scanned_off;
         }
-        s->scanned_off += record_size_at(s->seg.map + s->scanned_off);
+        s->scanned_off += step(s->seg.map + s->scanned_off);
         s->scanned_seq++;
     }
 }
@@ -327,7 +344,7 @@ static uint64_t offset_of(struct logwriter *w, size_t i, uint64_t seq)
     uint64_t off = s->indexed ? s->index[steps] : SEGMENT_HEADER;
     uint64_t at = s->seg.base_seq + steps * INDEX_STRIDE;
     for (uint64_t end = used(w, i); at < seq && off < end; at++)
-        off += record_size_at(s->seg.map + off);
+        off += step(s->seg.map + off);
     return off;
 }
 
@@ -366,8 +383,24 @@ void logwriter_walk(const struct logwriter *w, size_t i,
 {
     const uint8_t *map = w->segs[i].seg.map;
     for (uint64_t off = SEGMENT_HEADER, end = used(w, i); off < end;
-         off += record_size_at(map + off))
+         off += step(map + off))
         each(ctx, map + off);
+}
+
+int logwriter_said_by(const struct logwriter *w, uint64_t pos, uint64_t producer)
+{
+    size_t i = w->count - 1;
+    while (i > 0 && w->segs[i].seg.base_pos > pos)
+        i--;
+    for (; pos < w->end_pos; i++) {
+        const struct segment *s = &w->segs[i].seg;
+        uint64_t off = segment_offset(s, pos), end = used(w, i);
+        for (struct record r; off < end; off += step(s->map + off))
+            if (record_decode(s->map + off, end - off, &r) > 0 && r.producer == producer)
+                return 1;
+        pos = i + 1 < w->count ? s->end_pos : w->end_pos;
+    }
+    return 0;
 }
 
 /* Sequence of the first EPOCH record in segment i that says more than `epoch`; 0 if none. */
@@ -375,7 +408,7 @@ static uint64_t epoch_record(const struct logwriter *w, size_t i, uint32_t epoch
 {
     const uint8_t *map = w->segs[i].seg.map;
     for (uint64_t off = SEGMENT_HEADER, end = used(w, i); off < end;
-         off += record_size_at(map + off))
+         off += step(map + off))
         if (record_type_at(map + off) == RECORD_EPOCH &&
             le32_get(map + off + RECORD_HEADER) > epoch)
             return record_seq_at(map + off);

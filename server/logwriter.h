@@ -18,6 +18,8 @@
  * buy lookups that walk at most 64 headers. */
 #define INDEX_STRIDE 64u
 
+#define SEGMENT_NAME "%016llx.log" /* of its first sequence number */
+
 struct logseg {
     struct segment seg;   /* mapped read-only, its fd is what readers are given */
     int fd;               /* read-write; -1 for older ones that are on disk */
@@ -52,11 +54,12 @@ int logwriter_create(struct logwriter *w, const char *rooms_dir, uint32_t room, 
 /* What recovery found, for the log. */
 struct recovery {
     uint64_t cut_bytes;    /* of a torn tail, zeroed */
-    char quarantined[256]; /* file with valid records beyond a bad one, kept aside; "" if none */
+    char quarantined[256]; /* file with valid records beyond a bad one or a gap, kept aside; or "" */
 };
 
-/* Open an existing room's directory `entry` under `rooms_dir`; verifies the newest segment record
- * by record. `each` sees every record of that segment (producer counters, topic). */
+/* Open an existing room's directory `entry` under `rooms_dir`; verifies the newest segments record
+ * by record, and leaves what it found on disk. `each` sees every record of the newest one (producer
+ * counters, topic). -ENOENT: it has no segment. */
 int logwriter_open(struct logwriter *w, const char *rooms_dir, const char *entry, uint32_t epoch,
                    struct recovery *found, void (*each)(void *ctx, const uint8_t *rec), void *ctx);
 
@@ -88,6 +91,9 @@ uint64_t logwriter_epoch_end(struct logwriter *w, uint32_t epoch);
 /* Show every record of segment `i`. */
 void logwriter_walk(const struct logwriter *w, size_t i,
                     void (*each)(void *ctx, const uint8_t *rec), void *ctx);
+
+/* Is any record from logical position `pos` on by this producer? */
+int logwriter_said_by(const struct logwriter *w, uint64_t pos, uint64_t producer);
 
 /* Is anything not yet on disk? */
 int logwriter_dirty(const struct logwriter *w);

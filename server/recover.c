@@ -1,12 +1,16 @@
 /* Opening a room's log after a stop or a crash (the other half of logwriter.h).
  *
- * Only the newest segment can be torn: an older one was complete before its successor was made. It
- * is read record by record; the log ends at the first that is not the expected one. If anything
- * valid stands beyond that point the file is corrupt, not torn: it is copied aside under a name
- * that says so before the tail is cleared, because a torn tail is ours to cut and a corruption is
- * not. */
+ * The newest segment is read record by record; the log ends at the first that is not the expected
+ * one. If anything valid stands beyond that point it is no torn tail: the file is copied aside under
+ * a name that says so before the tail is cleared, because a torn tail is ours to cut and a
+ * corruption is not.
+ *
+ * After a power cut the newest segment may be on disk while parts of those before it are not. So
+ * they are read too, back to one that was written long before; where one of them has a gap the log
+ * ends there, and what comes after is set aside under a name that says so. */
 #include "server/logwriter.h"
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "proto/types.h"
 
@@ -17,13 +21,17 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* Older than this, relative to the newest record, is on disk whatever --sync says: every second, or
+ * by the kernel within half a minute. Also bounds what a start reads. */
+#define SURELY_ON_DISK_NS (3600 * NS_PER_SEC)
+
 static int is_segment(const struct dirent *d)
 {
     size_t n = strlen(d->d_name);
     return n == 20 && strcmp(d->d_name + 16, ".log") == 0;
 }
 
-static int load_segment(struct logwriter *w, const char *name, int last)
+static int load_segment(struct logwriter *w, const char *name)
 {
     int ro = openat(w->dir, name, O_RDONLY | O_CLOEXEC);
     if (ro < 0)
@@ -34,11 +42,9 @@ static int load_segment(struct logwriter *w, const char *name, int last)
         close(ro);
         return r;
     }
-    int rw = last ? openat(w->dir, name, O_RDWR | O_CLOEXEC) : -1;
-    r = last && rw < 0 ? -errno : logwriter_add(w, &seg, rw);
+    r = logwriter_add(w, &seg, -1);
     if (r < 0) {
         segment_unmap(&seg);
-        io_close(&rw);
         return r;
     }
     if (w->count > 1)
@@ -46,25 +52,75 @@ static int load_segment(struct logwriter *w, const char *name, int last)
     return 0;
 }
 
-/* Read records from the start of the newest segment while they are right; leaves next_seq and
- * end_pos behind the last one. Returns the offset where it stopped. */
-static uint64_t scan(struct logwriter *w, void (*each)(void *, const uint8_t *), void *ctx)
+/* Where reading a segment came to an end. */
+struct found {
+    uint64_t off, next_seq, end_pos, first_time, last_time;
+};
+
+/* Read records from the start of segment i while they are right. */
+static struct found scan(const struct logwriter *w, size_t i,
+                         void (*each)(void *, const uint8_t *), void *ctx)
 {
-    const struct segment *s = &w->segs[w->count - 1].seg;
-    uint64_t off = SEGMENT_HEADER;
+    const struct segment *s = &w->segs[i].seg;
+    struct found f = {.off = SEGMENT_HEADER, .next_seq = s->base_seq, .end_pos = s->base_pos};
     struct record r;
-    w->next_seq = s->base_seq;
-    w->end_pos = s->base_pos;
-    while (off < s->size && record_decode(s->map + off, s->size - off, &r) > 0 &&
-           r.seq == w->next_seq && r.room == w->room) {
-        each(ctx, s->map + off);
-        if (r.time > w->last_time)
-            w->last_time = r.time;
-        w->next_seq++;
-        w->end_pos += r.size;
-        off += r.size;
+    while (f.off < s->size && record_decode(s->map + f.off, s->size - f.off, &r) > 0 &&
+           r.seq == f.next_seq && r.room == s->room) {
+        if (each)
+            each(ctx, s->map + f.off);
+        if (f.off == SEGMENT_HEADER)
+            f.first_time = r.time;
+        f.last_time = r.time > f.last_time ? r.time : f.last_time;
+        f.next_seq++;
+        f.end_pos += r.size;
+        f.off += r.size;
     }
-    return off;
+    return f;
+}
+
+static void segment_path(const struct logwriter *w, size_t i, char *out, size_t cap)
+{
+    snprintf(out, cap, SEGMENT_NAME, (unsigned long long)w->segs[i].seg.base_seq);
+}
+
+/* A file that cannot follow what is before it. */
+static int set_aside(struct logwriter *w, const char *name, struct recovery *found)
+{
+    char aside[96];
+    snprintf(aside, sizeof aside, "%.20s.after-a-gap-epoch-%u", name, w->epoch);
+    if (renameat(w->dir, name, w->dir, aside) < 0)
+        return -errno;
+    snprintf(found->quarantined, sizeof found->quarantined, "%s/%s", w->path, aside);
+    return 0;
+}
+
+/* A power cut may take parts of several segments, and keep a later one: the log ends at the first
+ * gap. Returns the first segment that was looked at, or a negative errno. */
+static ssize_t end_at_gap(struct logwriter *w, struct recovery *found)
+{
+    size_t i = w->count, whole = w->count;
+    uint64_t newest = 0;
+    while (i-- > 0) {
+        struct found f = scan(w, i, NULL, NULL);
+        newest = f.last_time > newest ? f.last_time : newest;
+        if (i + 1 < w->count && (f.next_seq != w->segs[i + 1].seg.base_seq ||
+                                 f.end_pos != w->segs[i + 1].seg.base_pos))
+            whole = i + 1;
+        if (i == 0 || (f.first_time && f.first_time + SURELY_ON_DISK_NS < newest))
+            break;
+    }
+    w->last_time = newest;
+    /* The last one first: whenever this is interrupted, what is left is in order. */
+    while (w->count > whole) {
+        char name[32];
+        segment_path(w, w->count - 1, name, sizeof name);
+        int r = set_aside(w, name, found);
+        if (r < 0)
+            return r;
+        segment_unmap(&w->segs[--w->count].seg);
+        w->segs[w->count - 1].seg.end_pos = UINT64_MAX;
+    }
+    return (ssize_t)i;
 }
 
 /* Is there a valid later record of this room behind `off`? *end: last byte that is not zero. */
@@ -118,20 +174,43 @@ static int clear_tail(struct logwriter *w, uint64_t from, uint64_t to)
     return fdatasync(fd) < 0 ? -errno : 0;
 }
 
-/* After load: take identity from the newest header, scan, and mend the tail. */
-static int settle(struct logwriter *w, const char *name, struct recovery *found,
+/* What was found may still be in memory only, left there by a server that was killed. It is about to
+ * be shown, so it has to be on disk, with its names. */
+static int sync_from(const struct logwriter *w, size_t i)
+{
+    int up = openat(w->dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r = up < 0 || fdatasync(up) < 0 || fdatasync(w->dir) < 0 ? -errno : 0;
+    for (; i < w->count && r == 0; i++)
+        if (fdatasync(w->segs[i].seg.fd) < 0)
+            r = -errno;
+    io_close(&up);
+    return r;
+}
+
+/* After load: find the end, take identity from the newest header, and mend the tail. */
+static int settle(struct logwriter *w, struct recovery *found,
                   void (*each)(void *, const uint8_t *), void *ctx)
 {
-    const struct segment *s = &w->segs[w->count - 1].seg;
+    char name[32];
+    ssize_t unsure = end_at_gap(w, found);
+    if (unsure < 0)
+        return (int)unsure;
+    struct logseg *last = &w->segs[w->count - 1];
+    const struct segment *s = &last->seg;
+    segment_path(w, w->count - 1, name, sizeof name);
+    last->fd = openat(w->dir, name, O_RDWR | O_CLOEXEC);
     struct segment_header h;
-    int r = segment_header_decode(s->map, &h);
+    int r = last->fd < 0 ? -errno : segment_header_decode(s->map, &h);
     if (r < 0)
         return r;
     w->room = h.room;
     w->uuid = h.uuid;
     memcpy(w->name, h.name.p, h.name.n < ROOM_NAME_MAX ? h.name.n : ROOM_NAME_MAX);
     memcpy(w->topic, h.topic.p, h.topic.n < TOPIC_MAX ? h.topic.n : TOPIC_MAX);
-    uint64_t end, off = scan(w, each, ctx);
+    struct found f = scan(w, w->count - 1, each, ctx);
+    w->next_seq = f.next_seq;
+    w->end_pos = f.end_pos;
+    uint64_t end, off = f.off;
     int corrupt = valid_beyond(w, off, &end);
     if (corrupt)
         r = quarantine(w, name, off, found);
@@ -139,6 +218,19 @@ static int settle(struct logwriter *w, const char *name, struct recovery *found,
         r = clear_tail(w, off, end);
         found->cut_bytes = end - off;
     }
+    return r < 0 ? r : sync_from(w, (size_t)unsure);
+}
+
+static int load_all(struct logwriter *w, struct dirent **list, int n, struct recovery *found)
+{
+    int i = 0, r = 0;
+    while (i < n && (r = load_segment(w, list[i]->d_name)) == 0)
+        i++;
+    if (i == 0 || r != -EBADMSG) /* a room without any header is left alone */
+        return r;
+    /* This header was not on disk yet: as after a gap, nothing follows. */
+    for (r = 0; n > i && r == 0; n--)
+        r = set_aside(w, list[n - 1]->d_name, found);
     return r;
 }
 
@@ -155,10 +247,10 @@ int logwriter_open(struct logwriter *w, const char *rooms_dir, const char *entry
     unlinkat(w->dir, "new", 0); /* a segment that never got its name */
     n = scandir(w->path, &list, is_segment, alphasort);
     r = n < 0 ? -errno : n == 0 ? -ENOENT : 0;
-    for (int i = 0; i < n && r == 0; i++)
-        r = load_segment(w, list[i]->d_name, i == n - 1);
     if (r == 0)
-        r = settle(w, list[n - 1]->d_name, found, each, ctx);
+        r = load_all(w, list, n, found);
+    if (r == 0)
+        r = settle(w, found, each, ctx);
 out:
     for (int i = 0; i < n; i++)
         free(list[i]);

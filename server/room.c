@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* --- table -------------------------------------------------------------------------------- */
 
@@ -249,6 +250,14 @@ static void rebuild_from(void *ctx, const uint8_t *p)
     }
 }
 
+/* A server that was killed while it made the room left an empty directory. */
+static int forget_unborn(const struct hub *h, const char *entry)
+{
+    char path[1200];
+    snprintf(path, sizeof path, "%s/%s", h->rooms_dir, entry);
+    return rmdir(path);
+}
+
 static int open_one(struct hub *h, const char *entry)
 {
     struct room *r = calloc(1, sizeof *r);
@@ -257,6 +266,10 @@ static int open_one(struct hub *h, const char *entry)
     if (!r)
         return -ENOMEM;
     int err = logwriter_open(&r->log, h->rooms_dir, entry, h->epoch, &found, rebuild_from, &b);
+    if (err == -ENOENT && forget_unborn(h, entry) == 0) {
+        free(r);
+        return 0;
+    }
     /* Who posted within the time that counters are kept, from older segments too. */
     uint64_t now = wall_ns(), since = now > PRODUCER_NS ? now - PRODUCER_NS : 0;
     b.older = 1;
@@ -275,8 +288,8 @@ static int open_one(struct hub *h, const char *entry)
     }
     if (found.quarantined[0])
         log_error(
-            "room %s: a damaged record with valid ones behind it; the segment is quarantined as "
-            "%s, the room goes on after record %llu",
+            "room %s: damaged or missing records with valid ones behind; the segment is quarantined "
+            "as %s, the room goes on after record %llu",
             r->log.name, found.quarantined, (unsigned long long)(r->log.next_seq - 1));
     else if (found.cut_bytes)
         log_warn(

@@ -57,6 +57,7 @@ static void synced(struct room *r, uint64_t pos)
     room_announce(r, pos);
     if (r->log.end_pos > pos)
         sync_room(r);
+    login_held(r->hub);
 }
 
 static void job_done(uv_work_t *w, int status)

@@ -77,6 +77,9 @@ class Peer:
         self.refused = {}   # counter: why
         self.rewinds = []
         self.resumes = 0
+        self.padding = 0    # bytes added to each line
+        self.heard = {}     # sequence number: ledger.mark() when it came
+        self.epochs = []    # (ledger.mark(), epoch) at each JOINED
         self.when = {}      # counter or claim: value of ledger.mark() at that time
         self.quiet = False  # no new lines
         self.limit = float("inf")  # lines to say
@@ -151,7 +154,7 @@ class Peer:
             if self.out:
                 self.push(b"")
             while not self.quiet and len(self.pending) < self.window and self.said < self.limit:
-                self.say(f"{self.name} {self.said}")
+                self.say(f"{self.name} {self.said}".ljust(self.padding, "."))
 
     # -- saying ------------------------------------------------------------------------------------
 
@@ -216,6 +219,7 @@ class Peer:
         elif r.first != self.last + 1:
             self.fault(f"the room goes on with {r.first} after {self.last}")
         self.uuid, self.epoch, self.room = r.uuid, r.epoch, r.room
+        self.epochs.append((self.ledger.mark(), r.epoch))
         self.state = "open"
         self.send_pending()
 
@@ -230,6 +234,7 @@ class Peer:
             self.fault(f"{r.seq} came after {self.last}")
         self.last = r.seq
         self.seen[r.seq] = what(r)
+        self.heard[r.seq] = self.ledger.mark()
         if r.type == "MESSAGE" and r.producer == self.producer:
             text = self.pending.pop(r.counter, None) or self.claimed.get(r.counter)
             if text is None and not self.input:

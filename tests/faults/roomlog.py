@@ -68,8 +68,11 @@ def rooms(state):
     top = os.path.join(state, "rooms")
     for entry in sorted(os.listdir(top)) if os.path.isdir(top) else []:
         files = segments(os.path.join(top, entry))
-        if files:
-            found[Segment(files[0]).name] = os.path.join(top, entry)
+        try:
+            if files:
+                found[Segment(files[0]).name] = os.path.join(top, entry)
+        except Broken:
+            pass  # it was being made when the power went; a new one may have its name
     return found
 
 
