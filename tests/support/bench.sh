@@ -53,7 +53,7 @@ bench() { # TRANSPORT ARGUMENTS...
     local address=unix:$dir/s transport=$1
     shift
     [ "$transport" != tcp ] || address=tcp:$tcp
-    "$bin/parley" bench -s "$address" -t "$transport" --json "$@"
+    "$bin/parley" bench -q -s "$address" -t "$transport" --json "$@"
 }
 
 # One number out of a JSON line; jansson writes compact "key":value pairs.
