@@ -61,6 +61,8 @@ SHELL_SRC  := $(sort $(wildcard tests/support/*.sh tests/*/*.sh .ci/run))
 
 obj      = $(patsubst %.c,$(B)/%.o,$(1))
 PROGRAMS := $(B)/parleyd $(B)/parley
+# Preloaded into parleyd by the fault tests, to write down what it does to files.
+RECORDER := $(B)/tests/faults/record_io.so
 TESTS    := $(patsubst %.c,$(B)/%,$(TEST_SRC))
 
 # A test that includes a header of the server is linked with the server's objects, one that includes
@@ -81,7 +83,7 @@ TSAN_TESTS := $(patsubst %.c,$(B)/%,$(filter %_threads.c,$(TEST_SRC)))
 all: $(PROGRAMS) ## build parleyd and parley (VARIANT=release|debug|asan|tsan)
 
 .PHONY: tests
-tests: $(TESTS) ## build the unit and contract test programs
+tests: $(TESTS) $(RECORDER) ## build the unit and contract test programs
 
 $(B)/libcommon.a: $(call obj,$(COMMON_SRC))
 	@rm -f $@
@@ -105,6 +107,11 @@ $(B)/%.o: %.c | $(NEED_LIBS)
 	@mkdir -p $(@D)
 	@echo "  cc    $<"
 	@$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+$(RECORDER): tests/faults/record_io.c
+	@mkdir -p $(@D)
+	@echo "  link  $@"
+	@$(CC) $(CFLAGS_ALL) -fPIC -shared -o $@ $<
 
 # One program per test source; $* is its path below tests/.
 .SECONDEXPANSION:
@@ -140,6 +147,11 @@ asan: ## unit and contract tests with AddressSanitizer and UBSan
 .PHONY: tsan
 tsan: ## the tests of shared memory between threads with ThreadSanitizer
 	@$(RUN_TESTS) tsan
+
+.PHONY: faults
+faults: ## long: kill -9 at every call, power cuts, full disks; see docs/reliability.md
+	@CC='$(CC)' tests/support/deps.sh build test
+	@PARLEY_FAULTS=long $(RUN_TESTS) build faults
 
 .PHONY: bench
 bench: all ## latency and fan-out of each transport, as a table

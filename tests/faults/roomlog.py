@@ -39,6 +39,8 @@ class Segment:
         with open(path, "rb") as f:
             self.data = f.read()
         page = self.data[:HEADER]
+        if len(page) < HEADER:
+            raise Broken(f"{path}: {len(page)} bytes")
         magic, version, self.room, self.uuid, self.base_seq, self.base_pos, self.size, self.epoch = \
             struct.unpack_from("<8sII16sQQQI", page)
         if magic != b"PARLEYLG" or version != 1 or \

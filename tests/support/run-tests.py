@@ -4,11 +4,13 @@ line `N passed, N failed`. Used by `make check`, `make asan` and `make tsan`.
 
     run-tests.py --make "make ..." --build DIR --jobs N [SUITE...]
 
-Suites, in order: build layers unit contract asan tsan integration. Without names: all of them.
+Suites, in order: build layers unit contract asan tsan integration faults. Without names: all of
+them. PARLEY_FAULTS=long in the environment makes the faults a long run.
 The exit code is 0 only if something ran and nothing failed.
 """
 
 import argparse
+import collections
 import concurrent.futures
 import os
 import platform
@@ -23,8 +25,9 @@ import xml.etree.ElementTree as ElementTree
 # A test program that hangs is a failed one. Far above what any needs on a slow machine.
 PROGRAM_SECONDS = 300
 INTEGRATION_SECONDS = 1800
+FAULTS_SECONDS = 3 * 3600  # the long run
 
-SUITES = ["build", "layers", "unit", "contract", "asan", "tsan", "integration"]
+SUITES = ["build", "layers", "unit", "contract", "asan", "tsan", "integration", "faults"]
 
 
 class Result:
@@ -99,6 +102,17 @@ def run_programs(programs, env, jobs, prefix=()):
     return total
 
 
+def counts(tree):
+    """What tests have counted (how many kills, how many images, …), a line for each test function."""
+    totals = {}
+    for case in tree.iter("testcase"):
+        mine = totals.setdefault(case.get("name").split("[")[0], collections.Counter())
+        for p in case.iter("property"):
+            mine[p.get("name")] += int(p.get("value"))
+    return "".join(f"  {name}: " + ", ".join(f"{what.replace('_', ' ')} {n}" for what, n in c.items()) + "\n"
+                   for name, c in totals.items() if c)
+
+
 class Runner:
     def __init__(self, options):
         self.make, self.build, self.jobs = options.make, options.build, options.jobs
@@ -153,22 +167,31 @@ class Runner:
                             self.jobs, ("setarch", platform.machine(), "-R"))
 
     def suite_integration(self):
+        return self.pytest("tests/integration", INTEGRATION_SECONDS)
+
+    def suite_faults(self):
+        return self.pytest("tests/faults", FAULTS_SECONDS)
+
+    def pytest(self, folder, seconds):
         with tempfile.TemporaryDirectory(prefix="parley-check-") as scratch:
             report = os.path.join(scratch, "report.xml")
             # Tests mostly wait for processes, so a few more than processors run side by side.
             code, out = run(
                 [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=short", "-p",
                  "no:cacheprovider", "-n", str(self.jobs + 2),
-                 f"--junitxml={report}", "tests/integration"],
-                INTEGRATION_SECONDS, environment(PARLEY_BIN=os.path.join(self.build, "release")))
+                 f"--junitxml={report}", folder],
+                seconds, environment(PARLEY_BIN=os.path.join(self.build, "release"),
+                                     PARLEY_FAULTS=os.environ.get("PARLEY_FAULTS", "short")))
             try:
-                suite = ElementTree.parse(report).getroot().find("testsuite")
+                tree = ElementTree.parse(report)
+                suite = tree.getroot().find("testsuite")
                 count = {k: int(suite.get(k)) for k in ("tests", "failures", "errors", "skipped")}
             except (OSError, ElementTree.ParseError, AttributeError):
                 return Result(0, 1, 0, f"--- pytest: {ending(code)}\n{out}")
         failed = count["failures"] + count["errors"]
         if failed == 0 and code != 0:
             failed = 1
+        print(counts(tree), end="")
         return Result(count["tests"] - count["failures"] - count["errors"] - count["skipped"],
                       failed, count["skipped"], out if failed else "")
 

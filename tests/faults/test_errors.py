@@ -1,0 +1,125 @@
+"""Errors from the kernel, at every call that touches the log, a link or a new process: a refusal with a name
+or a clean stop, never a hang, a crash or a loss; and everything works again when the error is over."""
+
+import os
+import signal
+
+import pytest
+
+import harness
+import ledger
+import parleywire as wire
+import strace
+from conftest import LONG, needs_root
+from harness import until
+from test_sweep import Run
+
+pytestmark = [needs_root, strace.needed]
+
+# Calls of the hub and the errors they can meet. EINTR and EAGAIN are no errors to a client: nobody notices.
+HUB = [(call, error) for calls, errors in [
+    (["pwritev"], ["ENOSPC", "EIO", "EINTR", "EAGAIN"]),
+    (["fallocate"], ["ENOSPC", "EINTR", "EIO"]),
+    (["openat"], ["EMFILE", "ENOSPC", "EIO", "ENOMEM"]),
+    (["renameat", "rename", "mkdir", "ftruncate"], ["ENOSPC", "EIO"]),
+    (["mmap"], ["ENOMEM", "EMFILE"]),
+    (["accept4", "dup", "socketpair", "pipe2", "memfd_create", "mq_open", "msgget", "mknodat", "fcntl"],
+     ["EMFILE", "ENOMEM", "ENOSPC"]),
+    (["write", "sendmsg", "recvmsg", "read", "recvfrom", "mq_timedreceive", "msgrcv"],
+     ["EINTR", "EAGAIN", "EIO", "ENOMEM"]),
+    (["epoll_ctl", "epoll_wait"], ["EINTR", "ENOMEM"]),
+    (["clone", "clone3", "vfork", "fork"], ["EAGAIN", "ENOMEM"]),
+] for call in calls for error in errors]
+WORKER = [(call, error) for call in ["write", "sendto", "sendmsg", "read", "recvmsg", "mmap", "epoll_ctl", "msgsnd",
+                                     "mq_timedsend", "pwrite64"]
+          for error in ["EINTR", "EAGAIN", "EIO", "ENOMEM", "ENOSPC"]]
+PARTS = ["fifo", "posixmq", "sysvmq", "shm", "mmap", "unix", "tcp"]
+
+
+class Guest(Run):
+    """A workload whose clients may be refused, but never be left without an answer."""
+
+    def __init__(self, make_server, transport):
+        super().__init__(make_server, transport)
+        self.book.tolerant = True
+        for p in self.book.peers:
+            p.errors_allowed = True
+
+    def after(self):
+        """The error is over: everything works."""
+        if self.ended():
+            code = self.server.process.wait()
+            text = self.server.output()
+            # 127: the dynamic loader, before there was a server.
+            clean = code == 1 and "parleyd: " in text or code == 127 and "shared libraries" in text
+            assert clean, f"parleyd ended with {code}:\n{text}"
+            self.server.process = None
+            self.server.launch(*self.options)
+        for p in self.book.peers:
+            p.limit += 10
+        for s in self.book.senders:
+            s.limit += 1
+        self.finish()
+
+
+def hub_with(make_server, transport, call, error, when, follow=False):
+    run = Guest(make_server, transport)
+    run.server.launch(*run.options)
+    run.book.until(run.server.is_ready, "the server is ready")
+    with strace.Attached(run.server.pid, *(("-f",) if follow else ()), *strace.fail_at(call, error, when)):
+        run.book.run(0.25)
+    run.after()
+
+
+def starting_with(make_server, transport, call, error, when):
+    run = Guest(make_server, transport)
+    run.server.launch(*run.options, prefix=strace.around(*strace.fail_at(call, error, when)))
+    run.book.run(0.25)
+    run.after()
+
+
+def worker_with(make_server, transport, call, error, when):
+    run = Guest(make_server, transport)
+    run.server.launch(*run.options)
+    run.book.until(run.server.is_ready, "the server is ready")
+    (worker,) = run.server.workers()
+    with strace.Attached(worker, *strace.fail_at(call, error, when)):
+        run.book.run(0.2)
+    run.after()
+
+
+WHEN = ["1", "2", "3", "5", "9", "1+3", "1..3"] if LONG else ["1"]
+GROUPS = 24  # so that some run side by side
+
+
+@pytest.mark.parametrize("group", range(GROUPS if LONG else 4))
+def test_errors_in_a_running_hub(make_server, dice, count, group):
+    cases = [(c, e, w) for c, e in HUB for w in WHEN]
+    cases = cases[group::GROUPS] if LONG else dice.sample(cases, 4)
+    for call, error, when in cases:
+        transport = dice.choice(PARTS)
+        print(f"{transport}: {call} fails with {error} at {when}")
+        hub_with(make_server, transport, call, error, when)
+    count(errors=len(cases))
+
+
+@pytest.mark.parametrize("group", range(GROUPS if LONG else 2))
+def test_errors_in_a_starting_hub(make_server, dice, count, group):
+    cases = [(c, e, w) for c, e in HUB for w in WHEN]
+    cases = cases[group::GROUPS] if LONG else dice.sample(cases, 4)
+    for call, error, when in cases:
+        transport = dice.choice(PARTS)
+        print(f"{transport}: {call} fails with {error} at {when}")
+        starting_with(make_server, transport, call, error, when)
+    count(errors=len(cases))
+
+
+@pytest.mark.parametrize("group", range(GROUPS if LONG else 2))
+def test_errors_in_a_worker(make_server, dice, count, group):
+    cases = [(c, e, w) for c, e in WORKER for w in WHEN]
+    cases = cases[group::GROUPS] if LONG else dice.sample(cases, 4)
+    for call, error, when in cases:
+        transport = dice.choice(PARTS)
+        print(f"{transport}: {call} fails with {error} at {when}")
+        worker_with(make_server, transport, call, error, when)
+    count(errors=len(cases))
