@@ -34,7 +34,7 @@ const struct verb *verb_find(struct str word, size_t *matches)
     const struct verb *found = NULL;
     size_t n = 0;
     for (size_t i = 0; word.n && i < verb_count; i++) {
-        if (strncmp(verbs[i].name, word.p, word.n) != 0)
+        if (word.n > strlen(verbs[i].name) || memcmp(verbs[i].name, word.p, word.n) != 0)
             continue;
         found = &verbs[i];
         n++;

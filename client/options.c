@@ -255,6 +255,15 @@ static const struct option_def *def_of(int c)
     return NULL;
 }
 
+/* So many options at most: letters may share a word (-qqv). */
+static size_t most_options(int argc, char **argv)
+{
+    size_t n = 1;
+    for (int i = 0; i < argc; i++)
+        n += strlen(argv[i]) + 1;
+    return n;
+}
+
 /* Collect the options of argv (getopt moves operands to its end). Count, or -EINVAL. */
 static int collect(int argc, char **argv, struct given *given)
 {
@@ -262,7 +271,7 @@ static int collect(int argc, char **argv, struct given *given)
     char letters[2 * DEFS + 3];
     build_getopt(longs, letters);
     opterr = 0;
-    optind = 1;
+    optind = 0; /* GNU: start anew, also in the middle of a word */
     int n = 0, c;
     while ((c = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
         const char *word = argv[optind - 1];
@@ -356,7 +365,7 @@ static int check_operands(const struct options *o, const struct command *c)
 int options_parse(struct options *o, int argc, char **argv, const struct command **command,
                   const struct command *(*find)(const char *word), void (*help)(void))
 {
-    struct given *given = calloc((size_t)argc + 1, sizeof *given);
+    struct given *given = calloc(most_options(argc, argv), sizeof *given);
     int n = given ? collect(argc, argv, given) : -ENOMEM;
     int result = USAGE_ERROR;
     *o = (struct options){.last = OPTION_UNSET,
