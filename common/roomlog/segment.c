@@ -60,6 +60,9 @@ void segment_header_encode(uint8_t page[SEGMENT_HEADER], const struct segment_he
     le32_put(page + AT_CRC, header_crc(page));
 }
 
+/* No log gets there; with room above it, sums of numbers and sizes cannot wrap around. */
+#define NUMBER_MAX (UINT64_C(1) << 62)
+
 int segment_header_decode(const uint8_t page[SEGMENT_HEADER], struct segment_header *h)
 {
     if (memcmp(page, magic, sizeof magic) != 0)
@@ -79,7 +82,8 @@ int segment_header_decode(const uint8_t page[SEGMENT_HEADER], struct segment_hea
     };
     memcpy(r.uuid.b, page + AT_UUID, sizeof r.uuid.b);
     if (r.name.n > NAME_ROOM || r.topic.n > TOPIC_ROOM || r.base_seq == 0 ||
-        r.size < SEGMENT_HEADER || r.size % RECORD_ALIGN || r.base_pos % RECORD_ALIGN)
+        r.base_seq > NUMBER_MAX || r.base_pos > NUMBER_MAX || r.size < SEGMENT_HEADER ||
+        r.size % RECORD_ALIGN || r.base_pos % RECORD_ALIGN)
         return -EBADMSG;
     *h = r;
     return 0;
