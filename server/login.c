@@ -22,7 +22,17 @@ struct login {
     uint8_t skipped[1600];
     size_t skipped_len;
     char tried[512]; /* the same for REFUSE, as a sentence */
+    int known;       /* the session was there before */
+    enum reason code;
+    const char *why; /* for REFUSE: there is no session, because */
 };
+
+static struct session *no_session(struct login *l, enum reason code, const char *why)
+{
+    l->code = code;
+    l->why = why;
+    return NULL;
+}
 
 static void refuse(struct conn *c, enum reason code, const char *text)
 {
@@ -75,18 +85,17 @@ static const struct transport *choose(struct conn *c, struct login *l)
 
 /* --- who ---------------------------------------------------------------------------------- */
 
-static struct session *named(struct conn *c, struct login *l, uint64_t producer, const char **why)
+static struct session *named(struct conn *c, struct login *l, uint64_t producer)
 {
     struct hub *h = c->hub;
     struct session *s = session_new(h, producer, c->uid, c->local);
     if (s && (s->key_len || session_name(h, s, l->hello.nick) == 0))
         return s;
-    *why = s ? "no nick like this one is free, choose another" : "the server is out of memory";
-    if (s) {
-        s->gone = 1;
-        session_lost(h, s);
-    }
-    return NULL;
+    if (!s)
+        return no_session(l, REASON_LIMIT, "the server is out of memory");
+    s->gone = 1;
+    session_lost(h, s);
+    return no_session(l, REASON_NICK, "no nick like this one is free, choose another");
 }
 
 static uint64_t fresh_producer(struct hub *h)
@@ -111,49 +120,55 @@ static void let_go(struct session *s)
     s->conn = NULL;
 }
 
-/* The producer that a HELLO has a right to be; 0: a new one, or none. */
+static int proves(const struct conn *c, const struct body_hello *k)
+{
+    return session_proves(c->hub, k->producer, k->token, c->uid, c->local);
+}
+
+/* The producer that a HELLO has a right to go on as; 0: a new one. One that is forgotten is not
+ * taken up again, for its counters would begin anew and meet the old ones that are in the log. */
 static uint64_t wanted_producer(const struct conn *c, const struct login *l)
 {
     const struct body_hello *k = &l->hello;
-    if (id128_none(k->token))
-        return k->input.n && c->local ? session_input(c->hub, c->uid, k->input) : 0;
-    return session_proves(c->hub, k->producer, k->token, c->uid, c->local) ? k->producer : 0;
+    if (!id128_none(k->token) && session_find(c->hub, k->producer) && proves(c, k))
+        return k->producer;
+    return k->input.n && c->local ? session_input(c->hub, c->uid, k->input) : 0;
 }
 
 /* Whoever comes with the token of a session, or as the producer of a named input, takes its place;
  * an older connection of it is let go. */
-static struct session *take_over(struct conn *c, struct login *l, uint64_t producer, int *known,
-                                 const char **why)
+static struct session *take_over(struct conn *c, struct login *l, uint64_t producer)
 {
     struct session *s = session_find(c->hub, producer);
-    *known = s != NULL;
-    if (s && !may_take(c, s)) {
-        *why = "the session belongs to another user";
-        return NULL;
-    }
+    l->known = s != NULL;
+    if (s && !may_take(c, s))
+        return no_session(l, REASON_DENIED, "the session belongs to another user");
     if (s && s->conn)
         let_go(s);
-    return named(c, l, producer, why);
+    return named(c, l, producer);
 }
 
-static struct session *find_session(struct conn *c, struct login *l, int *known, const char **why)
+static struct session *find_session(struct conn *c, struct login *l)
 {
-    struct hub *h = c->hub;
     const struct body_hello *k = &l->hello;
-    if (id128_none(k->token)) {
-        if (k->input.n == 0)
-            return named(c, l, fresh_producer(h), why);
-        if (!c->local || k->input.n > INPUT_NAME_MAX) {
-            *why = "an input can be named only over a Unix socket, in at most 64 bytes";
-            return NULL;
-        }
-        return take_over(c, l, session_input(h, c->uid, k->input), known, why);
-    }
-    if (!session_proves(h, k->producer, k->token, c->uid, c->local)) {
-        *why = "the resume token is not one of this server's: start a new session";
-        return NULL;
-    }
-    return take_over(c, l, k->producer, known, why);
+    if (k->input.n && (!c->local || k->input.n > INPUT_NAME_MAX))
+        return no_session(l, REASON_DENIED,
+                          "an input can be named only over a Unix socket, in at most 64 bytes");
+    if (!id128_none(k->token) && !proves(c, k))
+        return session_find(c->hub, k->producer)
+                   ? no_session(l, REASON_DENIED, "the session belongs to another user")
+                   : no_session(l, REASON_EXPIRED,
+                                "the resume token is not one of this server's: start a new "
+                                "session");
+    uint64_t producer = wanted_producer(c, l);
+    return producer ? take_over(c, l, producer) : named(c, l, fresh_producer(c->hub));
+}
+
+/* WELCOME's last_counter counts what came in this turn, too: it has to be in the log by then. */
+static void write_posts(struct hub *h)
+{
+    for (struct room *r = h->dirty; r; r = r->next_dirty)
+        room_commit(r);
 }
 
 /* --- rooms taken up again ----------------------------------------------------------------- */
@@ -383,8 +398,6 @@ static int must_wait(struct conn *c, const struct login *l)
 void login_hello(struct conn *c, const struct record *r)
 {
     struct login *l = &(struct login){.offer = {.bell_server = -1, .bell_client = -1}};
-    int known = 0;
-    const char *why = "the server is out of memory";
     if (body_hello_get(r, &l->hello) < 0) {
         refuse(c, REASON_MALFORMED, "malformed HELLO");
         return;
@@ -409,13 +422,13 @@ void login_hello(struct conn *c, const struct record *r)
         refuse(c, REASON_TRANSPORT, text);
         return;
     }
-    struct session *s = find_session(c, l, &known, &why);
+    struct session *s = find_session(c, l);
     if (!s) {
         transport_unname(&l->offer.up_rx, 1);
         transport_unname(&l->offer.down_tx, 1);
         offer_close(&l->offer);
         c->t = NULL;
-        refuse(c, REASON_DENIED, why);
+        refuse(c, l->code, l->why);
         return;
     }
     c->target = target;
@@ -425,7 +438,8 @@ void login_hello(struct conn *c, const struct record *r)
     size_t n = cursors.n < sizeof kept ? cursors.n : sizeof kept;
     if (n)
         memcpy(kept, cursors.p, n); /* the record goes with the input buffer */
-    admit(c, l, s, known);
+    write_posts(c->hub);
+    admit(c, l, s, l->known);
     if (c->state != CONN_OPENING)
         return;
     resume_rooms(c, (struct str){kept, n});
