@@ -125,7 +125,7 @@ static int push(struct session *s)
         if (own)
             buf_consume(&c->out, (size_t)n);
         else
-            outbox_took(&s->out, (size_t)n);
+            outbox_took(&s->out, (size_t)n, session_life_ns());
     }
     if (s->bye && !s->bye_until && session_unsent(s) == 0)
         s->bye_until = mono_ns() + BYE_NS;

@@ -57,6 +57,14 @@ void json_line(FILE *to, json_t *o)
     json_decref(o);
 }
 
+void json_rewound(FILE *to, struct str room, uint64_t seq)
+{
+    json_t *o = json_begin("rewound");
+    json_put(o, "room", room);
+    json_put_int(o, "seq", seq);
+    json_line(to, o);
+}
+
 void json_error(FILE *to, const char *code, struct str text)
 {
     json_t *o = json_begin("error");

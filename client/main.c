@@ -24,7 +24,7 @@ static const struct command commands[] = {
     {"history", history_run, READING, 0, 1, 1, "#ROOM", "print what was said (default: --last 20)"},
     {"ping", ping_run, ASKING | TAKES_COUNT, 0, 0, 0, "", "round trip by each transport"},
     {"rooms", rooms_run, ASKING, 0, 0, 0, "", "rooms with their members and topics"},
-    {"send", send_run, ASKING, 0, 1, 2, "#ROOM [TEXT|-]",
+    {"send", send_run, ASKING | TAKES_SEND, 0, 1, 2, "#ROOM [TEXT|-]",
      "say each line of standard input, or TEXT; ends when all is acknowledged"},
     {"tail", tail_run, READING, 0, 1, 1, "#ROOM", "print what is being said, line by line"},
     {"transports", transports_run, ASKING, 0, 0, 0, "",

@@ -227,6 +227,7 @@ static int put_hello(struct conn *c, const struct hello_wish *w)
         .producer = w->producer,
         .client = str_of(CLIENT_NAME),
         .cursors = w->cursors,
+        .input = w->input,
     };
     uint8_t bytes[RECORD_HEADER + 512 + CURSORS_MAX * CURSOR_BYTES];
     struct record h = {.type = RECORD_HELLO};

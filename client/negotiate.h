@@ -63,6 +63,7 @@ struct hello_wish {
     struct id128 token;
     uint64_t producer;
     struct str cursors;
+    struct str input; /* empty: none */
 };
 
 /* Start dialling. 0, or a negative errno with c->why. `c` is zero-filled or closed. */

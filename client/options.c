@@ -46,6 +46,11 @@ static const struct option_def defs[] = {
     {"exit-at-end", 'e', KIND_FLAG, TAKES_READ, AT(exit_at_end), NULL, "end where the present begins"},
     {"count", 'C', KIND_NUMBER, TAKES_COUNT, AT(count), "N", "end after N messages (bench: posts)"},
     {"timeout", 'W', KIND_SECONDS, TAKES_TIMEOUT, AT(timeout), "SECONDS", "give up then, exit 124"},
+    {"id", 0, KIND_TEXT, TAKES_SEND, AT(id), "NAME",
+     "name of this input, at most 64 bytes. Interrupted, run it again\n"
+     "within an hour with the same input and NAME: each line is said\n"
+     "exactly once. Every other input needs a NAME of its own.\n"
+     "Only for servers on this machine"},
     {"rate", 0, KIND_NUMBER, TAKES_BENCH, AT(rate), "N", "latency: posts each second"},
     {"rounds", 0, KIND_NUMBER, TAKES_BENCH, AT(rounds), "N", "latency: posts measured"},
     {"subscribers", 'S', KIND_NUMBER, TAKES_BENCH, AT(subscribers), "N", "sessions that receive"},
@@ -177,7 +182,7 @@ struct config {
 static const struct option_def *find_def(const char *name)
 {
     for (size_t i = 0; i < DEFS; i++)
-        if (strcmp(defs[i].name, name) == 0 && defs[i].takes != TAKES_NOTHING)
+        if (strcmp(defs[i].name, name) == 0 && !(defs[i].takes & (TAKES_NOTHING | TAKES_SEND)))
             return &defs[i];
     return NULL;
 }
@@ -408,6 +413,15 @@ out:
     return result;
 }
 
+/* `help` may have several lines, which stand below each other. */
+static void print_help(const char *left, const char *help)
+{
+    for (const char *end; *help; help = *end ? end + 1 : end, left = "") {
+        end = strchrnul(help, '\n');
+        printf("  %-26s %.*s\n", left, (int)(end - help), help);
+    }
+}
+
 void options_help(unsigned takes)
 {
     for (size_t i = 0; i < DEFS; i++) {
@@ -419,7 +433,7 @@ void options_help(unsigned takes)
             snprintf(letter, sizeof letter, "-%c, ", d->letter);
         snprintf(left, sizeof left, "%s--%s%s%s", letter, d->name, d->meta ? " " : "",
                  d->meta ? d->meta : "");
-        printf("  %-26s %s\n", left, d->help);
+        print_help(left, d->help);
     }
 }
 
@@ -439,4 +453,5 @@ void options_session(const struct options *o, struct session_options *s)
     s->strict = o->strict;
     s->nick = o->nick;
     s->wait = o->wait;
+    s->input = o->id;
 }

@@ -18,7 +18,8 @@ enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 #define TAKES_TIMEOUT 0x08u
 #define TAKES_BENCH   0x10u
 #define TAKES_GUEST   0x20u
-#define TAKES_NOTHING 0x40u /* known to the table, handled before anything else */
+#define TAKES_SEND    0x40u /* never from the file: what holds for one input only */
+#define TAKES_NOTHING 0x80u /* known to the table, handled before anything else */
 
 #define OPTION_UNSET UINT64_MAX
 
@@ -37,6 +38,8 @@ struct options {
     int exit_at_end;
     /* bench: 0 means its own choice */
     uint64_t rate, rounds, subscribers, size, window;
+    /* send: name of the input; NULL: none */
+    const char *id;
     /* guest: patterns of nicks not to answer, separated by commas */
     const char *ignore;
     /* operands after the command's name */

@@ -6,8 +6,9 @@
 #include <stdlib.h>
 
 struct outbox_item {
+    uint64_t sent; /* when the link took the first byte of it; 0: not yet */
     uint32_t size;
-    uint32_t counter; /* of a post */
+    uint32_t counter, ticket; /* of a post */
     uint8_t post;
     uint8_t moved; /* outbox_move_room has been here */
     uint8_t done;  /* a post that is acknowledged, or a request that the link has */
@@ -47,7 +48,7 @@ static int commit(struct outbox *o, size_t n, struct outbox_item item)
 }
 
 int outbox_post(struct outbox *o, size_t cap, uint32_t room, uint8_t flags, struct str text,
-                uint32_t *counter)
+                uint32_t *ticket)
 {
     if (text.n > TEXT_MAX)
         return -EMSGSIZE;
@@ -63,13 +64,15 @@ int outbox_post(struct outbox *o, size_t cap, uint32_t room, uint8_t flags, stru
     ssize_t n = body_post_put(to, need, &h, &b);
     if (n < 0)
         return (int)n;
-    int r = commit(o, (size_t)n, (struct outbox_item){.post = 1, .counter = h.counter});
+    int r = commit(o, (size_t)n,
+                   (struct outbox_item){.post = 1, .counter = h.counter, .ticket = o->next_ticket});
     if (r < 0)
         return r;
+    if (ticket)
+        *ticket = o->next_ticket;
     o->next_counter++;
+    o->next_ticket++;
     o->posts++;
-    if (counter)
-        *counter = h.counter;
     return 0;
 }
 
@@ -103,7 +106,13 @@ static void pop(struct outbox *o)
     }
 }
 
-void outbox_took(struct outbox *o, size_t n)
+static void stamp(struct outbox_item *it, uint64_t now)
+{
+    if (it->sent == 0)
+        it->sent = now;
+}
+
+void outbox_took(struct outbox *o, size_t n, uint64_t now)
 {
     assert(n <= o->bytes.len - o->pushed);
     o->pushed += n;
@@ -111,14 +120,17 @@ void outbox_took(struct outbox *o, size_t n)
     while (o->settled < item_count(o) && o->part >= item_at(o, o->settled)->size) {
         struct outbox_item *it = item_at(o, o->settled);
         o->part -= it->size;
+        stamp(it, now);
         if (!it->post)
             it->done = 1;
         o->settled++;
     }
+    if (o->part)
+        stamp(item_at(o, o->settled), now);
     pop(o);
 }
 
-int outbox_ack(struct outbox *o, uint32_t counter)
+int outbox_ack(struct outbox *o, uint32_t counter, uint32_t *ticket)
 {
     size_t n = item_count(o);
     for (size_t i = 0; i < n; i++) { /* nearly always the first: rooms answer in order */
@@ -126,6 +138,7 @@ int outbox_ack(struct outbox *o, uint32_t counter)
         if (!it->post || it->counter != counter || it->done)
             continue;
         it->done = 1;
+        *ticket = it->ticket;
         o->posts--;
         pop(o);
         return 1;
@@ -133,57 +146,111 @@ int outbox_ack(struct outbox *o, uint32_t counter)
     return 0;
 }
 
-/* Copy one kept record to `bytes`, under `counter` if it is a post. */
-static int keep(struct buf *bytes, struct buf *items, const uint8_t *p, struct outbox_item item)
+/* --- a new connection ---------------------------------------------------------------------- */
+
+/* The queue as it will be. */
+struct renewal {
+    struct buf bytes, items, given_up;
+    size_t posts;
+    uint32_t next;
+};
+
+/* Append the record of `size` bytes at `p`, under `counter` if it is a post. */
+static int copy(struct buf *to, const uint8_t *p, const struct outbox_item *it, uint32_t counter)
 {
-    uint8_t *to = buf_reserve(bytes, item.size);
-    if (!to)
+    uint8_t *at = buf_reserve(to, it->size);
+    if (!at)
         return -ENOMEM;
-    memcpy(to, p, item.size);
-    if (item.post && le32_get(to + 12) != item.counter) {
+    memcpy(at, p, it->size);
+    if (it->post && le32_get(at + 12) != counter) {
         struct record h;
-        if (record_decode(p, item.size, &h) < 0)
+        if (record_decode(p, it->size, &h) < 0)
             return -ENOMEM; /* our own memory went bad */
-        h.counter = item.counter;
+        h.counter = counter;
         /* the body, padding included: decoders ignore what follows the last field */
-        record_seal(to, item.size, &h, item.size - RECORD_HEADER);
+        record_seal(at, it->size, &h, it->size - RECORD_HEADER);
     }
-    buf_added(bytes, item.size);
-    return buf_append(items, &item, sizeof item);
+    buf_added(to, it->size);
+    return 0;
 }
 
-int outbox_welcome(struct outbox *o, uint32_t last_counter, int known, int keep_requests)
+enum fate { FORGET, KEEP, GIVE_UP };
+
+static enum fate judge(const struct outbox_item *it, int settled, const struct outbox_news *n)
 {
-    struct buf bytes = {0}, items = {0};
-    size_t posts = 0, at = 0;
-    uint32_t next = last_counter + 1;
-    for (size_t i = 0; i < item_count(o); i++) {
-        struct outbox_item item = *item_at(o, i);
-        const uint8_t *p = buf_head(&o->bytes) + at;
-        int wanted = item.post ? !item.done && (!known || item.counter > last_counter)
-                               : keep_requests && i >= o->settled;
-        at += item.size;
-        if (!wanted)
-            continue;
-        if (item.post) {
-            posts++;
-            item.counter = next++; /* what it was already, unless the server lost some or all */
+    if (!it->post)
+        return n->keep_requests && !settled ? KEEP : FORGET;
+    if (it->done)
+        return FORGET;
+    if (n->known)
+        return it->counter > n->last_counter ? KEEP : FORGET;
+    return it->sent && n->now - it->sent >= n->memory ? GIVE_UP : KEEP;
+}
+
+/* 0, -ENOMEM or -ERANGE. What is kept is certainly not at the server, so it counts as not sent. */
+static int keep(struct renewal *w, const uint8_t *p, struct outbox_item item,
+                const struct outbox_news *n)
+{
+    if (item.post) {
+        if (n->fixed && item.counter != w->next)
+            return -ERANGE;
+        w->posts++;
+        item.counter = w->next++; /* what it was already, unless the server lost some or all */
+    }
+    item.moved = 0;
+    item.sent = 0;
+    int r = copy(&w->bytes, p, &item, item.counter);
+    return r < 0 ? r : buf_append(&w->items, &item, sizeof item);
+}
+
+static int renew(const struct outbox *o, struct renewal *w, const struct outbox_news *n)
+{
+    const uint8_t *p = o->bytes.len ? buf_head(&o->bytes) : NULL;
+    int r = 0;
+    for (size_t i = 0; i < item_count(o) && r == 0; i++) {
+        const struct outbox_item *it = item_at(o, i);
+        switch (judge(it, i < o->settled, n)) {
+        case KEEP:
+            r = keep(w, p, *it, n);
+            break;
+        case GIVE_UP:
+            r = copy(&w->given_up, p, it, it->ticket);
+            break;
+        case FORGET:
+            break;
         }
-        item.moved = 0;
-        if (keep(&bytes, &items, p, item) < 0) {
-            buf_free(&bytes);
-            buf_free(&items);
-            return -ENOMEM;
-        }
+        p += it->size;
+    }
+    return r == 0 && n->fixed && w->next != o->next_counter ? -ERANGE : r;
+}
+
+int outbox_welcome(struct outbox *o, const struct outbox_news *n)
+{
+    struct renewal w = {.next = n->last_counter + 1};
+    int r = renew(o, &w, n);
+    if (r == 0 && w.given_up.len)
+        r = buf_append(&o->given_up, buf_head(&w.given_up), w.given_up.len);
+    buf_free(&w.given_up);
+    if (r < 0) {
+        buf_free(&w.bytes);
+        buf_free(&w.items);
+        return r;
     }
     buf_free(&o->bytes);
     buf_free(&o->items);
-    o->bytes = bytes;
-    o->items = items;
+    o->bytes = w.bytes;
+    o->items = w.items;
     o->pushed = o->settled = o->part = 0;
-    o->posts = posts;
-    o->next_counter = next;
+    o->posts = w.posts;
+    o->next_counter = w.next;
     return 0;
+}
+
+void outbox_give_up(struct outbox *o)
+{
+    /* As of a server that does not know us, an eternity later. Without memory nothing is told. */
+    struct outbox_news n = {.now = UINT64_MAX};
+    outbox_welcome(o, &n);
 }
 
 void outbox_move_room(struct outbox *o, uint32_t from, uint32_t to)
@@ -207,5 +274,6 @@ void outbox_free(struct outbox *o)
 {
     buf_free(&o->bytes);
     buf_free(&o->items);
+    buf_free(&o->given_up);
     *o = (struct outbox){0};
 }

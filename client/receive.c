@@ -94,12 +94,14 @@ static int take_quiet(struct session *s, uint32_t counter)
     return 0;
 }
 
-/* The room goes on after a resume: is what we saw still there? 1: its numbers were rewound. */
+/* The room goes on after a resume: is what we saw still there? 1: its numbers were rewound. What
+ * comes next has numbers that we have seen already on other records, and is not to be dropped. */
 static int go_on(struct session *s, struct session_room *room, const struct body_joined *b)
 {
     uint64_t before = b->first ? b->first - 1 : 0;
-    if (b->rewound || (b->next && b->next - 1 < room->seen)) {
-        room->seen = b->rewound || before < b->next ? before : b->next - 1;
+    int back = b->rewound && before <= room->seen; /* beyond it is a hole: the oldest went */
+    if (back || (b->next && b->next - 1 < room->seen)) {
+        room->seen = back || before < b->next ? before : b->next - 1;
         room->next = room->seen + 1;
         return 1;
     }
@@ -164,8 +166,9 @@ static int on_parted(struct session *s, const struct record *r, struct session_r
 static int on_error(struct session *s, const struct record *r)
 {
     if (r->producer && r->producer == s->producer) {
-        outbox_ack(&s->out, r->counter); /* refused: saying it again would not help */
-        return deliver(s, r);
+        struct record refused = *r; /* saying it again would not help */
+        outbox_ack(&s->out, r->counter, &refused.counter);
+        return deliver(s, &refused);
     }
     for (int i = 0; i < s->room_count && r->counter; i++) {
         struct session_room *room = &s->rooms[i];
@@ -220,6 +223,8 @@ static int on_bye(struct session *s, const struct record *r)
         return -EACCES;
     if (b.code == REASON_MALFORMED || b.code == REASON_VERSION)
         return -EPROTO;
+    if (b.code == REASON_REPLACED && s->input[0] && !s->switching)
+        return -EPROTO; /* two that send one input would take it from each other for ever */
     return -ECONNRESET;
 }
 
@@ -231,10 +236,14 @@ static int is_replay(struct session_room *room, uint64_t seq)
            (seq <= room->seen || seq == room->replay_at);
 }
 
-static int on_logged(struct session *s, const struct record *r)
+static int on_logged(struct session *s, const struct record *logged)
 {
-    if (r->type == RECORD_MESSAGE && r->producer && r->producer == s->producer)
-        outbox_ack(&s->out, r->counter);
+    struct record copy = *logged;
+    const struct record *r = &copy;
+    if (r->type == RECORD_MESSAGE && r->producer && r->producer == s->producer) {
+        session_acked(s, r->counter);
+        outbox_ack(&s->out, r->counter, &copy.counter);
+    }
     struct session_room *room = session_find_room(s, r->room);
     if (!room || r->seq == 0)
         return 0; /* left it, and this was still on the way */

@@ -1,6 +1,10 @@
 /* parley send: says each line of standard input (or one text) in a room, and ends when the server
  * has all of them. Input is read only while there is room in the window of posts on their way, so
- * a file of any size needs the memory of a window. */
+ * a file of any size needs the memory of a window.
+ *
+ * With --id the input has a name, by which the server knows how many of its posts it has: so many
+ * lines are passed over. Which lines are posts depends on nothing but the input itself (take_line),
+ * so that every run counts them alike. */
 #include "client/command.h"
 #include "client/render.h"
 #include "client/tool.h"
@@ -19,6 +23,8 @@
 #define WINDOW_BYTES (1024u * 1024u)
 #define COMPLAINTS   50
 #define READ_BYTES   (64u * 1024u)
+/* Runs of lines that the last word names; there is hardly ever more than one. */
+#define RUNS 8
 
 struct send {
     struct tool tool;
@@ -27,9 +33,14 @@ struct send {
     struct buf in;         /* read, not yet posted */
     int eof, skipping;     /* skipping: the rest of a line that is too long */
     uint64_t line;         /* lines read so far */
+    uint32_t already;      /* posts of the input that the server had before us … */
+    uint32_t over;         /* … and those of them that have still to be passed over */
     uint64_t posted, failed;
-    uint64_t producer;      /* who numbered `lines` */
-    uint32_t lines[WINDOW]; /* line of the post with that counter, modulo WINDOW */
+    uint32_t last;            /* number of the newest post */
+    uint32_t lines[WINDOW];   /* line of the post with that number, modulo WINDOW */
+    uint32_t unsure[RUNS][2]; /* lines, from and to, that may have been said or not */
+    unsigned runs;
+    size_t unsures; /* how many */
 };
 
 /* A file of the wrong kind must not fill the screen: further complaints are only counted. */
@@ -65,13 +76,17 @@ static void post(struct send *c, struct str text)
         complain(c, text_problem_name(TEXT_BODY, p), at);
         return;
     }
-    uint32_t counter = 0;
-    int r = session_post(c->tool.s, c->number, 0, text, &counter);
-    if (r < 0) {
-        complain(c, strerrorname_np(-r), SIZE_MAX);
+    if (c->over) {
+        c->over--;
         return;
     }
-    c->lines[counter % WINDOW] = (uint32_t)c->line;
+    int r = session_post(c->tool.s, c->number, 0, text, &c->last);
+    if (r < 0) { /* to go on without this line would make it a hole in the input */
+        complain(c, strerrorname_np(-r), SIZE_MAX);
+        tool_end(&c->tool, 1);
+        return;
+    }
+    c->lines[c->last % WINDOW] = (uint32_t)c->line;
     c->posted++;
 }
 
@@ -89,7 +104,7 @@ static void take_line(struct send *c, struct str line)
 /* Post what is in `in` while the window has room. */
 static void take_lines(struct send *c)
 {
-    while (c->in.len && !window_full(c)) {
+    while (c->in.len && !window_full(c) && !c->tool.done) {
         const char *p = (const char *)buf_head(&c->in);
         const char *nl = memchr(p, '\n', c->in.len);
         size_t n = nl ? (size_t)(nl - p) : c->in.len;
@@ -128,8 +143,13 @@ static void read_input(struct send *c)
 static void on_open(void *ctx)
 {
     struct send *c = ctx;
-    if (!c->number)
-        session_join(c->tool.s, c->room, JOIN_NOW, 0, 1, &c->join);
+    if (c->number)
+        return;
+    c->already = c->over = session_already(c->tool.s);
+    if (!c->join && c->already)
+        log_info("the server has %u message%s of this input already", c->already,
+                 c->already == 1 ? "" : "s");
+    session_join(c->tool.s, c->room, JOIN_NOW, 0, 1, &c->join);
 }
 
 static void on_error(struct send *c, const struct record *r)
@@ -145,19 +165,37 @@ static void on_error(struct send *c, const struct record *r)
         b = (struct body_refuse){.code = REASON_NONE};
     char safe[400];
     render_safe(b.text, safe, sizeof safe);
-    if (c->producer == r->producer)
-        log_error("line %u: %s: %s; not sent", c->lines[r->counter % WINDOW], reason_name(b.code),
-                  safe);
-    else /* a server without memory gave new numbers */
-        log_error("a line: %s: %s; not sent", reason_name(b.code), safe);
+    log_error("line %u: %s: %s; not sent", c->lines[r->counter % WINDOW], reason_name(b.code),
+              safe);
+}
+
+/* This line may have been said or not. */
+static void doubt(struct send *c, uint32_t line)
+{
+    c->unsures++;
+    if (c->runs && line == c->unsure[c->runs - 1][1] + 1)
+        c->unsure[c->runs - 1][1] = line;
+    else if (c->runs < RUNS)
+        c->unsure[c->runs][0] = c->unsure[c->runs][1] = line, c->runs++;
+}
+
+static void on_unknown(void *ctx, const struct record *post)
+{
+    struct send *c = ctx;
+    doubt(c, c->lines[post->counter % WINDOW]);
+}
+
+static void on_notice(void *ctx, enum session_notice what)
+{
+    struct send *c = ctx;
+    if (what == SESSION_LOST)
+        c->failed++;
 }
 
 static void on_record(void *ctx, const struct record *r)
 {
     struct send *c = ctx;
     if (r->type == RECORD_JOINED) {
-        if (!c->number)
-            c->producer = session_producer(c->tool.s);
         tool_joined(&c->tool, r, c->join, &c->number);
     } else if (r->type == RECORD_PARTED && r->room == c->number) {
         tool_end(&c->tool, tool_refused(&c->tool, r, c->tool.o->argv[0]));
@@ -178,6 +216,18 @@ static int check_text(struct str text)
     return EXIT_USAGE;
 }
 
+/* All is read, and all that was sent is acknowledged. */
+static int at_end(struct send *c)
+{
+    if (!c->over)
+        return c->failed ? 1 : 0;
+    log_error(
+        "the server has %u messages of this input, which is only %u: is it another one? Every "
+        "input needs an --id of its own",
+        c->already, c->already - c->over);
+    return 1;
+}
+
 static void run(struct send *c)
 {
     struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
@@ -190,7 +240,7 @@ static void run(struct send *c)
             }
             take_lines(c);
             if (c->eof && !c->in.len && session_unacked(c->tool.s) == 0)
-                tool_end(&c->tool, c->failed ? 1 : 0);
+                tool_end(&c->tool, at_end(c));
         }
         int want = !c->text.p && !c->eof && c->number && !window_full(c);
         if (!tool_turn(&c->tool, &in, want))
@@ -200,18 +250,50 @@ static void run(struct send *c)
     }
 }
 
+/* "3, 7 to 12 and others" */
+static void name_lines(const struct send *c, char *out, size_t cap)
+{
+    size_t n = 0, named = 0;
+    out[0] = '\0';
+    for (unsigned i = 0; i < c->runs && n < cap; i++) {
+        uint32_t from = c->unsure[i][0], to = c->unsure[i][1];
+        n += (size_t)snprintf(out + n, cap - n, "%s%u", i ? ", " : "", from);
+        if (to > from && n < cap)
+            n += (size_t)snprintf(out + n, cap - n, " to %u", to);
+        named += to - from + 1;
+    }
+    if (named < c->unsures && n < cap)
+        snprintf(out + n, cap - n, " and others");
+}
+
+/* The last `left` posts, as one room acknowledges in order. */
+static void doubt_last(struct send *c, size_t left)
+{
+    for (size_t i = left < WINDOW ? left : WINDOW; i > 0; i--)
+        doubt(c, c->lines[(c->last - (uint32_t)i + 1) % WINDOW]);
+}
+
 static int verdict(struct send *c)
 {
-    size_t left = session_unacked(c->tool.s);
-    if (c->tool.timed_out && left > 0 && c->posted > 0) {
-        log_error("%zu line%s sent and not acknowledged in time, and may have been said: look with "
-                  "parley history before sending again",
-                  left, left == 1 ? "" : "s");
-        return EXIT_UNKNOWN;
-    }
-    if (c->tool.timed_out)
+    const struct tool *t = &c->tool;
+    size_t left = c->posted ? session_unacked(t->s) : 0;
+    int closed = session_state(t->s) == SESSION_CLOSED;
+    int unknown = c->unsures || t->code == EXIT_UNKNOWN || (t->timed_out && left);
+    char lines[RUNS * 26 + 16];
+    if (t->interrupted)
+        return t->code;
+    if (left && (t->timed_out || (closed && !t->o->id))) /* a named input can be sent again */
+        doubt_last(c, left);
+    name_lines(c, lines, sizeof lines);
+    if (c->unsures)
+        log_error("line%s %s: sent and not acknowledged%s; may have been said or not. %s",
+                  c->unsures == 1 ? "" : "s", lines, t->timed_out ? " in time" : "",
+                  t->o->id && t->timed_out
+                      ? "Send the same input again with this --id: what is there is passed over"
+                      : "Look with parley history before sending again");
+    else if (t->timed_out)
         log_error("no acknowledgement in time");
-    return c->tool.code;
+    return unknown ? EXIT_UNKNOWN : t->code;
 }
 
 int send_run(const struct options *o)
@@ -219,7 +301,12 @@ int send_run(const struct options *o)
     struct send *c = calloc(1, sizeof *c);
     if (!c)
         return 1;
-    c->tool = (struct tool){.o = o, .ctx = c, .on_open = on_open, .on_record = on_record};
+    c->tool = (struct tool){.o = o,
+                            .ctx = c,
+                            .on_open = on_open,
+                            .on_record = on_record,
+                            .on_notice = on_notice,
+                            .on_unknown = on_unknown};
     c->room = str_of(o->argv[0]);
     if (o->argc > 1 && strcmp(o->argv[1], "-") != 0)
         c->text = str_of(o->argv[1]);

@@ -1,5 +1,6 @@
 /* The life of a session: connecting, open, lost, trying again, closed. See session.h; the bytes are
- * moved in drive.c, arriving records are judged in receive.c, requests are made in request.c.
+ * moved in drive.c, arriving records are judged in receive.c, requests are made in request.c, what
+ * a server still knows of us after a loss is judged in resume.c.
  *
  *     CONNECTING ──► OPEN ──► WAITING ──► CONNECTING …        (a loss, with `reconnect`)
  *          │           │ └──► OPEN                            (a switch: `next` replaces `cur`)
@@ -48,10 +49,15 @@ int session_new(struct session **out, const struct session_options *o, const cha
         return -EINVAL;
     s->o = *o;
     s->cur.sock = s->next.sock = s->cur.bell = s->next.bell = -1;
-    s->out.next_counter = 1;
+    s->out.next_counter = s->out.next_ticket = 1;
+    s->memory = SERVER_MEMORY_NS;
     int r = address_parse(&s->address, o->server, why);
     if (r == 0 && o->nick && strlen(o->nick) > NICK_MAX) {
         *why = "the nick is longer than 32 bytes";
+        r = -EINVAL;
+    }
+    if (r == 0 && o->input && (!*o->input || strlen(o->input) > INPUT_NAME_MAX)) {
+        *why = "the name of an input has from 1 to 64 bytes";
         r = -EINVAL;
     }
     if (r == 0 && (r = set_wish(s, o->transports, o->transport_count, o->strict)) < 0)
@@ -61,6 +67,7 @@ int session_new(struct session **out, const struct session_options *o, const cha
         return r;
     }
     snprintf(s->nick, sizeof s->nick, "%s", o->nick ? o->nick : "");
+    snprintf(s->input, sizeof s->input, "%s", o->input ? o->input : "");
     *out = s;
     return 0;
 }
@@ -199,6 +206,7 @@ static int start(struct session *s, const uint8_t *wish, int count, int strict)
         .token = s->token,
         .producer = s->producer,
         .cursors = {(const char *)cursors, used},
+        .input = str_of(s->input),
     };
     return conn_start(&s->next, &s->address, &w);
 }
@@ -256,9 +264,13 @@ void session_failed(struct session *s, int err)
             s->o.on_skip(s->o.ctx, first_wish(s->switch_wish, s->switch_count), why);
         if (s->cur.stage == CONN_NONE) /* else the connection that we have is as good as before */
             session_lost(s, "%s", why);
-    } else if ((refused == REASON_EXPIRED || refused == REASON_DENIED) && !id128_none(s->token)) {
+    } else if (refused == REASON_EXPIRED && !id128_none(s->token)) {
         s->token = (struct id128){{0}}; /* the server is another one: as a new session, then */
+        s->producer = 0;
+        s->anew = 1;
         s->retry_at = 0;
+        session_notice(s, SESSION_ANEW, 0,
+                       "the server does not know this session any more: a new one is opened");
     } else if (refused && !(refused == REASON_SHUTDOWN && s->opened && s->o.reconnect)) {
         session_finish(s, refusal_exit(refused), "%s refused: %s", s->address.text, why);
     } else if (!s->opened || !s->o.reconnect) {
@@ -283,8 +295,8 @@ static void report_skips(struct session *s, struct str list)
 /* Take over what WELCOME says. 0 or a negative errno. */
 static int take_welcome(struct session *s, const struct body_welcome *w, int keep_requests)
 {
-    int had = s->opened, known = s->producer == w->producer;
-    int r = outbox_welcome(&s->out, w->last_counter, known, keep_requests);
+    int had = s->opened;
+    int r = session_remember(s, w, keep_requests);
     if (r < 0)
         return r;
     s->token = w->token;
@@ -300,8 +312,14 @@ void session_adopt(struct session *s)
     struct conn *c = &s->next;
     struct body_welcome w = c->welcome; /* its strings lie in c->in */
     int switching = s->switching, again = s->opened && !s->switching;
-    if (take_welcome(s, &w, switching) < 0) {
-        session_finish(s, 1, "out of memory (ENOMEM)");
+    int r = take_welcome(s, &w, switching);
+    if (r < 0) {
+        if (r == -ERANGE) {
+            session_report(s);
+            session_finish(s, s->exit_code, "%s", s->error);
+        } else {
+            session_finish(s, 1, "out of memory (ENOMEM)");
+        }
         return;
     }
     char detail[64] = "";
@@ -327,6 +345,7 @@ void session_adopt(struct session *s)
     s->opened_at = mono_ns();
     report_skips(s, w.skipped);
     buf_free(&welcome);
+    session_report(s);
     enter(s, SESSION_OPEN, detail);
 }
 
@@ -401,6 +420,11 @@ const struct session_room *session_room(const struct session *s, uint32_t room)
         if (s->rooms[i].room == room)
             return &s->rooms[i];
     return NULL;
+}
+
+uint32_t session_already(const struct session *s)
+{
+    return s->already;
 }
 
 struct session_counts session_counts(const struct session *s)

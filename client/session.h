@@ -8,7 +8,10 @@
  * Lost servers and workers are survived here: on end of file the session reconnects (0.1 s doubling
  * to 30 s, with jitter), presents token and cursors, and sends again every post that was not yet
  * seen coming back. What the owner sees is a state change, then records that go on where they
- * stopped: nothing lost, nothing doubled. A refusal is final and never retried. */
+ * stopped: nothing lost, nothing doubled. A refusal is final and never retried.
+ *
+ * What a server can have lost or forgotten is told, never glossed over: a room whose newest records
+ * went in a crash by its JOINED with `rewound`, the rest by on_notice and on_unknown. */
 #pragma once
 
 #include "proto/hello.h"
@@ -26,6 +29,13 @@ enum session_state {
     SESSION_CLOSED,  /* final: refused, said BYE, or gave up; see session_error */
 };
 
+/* What on_notice is about. */
+enum session_notice {
+    SESSION_ANEW,    /* the server did not accept the token any more: a new session was opened */
+    SESSION_LOST,    /* it lost posts that it had acknowledged, at least `count` */
+    SESSION_UNKNOWN, /* `count` posts were given up; on_unknown has told each */
+};
+
 enum wait_mode { WAIT_BLOCK, WAIT_ADAPTIVE, WAIT_SPIN };
 
 struct session_options {
@@ -36,16 +46,31 @@ struct session_options {
     const char *nick;                    /* wanted */
     int reconnect; /* 0: the first loss is final (SESSION_CLOSED, -ECONNRESET) */
     enum wait_mode wait;
+    /* Name of what is being said here, at most INPUT_NAME_MAX bytes, Unix socket only; NULL: none.
+     * The counters of a named input are its places: session_already posts of it need not be said
+     * again. If that can no longer be kept up, the session closes instead of numbering anew. */
+    const char *input;
     void *ctx; /* passed to the callbacks */
     /* A record of a joined room or an answer, decoded and verified; borrowed for the call. WELCOME,
-     * and repeats after a resume, are dealt with inside and do not appear. */
+     * and repeats after a resume, are dealt with inside and do not appear. Our own posts, and
+     * errors about them, carry the number that session_post gave while they are unacknowledged. */
     void (*on_record)(void *ctx, const struct record *r);
     /* The state changed; `detail` is a sentence for people ("reconnecting in 2 s"), or "". */
     void (*on_state)(void *ctx, enum session_state state, const char *detail);
     /* A transport that was asked for could not be given. Called during negotiation. The reason,
      * like every sentence of a session about what went wrong, can be shown as it is. */
     void (*on_skip)(void *ctx, const char *transport, const char *reason);
+    /* The server lost or forgot something about us; a sentence that can be shown as it is. Like
+     * on_unknown, called before on_state says that the session is open again. */
+    void (*on_notice)(void *ctx, enum session_notice what, uint32_t count, const char *sentence);
+    /* A post (RECORD_POST, number in `counter`) that the session gives up: sent more than
+     * SERVER_MEMORY_NS ago, never acknowledged, and the server has forgotten us since, so that it
+     * may have been said or not. Oldest first. */
+    void (*on_unknown)(void *ctx, const struct record *post);
 };
+
+/* A server knows for so long which posts of a session it has (docs/protocol.md, section 4). */
+#define SERVER_MEMORY_NS (3600ull * 1000000000ull)
 
 /* What the session knows about one room it is in. */
 struct session_room {
@@ -114,7 +139,8 @@ int session_history(struct session *s, uint32_t room, uint64_t before, uint32_t 
 /* type: RECORD_WHO (room or 0), RECORD_ROOMS, RECORD_TRANSPORTS */
 int session_ask(struct session *s, uint8_t type, uint32_t room, uint32_t *counter);
 int session_ping(struct session *s, uint64_t stamp, uint32_t *counter);
-/* Say something; flags: RECORD_ACTION. Kept until its own record comes back, across reconnects. */
+/* Say something; flags: RECORD_ACTION. Kept until its own record comes back, across reconnects.
+ * *counter is this post's number for good, whatever number a later server gets to see. */
 int session_post(struct session *s, uint32_t room, uint8_t flags, struct str text,
                  uint32_t *counter);
 /* End cleanly: everything posted is sent first, then SESSION_CLOSED with exit code 0. */
@@ -124,6 +150,8 @@ int session_bye(struct session *s, struct str reason);
 size_t session_unsent(const struct session *s);  /* bytes waiting for the uplink */
 size_t session_kept(const struct session *s);    /* … and of what is kept to be said again */
 size_t session_unacked(const struct session *s); /* posts whose record has not come back */
+/* Posts of the named input that the server had when the session first opened; 0 before that. */
+uint32_t session_already(const struct session *s);
 
 /* What the session has counted since session_new. */
 struct session_counts {

@@ -1,5 +1,6 @@
 /* The inside of a session, shared by session.c (its life), drive.c (moving bytes), receive.c
- * (records that arrive) and request.c (records to send). Nobody else includes this. */
+ * (records that arrive), request.c (records to send) and resume.c (what a server remembers). Nobody
+ * else includes this, but for tests that turn the hour of `memory` into a moment. */
 #pragma once
 
 #include "client/negotiate.h"
@@ -22,6 +23,7 @@ struct session {
     uint8_t wish[TRANSPORT_COUNT]; /* transports in order of preference, never empty */
     int wish_count, strict;
     char nick[NICK_MAX + 1];
+    char input[INPUT_NAME_MAX + 1]; /* "": none */
 
     enum session_state state;
     struct conn cur;           /* CONN_UP or CONN_NONE */
@@ -39,6 +41,15 @@ struct session {
     uint64_t opened_at, retry_at, backoff;
 
     struct outbox out;
+    uint32_t already;    /* session_already */
+    uint32_t acked;      /* the newest counter that the server has said it has */
+    uint32_t acked_base; /* … and had when the counting began, which */
+    uint64_t acked_from; /* was then (life_ns), within `memory` of: */
+    uint64_t acked_at;   /* the time of the newest */
+    uint64_t memory;     /* SERVER_MEMORY_NS; less in tests */
+    uint32_t lost_posts; /* to be told; with lost_more at least so many */
+    int lost_more;
+    int anew; /* the token was refused: whatever answers next does not know us */
     uint32_t next_request;
     uint32_t quiet_joins[QUIET_JOINS];
     unsigned quiet_next;
@@ -69,6 +80,19 @@ void session_lost(struct session *s, const char *fmt, ...) __attribute__((format
 void session_finish(struct session *s, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void session_close_conn(struct session *s, struct conn *c);
+
+/* resume.c: what a server remembers of us. Goes on while the machine is suspended, as the hour of a
+ * server on another machine does. */
+uint64_t session_life_ns(void);
+/* The server said that it has the post with this counter. */
+void session_acked(struct session *s, uint32_t counter);
+/* Renew the outbox and the counts by WELCOME. 0, -ENOMEM, or -ERANGE: a named input cannot go on,
+ * s->error and s->exit_code say why. */
+int session_remember(struct session *s, const struct body_welcome *w, int keep_requests);
+/* Tell what that has shown to be lost or unknown. */
+void session_report(struct session *s);
+void session_notice(struct session *s, enum session_notice what, uint32_t count, const char *fmt,
+                    ...) __attribute__((format(printf, 4, 5)));
 
 /* receive.c: one record of the downlink. 1: given to the owner; 0: dealt with inside; a negative
  * errno: the server has ended the connection, and s->error says why. */

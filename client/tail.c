@@ -20,6 +20,7 @@ struct tail {
     uint32_t join, number;
     uint64_t end;      /* with -e: the first sequence number that is no longer history; 0: none */
     uint64_t messages; /* printed, for -C */
+    uint64_t newest;   /* number of the last record that came */
     uint64_t lost;     /* that we have complained about */
     int wrote;
 };
@@ -50,15 +51,27 @@ static void on_open(void *ctx)
         ask(c);
 }
 
+/* Numbers that were read are given again: by a server that lost its newest records, or by one that
+ * has the room anew. Who counts by them has to know. */
+static void tell_rewound(struct tail *c, const struct session_room *room)
+{
+    log_warn("%s was rewound to %llu: the server lost what came after in a crash",
+             c->tool.o->argv[0], (unsigned long long)room->seen);
+    if (c->tool.o->json)
+        json_rewound(stdout, str_of(room->name), room->seen);
+    c->wrote |= c->tool.o->json;
+    c->newest = room->seen;
+}
+
 static void on_joined(struct tail *c, const struct record *r)
 {
     struct body_joined b;
     uint32_t before = c->number;
     if (!tool_joined(&c->tool, r, c->join, &c->number) || body_joined_get(r, &b) < 0)
         return;
-    if (before && b.rewound)
-        log_warn("the server lost its newest records; %s goes on from %llu", c->tool.o->argv[0],
-                 (unsigned long long)b.first);
+    const struct session_room *room = session_room(c->tool.s, c->number);
+    if (before && room && room->seen < c->newest)
+        tell_rewound(c, room);
     if (!before || (c->end && b.next < c->end))
         c->end = c->tool.o->exit_at_end ? b.next : 0;
 }
@@ -76,6 +89,7 @@ static void on_logged(struct tail *c, const struct record *r)
     const struct session_room *room = session_room(c->tool.s, r->room);
     if (!room || r->room != c->number)
         return;
+    c->newest = r->seq;
     if (c->end && r->seq >= c->end)
         return; /* said after we came */
     int replay = r->seq < room->next;

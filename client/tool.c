@@ -64,6 +64,22 @@ static void on_skip(void *ctx, const char *transport, const char *reason)
         log_debug("not by %s: %s", transport, reason);
 }
 
+static void on_notice(void *ctx, enum session_notice what, uint32_t count, const char *sentence)
+{
+    struct tool *t = ctx;
+    (void)count;
+    log_warn("%s", sentence);
+    if (t->on_notice)
+        t->on_notice(t->ctx, what);
+}
+
+static void on_unknown(void *ctx, const struct record *post)
+{
+    struct tool *t = ctx;
+    if (t->on_unknown)
+        t->on_unknown(t->ctx, post);
+}
+
 int tool_check_room(struct str name)
 {
     char safe[200];
@@ -82,7 +98,9 @@ int tool_open(struct tool *t, int reconnect)
                                  .ctx = t,
                                  .on_record = on_record,
                                  .on_state = on_state,
-                                 .on_skip = on_skip};
+                                 .on_skip = on_skip,
+                                 .on_notice = on_notice,
+                                 .on_unknown = on_unknown};
     options_session(t->o, &so);
     catch_signals();
     t->done = t->code = t->timed_out = t->interrupted = 0;

@@ -26,6 +26,9 @@ struct tool {
     void (*on_open)(void *ctx); /* each time the session opens, also after a loss */
     void (*on_record)(void *ctx, const struct record *r);
     void (*on_skip)(void *ctx, const char *transport, const char *reason); /* instead of a notice */
+    /* As in the session; what the notice says is printed already. */
+    void (*on_notice)(void *ctx, enum session_notice what);
+    void (*on_unknown)(void *ctx, const struct record *post);
     int silent;        /* no word about a session that closed: the command says it itself */
     uint64_t deadline; /* mono_ns; 0: none. From -W */
     int timed_out;     /* the reason why tool_turn returned 0 */
