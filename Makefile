@@ -20,7 +20,9 @@ CFLAGS_release := -O2 -g
 CFLAGS_debug   := -O0 -g3
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
 CFLAGS_tsan    := -O1 -g -fsanitize=thread
-CFLAGS_variant := $(or $(CFLAGS_$(VARIANT)),$(error VARIANT=$(VARIANT) is none of: release debug asan tsan))
+# Built by clang only: `make fuzz` sees to it.
+CFLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+CFLAGS_variant := $(or $(CFLAGS_$(VARIANT)),$(error VARIANT=$(VARIANT) is none of: release debug asan tsan fuzz))
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 CPPFLAGS_ALL := -D_GNU_SOURCE -Icommon -I. $(LIB_CFLAGS) $(CPPFLAGS)
@@ -55,7 +57,8 @@ CLIENT_SRC := $(sort $(wildcard client/*.c client/*/*.c))
 TEST_SRC   := $(sort $(wildcard tests/unit/test_*.c tests/contract/test_*.c))
 # Helpers that every test program may use; they are in an archive, so only what is used is linked.
 SUPPORT_SRC := $(sort $(wildcard tests/support/*.c tests/unit/support_*.c tests/contract/support_*.c))
-ALL_SRC    := $(COMMON_SRC) $(SERVER_SRC) $(CLIENT_SRC) $(SUPPORT_SRC) $(TEST_SRC)
+FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+ALL_SRC    := $(COMMON_SRC) $(SERVER_SRC) $(CLIENT_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(FUZZ_SRC)
 ALL_HDR    := $(sort $(wildcard common/*/*.h server/*.h client/*.h client/*/*.h tests/*/*.h))
 SHELL_SRC  := $(sort $(wildcard tests/support/*.sh tests/*/*.sh .ci/run))
 
@@ -74,6 +77,9 @@ archives_of   = $(if $(filter %/$(1).c,$(SERVER_TESTS)),$(B)/libserver.a) \
 
 # Test programs with threads (by their name): also built and run with ThreadSanitizer.
 TSAN_TESTS := $(patsubst %.c,$(B)/%,$(filter %_threads.c,$(TEST_SRC)))
+
+FUZZERS := $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
+FUZZ_SECONDS ?= 60
 
 # --- building -------------------------------------------------------------------------------------
 
@@ -120,6 +126,15 @@ $(TESTS): $(B)/tests/%: $(B)/tests/%.o $(B)/libsupport.a $$(call archives_of,$$(
 	@echo "  link  $@"
 	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS) $(SERVER_LIBS) $(CLIENT_LIBS) $(COMMON_LIBS)
 
+# libFuzzer brings main(). Client and server have functions of the same name: one of the two archives.
+$(FUZZERS): $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/libserver.a $(B)/libclient.a $(B)/libcommon.a
+	@echo "  link  $@"
+	@$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< \
+	    $(if $(filter client% chat%,$*),$(B)/libclient.a,$(B)/libserver.a) $(B)/libcommon.a \
+	    $(SERVER_LIBS) $(CLIENT_LIBS) $(COMMON_LIBS)
+.PHONY: fuzzers
+fuzzers: $(FUZZERS)
+
 .PHONY: need-libs
 need-libs:
 	@CC='$(CC)' tests/support/deps.sh --check build
@@ -152,6 +167,17 @@ tsan: ## the tests of shared memory between threads with ThreadSanitizer
 faults: ## long: kill -9 at every call, power cuts, full disks; see docs/reliability.md
 	@CC='$(CC)' tests/support/deps.sh build test
 	@PARLEY_FAULTS=long $(RUN_TESTS) build faults
+
+.PHONY: fuzz
+fuzz: ## feed every parser with nonsense, FUZZ_SECONDS (60) for each
+	@CC='$(CC)' tests/support/deps.sh build test
+	@$(AGAIN) VARIANT=fuzz CC=clang fuzzers
+	@tests/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_SECONDS) $(JOBS)
+
+.PHONY: model
+model: ## check every order of events of the rings and doorbells (spin)
+	@CC='$(CC)' tests/support/deps.sh test
+	@tests/model/run.sh $(BUILD)/model
 
 .PHONY: bench
 bench: all ## latency and fan-out of each transport, as a table

@@ -36,6 +36,9 @@ tmux                command tmux
 strace              command strace
 procps              command ps
 iproute2            command ip
+clang               command clang
+libclang-rt-dev     fuzzer  clang
+spin                command spin
 END
     lint) cat <<'END' ;;
 clang-format        command clang-format
@@ -53,6 +56,10 @@ END
 present() { # KIND WHAT
     case $1 in
     command) command -v "$2" >/dev/null 2>&1 ;;
+    fuzzer) # the run-time library of libFuzzer, which is a package of its own
+        echo 'int LLVMFuzzerTestOneInput(const char *p, long n) { return !p || n < 0; }' |
+            "$2" -fsanitize=fuzzer,address,undefined -x c -o /dev/null - >/dev/null 2>&1
+        ;;
     python) /usr/bin/python3 -c "import $2" >/dev/null 2>&1 ;;
     header)
         # Headers that include none of these themselves expect them from their user.

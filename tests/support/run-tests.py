@@ -4,8 +4,8 @@ line `N passed, N failed`. Used by `make check`, `make asan` and `make tsan`.
 
     run-tests.py --make "make ..." --build DIR --jobs N [SUITE...]
 
-Suites, in order: build layers unit contract asan tsan integration faults. Without names: all of
-them. PARLEY_FAULTS=long in the environment makes the faults a long run.
+Suites, in order: build layers unit contract asan tsan fuzz model integration faults. Without names:
+all of them. PARLEY_FAULTS=long in the environment makes the faults a long run.
 The exit code is 0 only if something ran and nothing failed.
 """
 
@@ -27,7 +27,7 @@ PROGRAM_SECONDS = 300
 INTEGRATION_SECONDS = 1800
 FAULTS_SECONDS = 3 * 3600  # the long run
 
-SUITES = ["build", "layers", "unit", "contract", "asan", "tsan", "integration", "faults"]
+SUITES = ["build", "layers", "unit", "contract", "asan", "tsan", "fuzz", "model", "integration", "faults"]
 
 
 class Result:
@@ -165,6 +165,26 @@ class Runner:
         return run_programs(self.listed("list-tsan", "tsan"),
                             environment(TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"),
                             self.jobs, ("setarch", platform.machine(), "-R"))
+
+    def suite_fuzz(self):
+        """A slice of `make fuzz`: the corpus, and 10 seconds of new inputs for each target. Two minutes
+        in all would be too much of a check that people wait for; the long run is `make fuzz`."""
+        built = self.make_target("CC=clang fuzzers", "fuzz")
+        if built.failed:
+            return built
+        code, out = run(["tests/fuzz/run.sh", os.path.join(self.build, "fuzz"), "10", str(self.jobs)],
+                        PROGRAM_SECONDS)
+        return self.counted(code, out, "nothing found")
+
+    def suite_model(self):
+        code, out = run(["tests/model/run.sh", os.path.join(self.build, "model")], PROGRAM_SECONDS)
+        return self.counted(code, out, "as expected")
+
+    def counted(self, code, out, good):
+        """The lines of a script that says one about each thing it did."""
+        passed = len(re.findall(rf"^\S+: .*{good}", out, re.M))
+        failed = len(re.findall(r"^\S+: FAILED", out, re.M)) or int(code != 0 or passed == 0)
+        return Result(passed, failed, 0, out if failed else "")
 
     def suite_integration(self):
         return self.pytest("tests/integration", INTEGRATION_SECONDS)
