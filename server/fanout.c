@@ -112,7 +112,11 @@ static void apply_segment(struct fanout *f, const struct order *o, int fd)
     if (!g || !v || segment_map(g, fd) < 0) {
         close(fd);
         free(g);
-        return; /* whoever reads up to here is told by sub_push */
+        if (v) { /* its readers are let go, and come back where the room can be read */
+            v->broken = 1;
+            mark_dirty(f, v);
+        }
+        return;
     }
     v->forgotten = 0;
     struct segment **at = &v->segs;

@@ -160,6 +160,7 @@ static void on_tick(uv_timer_t *t)
     uint64_t now = mono_ns();
     conn_tick(h, now);
     session_expire(h, now);
+    targets_retry(h);
     if (h->stopping && (!h->conns || now > h->stop_deadline))
         h->turn.stop = 1;
 }
@@ -351,15 +352,20 @@ int hub_run(struct hub *h, struct server_options *o, int argc, char **argv)
                       .state_lock = -1,
                       .spare = -1};
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log beyond RLIMIT_FSIZE is a failed write like others */
     if (sodium_init() < 0 || !(h->rbuf = malloc(RECORD_MAX + TURN_BYTES))) {
         log_error("cannot start: no memory");
         return 1;
     }
     io_raise_nofile();
-    uv_loop_init(&h->loop);
+    int r = uv_loop_init(&h->loop);
+    if (r < 0) {
+        log_error("cannot start: no event loop (%s)", errno_name(-r));
+        return 1;
+    }
     h->turn = (struct turner){
         .loop = &h->loop, .mode = o->wait, .look = conns_look, .arm = conns_arm, .ctx = h};
-    int r = start(h);
+    r = start(h);
     if (r == 0)
         turn_run(&h->turn);
     remove_runtime(h);

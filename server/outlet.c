@@ -220,6 +220,10 @@ void sub_push(struct sub *s)
 {
     struct outlet *o = s->outlet;
     uint64_t limit = s->view->watermark < s->end ? s->view->watermark : s->end;
+    if (s->view->broken) {
+        outlet_kill(o, REASON_STORAGE);
+        return;
+    }
     while (s->pos < limit || s->pos < s->target) {
         const struct segment *g = segment_at(s);
         if (!g) { /* the hub sends segments first, so this is our bug; contain it */

@@ -21,6 +21,7 @@ struct view {
     struct sub *subs;     /* live ones */
     size_t refs;          /* all cursors in it, replays too */
     int forgotten;        /* unmap when the last cursor goes */
+    int broken;           /* a segment could not be mapped: nothing can be read here */
     struct view *next_dirty;
     int dirty;
     UT_hash_handle hh;

@@ -60,24 +60,27 @@ static struct feed *feed_of(struct target *t, struct room *r)
     return *f;
 }
 
-static void send_segment(struct feed *f, size_t i)
+static int send_segment(struct feed *f, size_t i)
 {
     /* Readers share this description; they only map it, so there is no offset to fight about. */
     int fd = dup(f->room->log.segs[i].seg.fd);
     if (fd < 0) {
-        log_error("cannot hand a log segment to worker %d (%s): raise RLIMIT_NOFILE",
-                  f->target->index, errno_name(errno));
-        return;
+        hub_complain(f->target->hub,
+                     "cannot hand a log segment to worker %d (%s): raise RLIMIT_NOFILE",
+                     f->target->index, errno_name(errno));
+        return -1;
     }
     target_send(
         f->target,
         &(struct order){
             .size = sizeof(struct order), .type = ORDER_SEGMENT, .nfds = 1, .room = f->room->id},
         NULL, &fd);
+    return 0;
 }
 
-/* Make sure the target has mapped everything from `pos` on. */
-static void send_segments(struct feed *f, uint64_t pos)
+/* Make sure the target has mapped everything from `pos` on. -1: it has not, for lack of a
+ * descriptor; nothing that lies in the segments missing may be announced to it. */
+static int send_segments(struct feed *f, uint64_t pos)
 {
     const struct logwriter *w = &f->room->log;
     size_t from = w->count - 1;
@@ -85,12 +88,13 @@ static void send_segments(struct feed *f, uint64_t pos)
         from--;
     if (f->lo == f->hi)
         f->lo = f->hi = w->count;
-    for (size_t i = from; i < f->lo; i++)
-        send_segment(f, i);
-    if (from < f->lo)
-        f->lo = from;
+    for (; from < f->lo; f->lo--)
+        if (send_segment(f, f->lo - 1) < 0)
+            return -1;
     for (; f->hi < w->count; f->hi++)
-        send_segment(f, f->hi);
+        if (send_segment(f, f->hi) < 0)
+            return -1;
+    return 0;
 }
 
 static void send_about(struct target *t, uint8_t type, const struct conn *c, const struct room *r,
@@ -114,7 +118,10 @@ void target_subscribe(struct target *t, struct conn *c, struct room *r, uint64_t
         return;
     }
     f->refs++;
-    send_segments(f, pos);
+    if (send_segments(f, pos) < 0) {
+        conn_farewell(c, REASON_LIMIT, "the server is out of descriptors");
+        return;
+    }
     send_about(t, ORDER_SUBSCRIBE, c, r, pos, r->announced, NULL, 0);
 }
 
@@ -123,8 +130,9 @@ void target_unsubscribe(struct target *t, struct conn *c, struct room *r)
     struct feed *f = r->feeds[t->index];
     if (!f || f->refs == 0)
         return;
-    send_segments(f, r->announced); /* it may be told of bytes that it has no watermark for yet */
-    send_about(t, ORDER_UNSUBSCRIBE, c, r, 0, r->announced, NULL, 0);
+    /* It may be told of bytes that it has no watermark for yet. */
+    uint64_t end = send_segments(f, r->announced) == 0 ? r->announced : f->told;
+    send_about(t, ORDER_UNSUBSCRIBE, c, r, 0, end, NULL, 0);
     if (--f->refs == 0) {
         target_send(
             t, &(struct order){.size = sizeof(struct order), .type = ORDER_FORGET, .room = r->id},
@@ -140,8 +148,10 @@ void target_replay(struct target *t, struct conn *c, struct room *r, uint64_t po
     struct feed *f = r->feeds[t->index];
     if (!f || f->refs == 0)
         return; /* only members ask, and a member is subscribed */
-    send_segments(f, pos);
-    send_about(t, ORDER_REPLAY, c, r, pos, end, done, n);
+    if (send_segments(f, pos) == 0)
+        send_about(t, ORDER_REPLAY, c, r, pos, end, done, n);
+    else
+        conn_farewell(c, REASON_LIMIT, "the server is out of descriptors");
 }
 
 void target_watermark(struct room *r)
@@ -156,6 +166,16 @@ void target_watermark(struct room *r)
     }
 }
 
+void targets_retry(struct hub *h)
+{
+    struct room *r, *tmp;
+    if (!h->starved)
+        return;
+    h->starved = 0;
+    HASH_ITER (by_id, h->rooms_by_id, r, tmp)
+        target_watermark(r); /* what has been told already is left out */
+}
+
 static void send_watermarks(struct target *t)
 {
     while (t->dirty) {
@@ -164,7 +184,10 @@ static void send_watermarks(struct target *t)
         f->dirty = 0;
         if (f->refs == 0 || f->told == f->room->announced)
             continue;
-        send_segments(f, f->room->announced);
+        if (send_segments(f, f->room->announced) < 0) {
+            t->hub->starved = 1;
+            continue;
+        }
         f->told = f->room->announced;
         target_send(t,
                     &(struct order){.size = sizeof(struct order),

@@ -112,7 +112,10 @@ int worker_main(int index, enum wait_mode mode)
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     io_raise_nofile();
-    uv_loop_init(&w.loop);
+    if (uv_loop_init(&w.loop) < 0) {
+        log_error("worker %d: no event loop", index);
+        return 1;
+    }
     w.fan = fanout_new(&w.loop, take_report, &w);
     if (!w.fan) {
         log_error("worker %d: no memory", index);

@@ -293,6 +293,7 @@ class Tail(Child):
         if self.process:
             return
         self.runs += 1
+        self.complained = False
         ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(theirs, True)
         self.data = b""
@@ -310,6 +311,8 @@ class Tail(Child):
         *lines, self.data = (self.data + data).split(b"\n")
         for line in lines:
             e = json.loads(line)
+            if e["type"] == "error":
+                self.complained = True
             if e["type"] != "message":
                 continue
             if e["seq"] <= self.last:
@@ -325,7 +328,8 @@ class Tail(Child):
         if "missing" in said or "lost its newest" in said:
             raise Fault(f"tail -t {self.transport}: {said}")
         # 69: no server was there when it began.
-        if code not in (-signal.SIGKILL, -signal.SIGTERM, 69) and not (self.ledger.tolerant and said):
+        if code not in (-signal.SIGKILL, -signal.SIGTERM, 69) and not (
+                self.ledger.tolerant and (said or self.complained)):
             raise Fault(f"tail -t {self.transport} ended with {code}: {said}")
 
 

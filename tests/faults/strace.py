@@ -1,13 +1,15 @@
 """Running and attaching strace: counting the system calls of a process, and doing something at the Nth."""
 
 import collections
+import os
 import re
 import shutil
+import signal
 import subprocess
 
 import pytest
 
-from harness import until
+from harness import alive, until
 
 needed = pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 
@@ -29,6 +31,18 @@ def traced(pid):
             return "TracerPid:\t0\n" not in f.read()
     except FileNotFoundError:
         return True  # gone already, by what was injected
+
+
+def release(pid):
+    """End the strace that follows a process; the process goes on."""
+    try:
+        with open(f"/proc/{pid}/status") as f:
+            tracer = int(re.search(r"^TracerPid:\t(\d+)", f.read(), re.M).group(1))
+        if tracer:
+            os.kill(tracer, signal.SIGTERM)
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    until(lambda: not traced(pid) or not alive(pid), "strace has let go")
 
 
 class Attached:
