@@ -16,7 +16,7 @@ needed = pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 
 def around(*options, follow=False):
     """A prefix for a command: the command keeps the process id it would have had (-D)."""
-    return ("strace", "-D", "-qq", *(("-f",) if follow else ()), *options)
+    return ("strace", "-D", "-I2", "-qq", *(("-f",) if follow else ()), *options)
 
 
 def count(path):

@@ -1,10 +1,16 @@
 """Errors from the kernel, at every call that touches the log, a link or a new process: a refusal with a name
 or a clean stop, never a hang, a crash or a loss; and everything works again when the error is over."""
 
+import os
+import resource
 import signal
+import subprocess
 
 import pytest
 
+import harness
+import parleywire as wire
+import roomlog
 import strace
 from conftest import LONG, needs_root
 from test_sweep import Run
@@ -122,3 +128,71 @@ def test_errors_in_a_worker(make_server, dice, count, group):
         print(f"{transport}: {call} fails with {error} at {when}")
         worker_with(make_server, transport, call, error, when)
     count(errors=len(cases))
+
+
+# --- the disk itself -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sync", ["interval", "always"])
+def test_failed_fdatasync_stops_the_server(make_server, sync):
+    """What was not synced may be lost, and no later success could be believed: stop, and say why."""
+    server = make_server().start("--workers", "1", "--sync", sync)
+    with wire.Client.connect(server.socket, "a") as a:
+        number = a.join("#lobby", flags=wire.QUIET).room
+        with strace.Attached(server.pid, "-f", *strace.fail_at("fdatasync", "EIO", "1+")):
+            a.post(number, "not on disk")
+            code = server.process.wait(harness.DEADLINE)
+        assert code == 1
+        server.process = None
+        assert "fdatasync of the log failed (EIO)" in server.output() and "check the disk" in server.output()
+        told = [r for r in a.until_end() if r.type == "MESSAGE"]
+        assert not told or sync == "interval"
+    server.start("--workers", "1", "--sync", sync)
+    server.ok("send", "#lobby", "again")
+
+
+def test_failed_sync_at_the_end_is_said(make_server):
+    server = make_server().start("--workers", "0")
+    server.ok("send", "#lobby", "a line")
+    with strace.Attached(server.pid, "-f", *strace.fail_at("fdatasync", "EIO", "1+")):
+        server.process.send_signal(signal.SIGTERM)
+        code = server.process.wait(harness.DEADLINE)
+    server.process = None
+    assert code == 1 and "fdatasync" in server.output()
+
+
+@pytest.mark.parametrize("name", ["epoch", "secret"])
+def test_an_unreadable_state_file_is_no_first_start(make_server, name):
+    """An epoch that began anew would let numbers be used twice without anybody noticing."""
+    server = make_server().start("--workers", "0")
+    server.stop()
+    path = os.path.join(server.state, name)
+    with open(path, "rb") as f:
+        before = f.read()
+    done = subprocess.run([*strace.around(*strace.fail_at("read", "EIO", "1+", path=[path])), *server.command()],
+                          env=server.env(), capture_output=True, timeout=harness.DEADLINE)
+    assert done.returncode == 1 and b"EIO" in done.stderr
+    if name == "secret":
+        with open(path, "rb") as f:
+            assert f.read() == before
+
+
+def test_short_writes_lose_nothing(make_server, count):
+    """pwritev that writes only a part, again and again: by a limit of the file size that moves on."""
+    server = make_server().start("--workers", "1")
+    with wire.Client.connect(server.socket, "a") as a:
+        number = a.join("#lobby", flags=wire.QUIET).room
+        stored, refused = [], []
+        for n in range(20):
+            # The limit falls into the middle of a record; each round what fits is stored, the rest refused.
+            resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (4096 + 5000 * n + 1234, resource.RLIM_INFINITY))
+            posts = [a.post(number, f"{n} {i} ".ljust(300, ".")) for i in range(20)]
+            for c in posts:
+                r = a.until("MESSAGE", "ERROR", counter=c)
+                (stored if r.type == "MESSAGE" else refused).append(c)
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert stored and refused
+    server.kill()
+    server.start("--workers", "1")
+    assert [r.counter for r in roomlog.room(server.state, "#lobby") if r.type == "MESSAGE"] == stored
+    count(stored=len(stored), refused=len(refused))
