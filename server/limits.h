@@ -21,6 +21,9 @@
 #define PER_USER_DEFAULT 256
 /* Rooms that one owner may make between two starts of the server. */
 #define ROOMS_PER_OWNER 1024
+/* A session that is in so many rooms is not brought into rooms of two by others any more: the rest
+ * of CURSORS_MAX is for those it asks for itself. */
+#define ROOMS_UNASKED 48
 /* --rate: posts, and other records written into rooms, a second by each session of another user or
  * from TCP. A person never gets near it; a script of the server's own user is not limited. */
 #define RATE_DEFAULT 1000

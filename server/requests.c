@@ -181,7 +181,7 @@ static void join_both(struct hub *h, struct room *room)
     {
         struct session *s = c->session;
         if (!s || (c->state != CONN_OPEN && c->state != CONN_OPENING) || !room_admits(room, s) ||
-            member_find(s, room) || s->room_count >= CURSORS_MAX || !member_add(s, room, 1))
+            member_find(s, room) || s->room_count >= ROOMS_UNASKED || !member_add(s, room, 1))
             continue;
         request_joined(c, room, 0, room->log.next_seq, 0);
         target_subscribe(c->target, c, room, room->log.end_pos);
