@@ -40,7 +40,7 @@ parley() {
 
 die() {
     echo "demo: $1" >&2
-    cat "$dir/log" >&2 2>/dev/null || true
+    cat "$dir/log" "$dir"/guest-* >&2 2>/dev/null || true
     exit 1
 }
 
@@ -59,6 +59,7 @@ until_ok() { # WHAT COMMAND...
 
 # Port 0 lets the kernel choose one; the ready line says which.
 start_server() {
+    : >"$dir/log"
     "$bin/parleyd" --socket "$dir/s" --runtime-dir "$dir/run" --state-dir "$dir/state" \
         --listen 127.0.0.1:0 --workers 2 --place workers 2>"$dir/log" &
     server=$!
