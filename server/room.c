@@ -141,7 +141,7 @@ static void refuse_posts(struct room *r, const uint8_t *p, size_t n, int err)
     snprintf(text, sizeof text, "not stored: %s (%s); the room is still usable",
              err == -ENOSPC ? "the server's disk is full" : "the server could not write its log",
              errno_name(-err));
-    log_error("room %s: %zu bytes not stored (%s)", r->log.name, n, errno_name(-err));
+    hub_complain(r->hub, "room %s: %zu bytes not stored (%s)", r->log.name, n, errno_name(err));
     struct record rec;
     for (ssize_t size; n > 0 && (size = record_decode(p, n, &rec)) > 0;
          p += size, n -= (size_t)size) {
@@ -287,10 +287,10 @@ static int open_one(struct hub *h, const char *entry)
         return 0; /* the other rooms are fine */
     }
     if (found.quarantined[0])
-        log_error(
-            "room %s: damaged or missing records with valid ones behind; the segment is quarantined "
-            "as %s, the room goes on after record %llu",
-            r->log.name, found.quarantined, (unsigned long long)(r->log.next_seq - 1));
+        log_error("room %s: damaged or missing records with valid ones behind; the segment is "
+                  "quarantined "
+                  "as %s, the room goes on after record %llu",
+                  r->log.name, found.quarantined, (unsigned long long)(r->log.next_seq - 1));
     else if (found.cut_bytes)
         log_warn(
             "room %s: cut %llu bytes of a record that was being written when the server stopped",
