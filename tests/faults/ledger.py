@@ -187,7 +187,11 @@ class Peer:
 
     def welcome(self, r):
         if self.producer and r.producer != self.producer:
-            self.fault("the session is another producer after a resume")
+            # A server that was started anew knows only producers of whom something is in a log.
+            if self.acked or self.claimed:
+                self.fault("the session is another producer after a resume")
+            self.pending = collections.OrderedDict(enumerate(self.pending.values(), 1))
+            self.counter = len(self.pending)
         self.resumes += 1 if self.producer else 0
         self.token, self.producer, self.nick = r.token, r.producer, r.nick
         have = [c for c in (*self.acked, *self.claimed) if c > r.last_counter]
