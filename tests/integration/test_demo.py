@@ -85,7 +85,7 @@ def test_demo_on_a_terminal_is_a_chat_with_the_guests(objects, scratch):
     demo = pexpect.spawn(DEMO, env=dict(environment(scratch), TERM="xterm", NO_COLOR="1"),
                          timeout=harness.DEADLINE, dimensions=(50, 150), encoding="utf-8")
     try:
-        demo.expect("Seven guests")
+        demo.expect("7 guests")
         demo.expect("#lobby>")
         demo.send("hello everybody\r")
         demo.expect("somebody.{0,20}hello everybody")

@@ -56,7 +56,7 @@ def test_descriptors_return_to_the_baseline_after_many_sessions(server):
     before = server.count_fds()
     for t in LOCAL * 3:
         server.ok("send", "-t", t, "#lobby", "hi")
-    until(lambda: server.count_fds() == before, "descriptors of ended sessions are closed")
+    until(lambda: server.count_fds() <= before, "descriptors of ended sessions are closed")
     names = set(os.listdir(server.runtime))
     assert not [n for n in names if len(n) >= 32], f"names of ended sessions: {names}"
 

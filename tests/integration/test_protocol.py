@@ -512,7 +512,7 @@ def test_hello_cut_short_and_dropped_leaves_nothing(server, connect):
     for n in range(0, len(hello), 3):
         with Client.dial(server.socket) as c:
             c.send(hello[:n])
-    harness.until(lambda: server.count_fds() == before, "descriptors of dropped connections go")
+    harness.until(lambda: server.count_fds() <= before, "descriptors of dropped connections go")
 
 
 @pytest.mark.parametrize("transport", [wire.FIFO, wire.POSIXMQ, wire.SYSVMQ, wire.SHM, wire.MMAP])
@@ -521,7 +521,7 @@ def test_session_that_never_becomes_ready_leaves_no_object(server, transport):
     for _ in range(5):
         with Client.dial(server.socket) as c:
             assert c.hello("gone", transports=[transport]).type == "WELCOME"
-    harness.until(lambda: server.count_fds() == before, "descriptors of dropped sessions go")
+    harness.until(lambda: server.count_fds() <= before, "descriptors of dropped sessions go")
     harness.until(lambda: not server.objects.sysv(server.pids) and not server.objects.posix(),
                   "queues of dropped sessions go")
 
@@ -538,7 +538,7 @@ def test_descriptors_from_a_client_are_not_kept(server):
             except PermissionError:  # this kernel knows SO_PASSRIGHTS, and the server asked for it
                 c.send(ping)
             c.until("PONG", counter=i)
-        assert server.count_fds() == before
+        assert server.count_fds() <= before
 
 
 def test_peer_that_never_reads_does_not_stop_the_others(connect):

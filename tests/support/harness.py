@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -43,6 +44,17 @@ CLONE_NEWNS, CLONE_NEWIPC = 0x00020000, 0x08000000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 
 
+def raise_queue_limit():
+    """The bytes of POSIX queues are counted for a user, not for a namespace: what other tests and other
+    programs use up is missing here. Root may have more."""
+    most = 256 * 1024 * 1024
+    try:
+        if resource.getrlimit(resource.RLIMIT_MSGQUEUE)[0] < most:
+            resource.setrlimit(resource.RLIMIT_MSGQUEUE, (most, most))
+    except (OSError, ValueError):
+        pass
+
+
 class Objects:
     """The System V and POSIX queues that exist.
 
@@ -52,6 +64,7 @@ class Objects:
     """
 
     def __init__(self):
+        raise_queue_limit()
         libc = ctypes.CDLL(None, use_errno=True)
         self.mqueue = None
         self.private = libc.unshare(CLONE_NEWIPC | CLONE_NEWNS) == 0
