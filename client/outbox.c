@@ -205,7 +205,9 @@ static int keep(struct renewal *w, const uint8_t *p, struct outbox_item item,
 
 static int renew(const struct outbox *o, struct renewal *w, const struct outbox_news *n)
 {
-    const uint8_t *p = o->bytes.len ? buf_head(&o->bytes) : NULL;
+    if (o->items.len == 0)
+        return n->fixed && w->next != o->next_counter ? -ERANGE : 0;
+    const uint8_t *p = buf_head(&o->bytes);
     int r = 0;
     for (size_t i = 0; i < item_count(o) && r == 0; i++) {
         const struct outbox_item *it = item_at(o, i);

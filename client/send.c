@@ -40,6 +40,7 @@ struct send {
     uint32_t lines[WINDOW];   /* line of the post with that number, modulo WINDOW */
     uint32_t unsure[RUNS][2]; /* lines, from and to, that may have been said or not */
     unsigned runs;
+    uint64_t told;  /* line up to which the acknowledgement was told, with -v */
     size_t unsures; /* how many */
 };
 
@@ -228,6 +229,14 @@ static int at_end(struct send *c)
     return 1;
 }
 
+static void tell_progress(struct send *c)
+{
+    if (c->told == c->line || session_unacked(c->tool.s) > 0)
+        return;
+    c->told = c->line;
+    log_debug("acknowledged up to line %llu", (unsigned long long)c->line);
+}
+
 static void run(struct send *c)
 {
     struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
@@ -239,6 +248,7 @@ static void run(struct send *c)
                 post(c, c->text);
             }
             take_lines(c);
+            tell_progress(c);
             if (c->eof && !c->in.len && session_unacked(c->tool.s) == 0)
                 tool_end(&c->tool, at_end(c));
         }
