@@ -283,6 +283,22 @@ static const char *pick_home(const struct options *o, char *buf, size_t cap)
     return buf;
 }
 
+static void on_notice(void *ctx, enum session_notice what, uint32_t count, const char *sentence)
+{
+    (void)what;
+    (void)count;
+    chat_note(ctx, "%s", sentence);
+}
+
+/* Given up by the session: shown, so that the person can look and say it again. */
+static void on_unknown(void *ctx, const struct record *post)
+{
+    struct body_post b;
+    char text[SAFE_TEXT];
+    if (body_post_get(post, &b) == 0)
+        chat_note(ctx, "perhaps said, perhaps not: %s", render_safe(b.text, text, sizeof text));
+}
+
 static int open_session(struct chat *c, const char **why)
 {
     struct session_options so = {0};
@@ -292,6 +308,8 @@ static int open_session(struct chat *c, const char **why)
     so.on_record = chat_on_record;
     so.on_state = on_state;
     so.on_skip = on_skip;
+    so.on_notice = on_notice;
+    so.on_unknown = on_unknown;
     int r = session_new(&c->session, &so, why);
     return r;
 }

@@ -102,11 +102,12 @@ struct session {
     char key[NICK_MAX * 4];
     size_t key_len;
     uid_t uid;
-    int local;         /* uid is vouched for by the kernel */
-    struct conn *conn; /* NULL: lost, waiting to resume */
-    uint64_t lost;     /* since (monotonic) */
-    int gone;          /* left its rooms; kept only for its counter */
-    uint64_t spoke;    /* last post (monotonic) */
+    int local;             /* uid is vouched for by the kernel */
+    struct conn *conn;     /* NULL: lost, waiting to resume */
+    uint64_t lost;         /* since (monotonic) */
+    int gone;              /* left its rooms; kept only for its counter */
+    uint64_t spoke;        /* last post (monotonic) */
+    struct room *spoke_in; /* where the last post is; its batch may not be written yet */
     struct member *members;
     size_t room_count;
     struct session *next_same; /* others of this nick */
@@ -194,7 +195,7 @@ struct hub {
     struct conn *conns, *conns_by_id, *ready;
     struct owner *owners;
     size_t throttled;
-    int starved; /* a target waits for a segment that could not be handed to it */
+    int starved;       /* a target waits for a segment that could not be handed to it */
     int spare;         /* a descriptor to give up when there are none left */
     double complaints; /* warnings about clients that may be logged now */
     uint64_t complained;
@@ -239,7 +240,7 @@ void target_replay(struct target *t, struct conn *c, struct room *r, uint64_t po
                    const void *done, size_t n);
 void target_watermark(struct room *r); /* r->announced moved */
 void target_flush(struct target *t);
-void targets_retry(struct hub *h); /* the tick: what could not be handed over */
+void targets_retry(struct hub *h);        /* the tick: what could not be handed over */
 void target_forget_all(struct target *t); /* it died: nothing it was told counts any more */
 void target_report(struct hub *h, const struct order *o);
 void target_free_feeds(struct room *r);

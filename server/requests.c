@@ -123,6 +123,11 @@ static void handle_post(struct conn *c, const struct record *r)
         return;
     }
     enum text_problem p = text_check(TEXT_BODY, b.text, NULL);
+    /* Posts of one producer are written in the order of their counters, also into different rooms:
+     * the highest one found after a crash must say that all before it are there. */
+    if (s->spoke_in && s->spoke_in != room)
+        room_commit(s->spoke_in);
+    s->spoke_in = room;
     if (p != TEXT_OK)
         error_problem(c, r, REASON_TEXT, "text", TEXT_BODY, p);
     else if (say(room, s, RECORD_MESSAGE, r, b.text) < 0)
