@@ -21,7 +21,7 @@ def one_line(text, program):
 @pytest.fixture
 def bystander(server):
     """Somebody in the room, for whom everything goes on."""
-    tail = server.stream("tail", "--json", "-q", "#lobby")
+    tail = server.stream("tail", "--json", "-q", "--after", "0", "#lobby")
     server.ok("send", "#lobby", "before")
     yield tail
     server.ok("send", "#lobby", "after")

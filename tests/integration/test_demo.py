@@ -57,39 +57,55 @@ def assert_nothing_left(demo, objects, scratch):
         assert objects.sysv(()) == [] and objects.posix() == []
 
 
+def used_up(output):
+    """POSIX queues are counted for a user: others may hold all there are. Then that one stays away."""
+    return {"posixmq"} if "RLIMIT_MSGQUEUE" in output and "is used up" in output else set()
+
+
 def test_demo_prints_a_transcript_and_leaves_nothing(objects, scratch):
     demo = start(scratch)
     out, err = demo.communicate(timeout=120)
     assert demo.returncode == 0, out + err
-    assert err == ""
-    for t in TRANSPORTS:
-        assert f"guest-{t}" in out, f"{t} takes part"
+    there = set(TRANSPORTS) - used_up(out + err)
+    if there == set(TRANSPORTS):
+        assert err == ""
+        for kind in ("anonymous pipes", "sockets", "FIFOs", "POSIX queues", "System V queues",
+                     "sealed memory files", "room logs"):
+            assert re.search(rf"^ +\d+  .*{kind}", out, re.M), f"{kind} are shown"
+    for t in there:
         assert f"hello, this came by {t}" in out
-        assert len(re.findall(rf"guest-{t}> {t}: your line took", out)) == len(TRANSPORTS)
-    for kind in ("anonymous pipes", "sockets", "FIFOs", "POSIX queues", "System V queues",
-                 "sealed memory files", "room logs"):
-        assert re.search(rf"^ +\d+  .*{kind}", out, re.M), f"{kind} are shown"
+        assert len(re.findall(rf"guest-{t}> {t}: your line took", out)) >= len(there), t
     assert_nothing_left(demo, objects, scratch)
 
 
 def test_demo_interrupted_leaves_nothing(objects, scratch):
     demo = start(scratch)
-    harness.until(lambda: len(processes_of(demo.pid)) > 5, "the demo is under way")
-    os.killpg(demo.pid, signal.SIGINT)  # what Ctrl-C does
+    harness.until(lambda: len(processes_of(demo.pid)) > 5 or demo.poll() is not None,
+                  "the demo is under way")
+    if demo.poll() is None:
+        os.killpg(demo.pid, signal.SIGINT)  # what Ctrl-C does
     demo.communicate(timeout=60)
-    assert demo.returncode in (130, -signal.SIGINT)
+    # 0: it was over before the signal came
+    assert demo.returncode in (130, -signal.SIGINT, 0)
     assert_nothing_left(demo, objects, scratch)
 
 
-def test_demo_on_a_terminal_is_a_chat_with_the_guests(objects, scratch):
+def chat(scratch):
+    """The demo on a terminal, up to its prompt; and the transports that have a guest."""
     demo = pexpect.spawn(DEMO, env=dict(environment(scratch), TERM="xterm", NO_COLOR="1"),
                          timeout=harness.DEADLINE, dimensions=(50, 150), encoding="utf-8")
+    demo.expect(r"(\d) guests are in")
+    there = set(TRANSPORTS) - used_up(demo.before)
+    assert int(demo.match.group(1)) == len(there)
+    demo.expect("#lobby>")
+    return demo, there
+
+
+def test_demo_on_a_terminal_is_a_chat_with_the_guests(objects, scratch):
+    demo, waiting = chat(scratch)
     try:
-        demo.expect("7 guests")
-        demo.expect("#lobby>")
         demo.send("hello everybody\r")
         demo.expect("somebody.{0,20}hello everybody")
-        waiting = set(TRANSPORTS)
         while waiting:
             demo.expect(r"(\w+): your line took \d+ µs")
             waiting.discard(demo.match.group(1))
@@ -99,4 +115,12 @@ def test_demo_on_a_terminal_is_a_chat_with_the_guests(objects, scratch):
         assert demo.exitstatus == 0
     finally:
         demo.close(force=True)
+    assert_nothing_left(demo, objects, scratch)
+
+
+def test_demo_whose_terminal_is_closed_leaves_nothing(objects, scratch):
+    demo, _ = chat(scratch)
+    os.close(demo.child_fd)  # the terminal hangs up
+    demo.closed, demo.child_fd = True, -1
+    demo.wait()
     assert_nothing_left(demo, objects, scratch)

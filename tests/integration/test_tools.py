@@ -76,7 +76,7 @@ def test_send_unknown_acknowledgement_is_75(make_server):
     """The server stops between the post and its acknowledgement."""
     server = make_server().start("--workers", "1", "--place", "workers")
     read, write = os.pipe()
-    sender = server.stream("send", "-W", "3", "#lobby", "-", stdin=read)
+    sender = server.stream("send", "-W", "8", "#lobby", "-", stdin=read)
     os.close(read)
     os.write(write, b"first\n")
     until(lambda: "first" in server.run("history", "#lobby").stdout, "the first line is said")

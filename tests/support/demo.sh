@@ -152,7 +152,8 @@ echo
 said=0
 for t in $all_transports; do
     is_here "$t" || continue
-    parley send -q -s "$(address_of "$t")" -t "$t" -n "you-by-$t" "$room" "hello, this came by $t"
+    parley send -q -s "$(address_of "$t")" -t "$t" -n "you-by-$t" "$room" "hello, this came by $t" ||
+        continue # it has said why
     said=$((said + 1 + here)) # the line and the answers
     until_ok "not every guest answered $t" heard $said
 done
