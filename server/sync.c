@@ -105,8 +105,23 @@ static void on_interval(uv_timer_t *t)
     }
 }
 
+static void nothing(uv_work_t *w)
+{
+    (void)w;
+}
+
+static void nothing_done(uv_work_t *w, int status)
+{
+    (void)status;
+    free(w);
+}
+
 void sync_start(struct hub *h)
 {
+    /* libuv aborts when it cannot start its threads: better now than at the first sync. */
+    uv_work_t *w = h->opt->sync == SYNC_NONE ? NULL : malloc(sizeof *w);
+    if (w && uv_queue_work(&h->loop, w, nothing, nothing_done) < 0)
+        free(w);
     if (h->opt->sync != SYNC_NONE)
         uv_timer_start(&h->sync_timer, on_interval, SYNC_INTERVAL_MS, SYNC_INTERVAL_MS);
 }

@@ -1,22 +1,20 @@
 """Running and attaching strace: counting the system calls of a process, and doing something at the Nth."""
 
 import collections
-import os
 import re
 import shutil
-import signal
 import subprocess
 
 import pytest
 
-from harness import alive, until
+from harness import until
 
 needed = pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 
 
 def around(*options, follow=False):
     """A prefix for a command: the command keeps the process id it would have had (-D)."""
-    return ("strace", "-D", "-I2", "-qq", *(("-f",) if follow else ()), *options)
+    return ("strace", "-D", "-qq", *(("-f",) if follow else ()), *options)
 
 
 def count(path):
@@ -31,18 +29,6 @@ def traced(pid):
             return "TracerPid:\t0\n" not in f.read()
     except FileNotFoundError:
         return True  # gone already, by what was injected
-
-
-def release(pid):
-    """End the strace that follows a process; the process goes on."""
-    try:
-        with open(f"/proc/{pid}/status") as f:
-            tracer = int(re.search(r"^TracerPid:\t(\d+)", f.read(), re.M).group(1))
-        if tracer:
-            os.kill(tracer, signal.SIGTERM)
-    except (FileNotFoundError, ProcessLookupError):
-        return
-    until(lambda: not traced(pid) or not alive(pid), "strace has let go")
 
 
 class Attached:
@@ -67,6 +53,6 @@ def kill_at(call, n):
 
 
 def fail_at(call, error, when, path=()):
-    """`when`: N, N+ (and all later) or N..M, as strace has it."""
+    """`when`: N, N+ (this and all later) or N..M, as strace has it."""
     limits = [x for p in path for x in ("-P", p)]
     return ("-o", "/dev/null", *limits, "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={when}")
