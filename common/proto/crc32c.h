@@ -2,8 +2,8 @@
  *
  * Two ways, by length. Long buffers go to ISA-L, which folds many bytes at once with vector
  * instructions. Most records are about a hundred bytes: there the vector code's set-up costs more
- * than the work, and the CPU's own crc32 instruction (SSE 4.2), eight bytes at a time, is four
- * times as fast (docs/performance.md). Where it is missing ISA-L does all. */
+ * than the work, and the CPU's own crc32 instruction (SSE 4.2), eight bytes at a time, nearly
+ * doubles what the hub can take (docs/performance.md). Where it is missing ISA-L does all. */
 #pragma once
 
 #include <stddef.h>
