@@ -1,8 +1,8 @@
 /* Opening a room's log after a stop or a crash (the other half of logwriter.h).
  *
  * The newest segment is read record by record; the log ends at the first that is not the expected
- * one. If anything valid stands beyond that point it is no torn tail: the file is copied aside under
- * a name that says so before the tail is cleared, because a torn tail is ours to cut and a
+ * one. If anything valid stands beyond that point it is no torn tail: the file is copied aside
+ * under a name that says so before the tail is cleared, because a torn tail is ours to cut and a
  * corruption is not.
  *
  * After a power cut the newest segment may be on disk while parts of those before it are not. So
@@ -58,8 +58,8 @@ struct found {
 };
 
 /* Read records from the start of segment i while they are right. */
-static struct found scan(const struct logwriter *w, size_t i,
-                         void (*each)(void *, const uint8_t *), void *ctx)
+static struct found scan(const struct logwriter *w, size_t i, void (*each)(void *, const uint8_t *),
+                         void *ctx)
 {
     const struct segment *s = &w->segs[i].seg;
     struct found f = {.off = SEGMENT_HEADER, .next_seq = s->base_seq, .end_pos = s->base_pos};
@@ -103,8 +103,8 @@ static ssize_t end_at_gap(struct logwriter *w, struct recovery *found)
     while (i-- > 0) {
         struct found f = scan(w, i, NULL, NULL);
         newest = f.last_time > newest ? f.last_time : newest;
-        if (i + 1 < w->count && (f.next_seq != w->segs[i + 1].seg.base_seq ||
-                                 f.end_pos != w->segs[i + 1].seg.base_pos))
+        if (i + 1 < w->count &&
+            (f.next_seq != w->segs[i + 1].seg.base_seq || f.end_pos != w->segs[i + 1].seg.base_pos))
             whole = i + 1;
         if (i == 0 || (f.first_time && f.first_time + SURELY_ON_DISK_NS < newest))
             break;
@@ -174,8 +174,8 @@ static int clear_tail(struct logwriter *w, uint64_t from, uint64_t to)
     return fdatasync(fd) < 0 ? -errno : 0;
 }
 
-/* What was found may still be in memory only, left there by a server that was killed. It is about to
- * be shown, so it has to be on disk, with its names. */
+/* What was found may still be in memory only, left there by a server that was killed. It is about
+ * to be shown, so it has to be on disk, with its names. */
 static int sync_from(const struct logwriter *w, size_t i)
 {
     int up = openat(w->dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -1,9 +1,10 @@
-/* Preloaded into parleyd: every change to files goes into a journal, in the order in which it was done,
- * so that images.py can tell what a disk may hold after a power cut at any point of it.
+/* Preloaded into parleyd: every change to files goes into a journal, in the order in which it was
+ * done, so that images.py can tell what a disk may hold after a power cut at any point of it.
  *
- * PARLEY_IO_JOURNAL names the journal. A change is written down after it was made and before the call
- * returns: what the program did because of it always comes later in the journal. A sync is written down
- * twice, at its begin and at its end: only changes before the begin are certain to be on the disk.
+ * PARLEY_IO_JOURNAL names the journal. A change is written down after it was made and before the
+ * call returns: what the program did because of it always comes later in the journal. A sync is
+ * written down twice, at its begin and at its end: only changes before the begin are certain to be
+ * on the disk.
  *
  * Calls go straight to the kernel, so nothing of the C library is needed twice. */
 #include <errno.h>
@@ -23,9 +24,10 @@ enum kind { CREATE = 1, WRITE, SYNC_BEGIN, SYNC_END, RENAME, UNLINK, MKDIR, RMDI
 
 /* images.py reads the same: little-endian, without padding. */
 struct entry {
-    uint32_t kind, length; /* of what follows: a path, two with a zero byte between, or bytes written */
+    uint32_t kind,
+        length; /* of what follows: a path, two with a zero byte between, or bytes written */
     uint64_t inode;
-    int64_t at; /* offset of a write, the size, or the result of a sync */
+    int64_t at;  /* offset of a write, the size, or the result of a sync */
     uint64_t id; /* of a sync: its begin and its end have the same */
 };
 
@@ -34,7 +36,8 @@ static int journal = -1;
 __attribute__((constructor)) static void begin(void)
 {
     const char *path = getenv("PARLEY_IO_JOURNAL");
-    int fd = path ? (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600)
+    int fd = path ? (int)syscall(SYS_openat, AT_FDCWD, path,
+                                 O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600)
                   : -1;
     if (fd < 0)
         return;
