@@ -203,7 +203,8 @@ static int sync_dir(const char *path)
 }
 
 /* STATE/epoch counts the starts; STATE/secret proves resume tokens across them. An epoch is never
- * used twice, so only a missing file means the first start, and the new number has to be on disk. */
+ * used twice, so only a missing file means the first start, and the new number has to be on disk.
+ */
 static int open_state(struct hub *h)
 {
     const char *dir = h->opt->state_dir;
@@ -229,8 +230,8 @@ static int open_state(struct hub *h)
     if (r == 0)
         r = sync_dir(dir);
     if (r < 0)
-        log_error("cannot read and write in state directory %s (%s); choose another --state-dir", dir,
-                  errno_name(-r));
+        log_error("cannot read and write in state directory %s (%s); choose another --state-dir",
+                  dir, errno_name(-r));
     return r;
 }
 

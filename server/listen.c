@@ -194,7 +194,7 @@ void listen_address(const struct hub *h, int i, char *out, size_t cap)
 {
     char host[256];
     const char *address = h->opt->listen[i], *port;
-    struct sockaddr_storage a;
+    struct sockaddr_storage a = {0};
     socklen_t n = sizeof a;
     snprintf(out, cap, "%s", address);
     if (split_address(address, host, sizeof host, &port) < 0 || strcmp(port, "0") != 0 ||

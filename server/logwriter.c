@@ -382,8 +382,7 @@ void logwriter_walk(const struct logwriter *w, size_t i,
                     void (*each)(void *ctx, const uint8_t *rec), void *ctx)
 {
     const uint8_t *map = w->segs[i].seg.map;
-    for (uint64_t off = SEGMENT_HEADER, end = used(w, i); off < end;
-         off += step(map + off))
+    for (uint64_t off = SEGMENT_HEADER, end = used(w, i); off < end; off += step(map + off))
         each(ctx, map + off);
 }
 
@@ -407,8 +406,7 @@ int logwriter_said_by(const struct logwriter *w, uint64_t pos, uint64_t producer
 static uint64_t epoch_record(const struct logwriter *w, size_t i, uint32_t epoch)
 {
     const uint8_t *map = w->segs[i].seg.map;
-    for (uint64_t off = SEGMENT_HEADER, end = used(w, i); off < end;
-         off += step(map + off))
+    for (uint64_t off = SEGMENT_HEADER, end = used(w, i); off < end; off += step(map + off))
         if (record_type_at(map + off) == RECORD_EPOCH &&
             le32_get(map + off + RECORD_HEADER) > epoch)
             return record_seq_at(map + off);

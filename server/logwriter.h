@@ -53,8 +53,9 @@ int logwriter_create(struct logwriter *w, const char *rooms_dir, uint32_t room, 
 
 /* What recovery found, for the log. */
 struct recovery {
-    uint64_t cut_bytes;    /* of a torn tail, zeroed */
-    char quarantined[256]; /* file with valid records beyond a bad one or a gap, kept aside; or "" */
+    uint64_t cut_bytes; /* of a torn tail, zeroed */
+    char
+        quarantined[256]; /* file with valid records beyond a bad one or a gap, kept aside; or "" */
 };
 
 /* Open an existing room's directory `entry` under `rooms_dir`; verifies the newest segments record
