@@ -194,15 +194,18 @@ void listen_address(const struct hub *h, int i, char *out, size_t cap)
 {
     char host[256];
     const char *address = h->opt->listen[i], *port;
-    struct sockaddr_storage a = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a = {0};
     socklen_t n = sizeof a;
     snprintf(out, cap, "%s", address);
     if (split_address(address, host, sizeof host, &port) < 0 || strcmp(port, "0") != 0 ||
-        getsockname(h->listeners[i + 1], (struct sockaddr *)&a, &n) < 0)
+        getsockname(h->listeners[i + 1], &a.any, &n) < 0)
         return;
-    unsigned chosen = a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
-                                              : ((struct sockaddr_in *)&a)->sin_port;
-    snprintf(out, cap, "%.*s%u", (int)(port - address), address, ntohs((uint16_t)chosen));
+    in_port_t chosen = a.any.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port;
+    snprintf(out, cap, "%.*s%u", (int)(port - address), address, ntohs(chosen));
 }
 
 int listen_open(struct hub *h)

@@ -199,8 +199,10 @@ static int settle(struct logwriter *w, struct recovery *found,
     const struct segment *s = &last->seg;
     segment_path(w, w->count - 1, name, sizeof name);
     last->fd = openat(w->dir, name, O_RDWR | O_CLOEXEC);
-    struct segment_header h = {0};
-    int r = last->fd < 0 ? -errno : segment_header_decode(s->map, &h);
+    if (last->fd < 0)
+        return -errno;
+    struct segment_header h;
+    int r = segment_header_decode(s->map, &h);
     if (r < 0)
         return r;
     w->room = h.room;
