@@ -46,6 +46,8 @@ class Segment:
         if magic != b"PARLEYLG" or version != 1 or \
                 crc32c(page[:4092]) != struct.unpack_from("<I", page, 4092)[0]:
             raise Broken(f"{path}: damaged header")
+        if len(self.data) != self.size:
+            raise Broken(f"{path}: {len(self.data)} bytes of {self.size}")
         n = struct.unpack_from("<H", page, 60)[0]
         self.name = page[64:64 + n].decode()
 

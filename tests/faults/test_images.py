@@ -101,7 +101,10 @@ class Image:
                            f"disk): {text}\n{self.server.output()}")
 
     def log(self):
-        return {r.seq: r for r in roomlog.room(self.server.state, ledger.ROOM)}
+        try:
+            return {r.seq: r for r in roomlog.room(self.server.state, ledger.ROOM)}
+        except roomlog.Broken as broken:
+            self.fault(str(broken))
 
     def check(self, dice, nothing_lost):
         server = self.server
