@@ -29,6 +29,13 @@ class Fault(AssertionError):
 class FastServer(harness.Server):
     """A server that is started without waiting for it: clients find it when it is there."""
 
+    book = None  # of those who talk to it
+
+    def close(self):
+        if self.book:
+            self.book.close()
+        super().close()
+
     def launch(self, *options, prefix=()):
         assert self.process is None
         self.options = options
@@ -384,6 +391,8 @@ class Sender(Child):
 class Ledger:
     def __init__(self, server, port=None, tails=(), senders=(), peers=2, window=4):
         self.server = server
+        server.book = self
+        self.closed = False
         self.selector = selectors.DefaultSelector()
         self.may_lose = False
         self.tolerant = False  # clients may be refused, with a reason
@@ -509,7 +518,10 @@ class Ledger:
         return len(records)
 
     def close(self):
-        """End all clients and wait for them."""
+        """End all clients and wait for them; more than once is fine."""
+        if self.closed:
+            return
+        self.closed = True
         for p in self.peers:
             p.drop(1e9)
             p.retry = float("inf")
