@@ -186,9 +186,13 @@ static uint64_t next_target(const struct sub *s, const struct segment *g, uint64
     if (stop - s->pos <= SLICE_BYTES)
         return stop;
     uint64_t at = s->pos;
-    while (at - s->pos < SLICE_BYTES)
-        at += record_size_at(g->map + segment_offset(g, at));
-    return at;
+    while (at - s->pos < SLICE_BYTES) {
+        uint32_t size = record_size_at(g->map + segment_offset(g, at));
+        if (size < RECORD_HEADER) /* an old segment, damaged since: the reader will say so */
+            return stop;
+        at += size;
+    }
+    return at < stop ? at : stop;
 }
 
 /* Push up to the target. 1: reached; 0: the outlet is full or dead. */
