@@ -120,7 +120,6 @@ def test_demo_on_a_terminal_is_a_chat_with_the_guests(objects, scratch):
 
 def test_demo_whose_terminal_is_closed_leaves_nothing(objects, scratch):
     demo, _ = chat(scratch)
-    os.close(demo.child_fd)  # the terminal hangs up
-    demo.closed, demo.child_fd = True, -1
+    harness.hang_up(demo)
     demo.wait()
     assert_nothing_left(demo, objects, scratch)

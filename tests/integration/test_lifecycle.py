@@ -53,7 +53,7 @@ def test_sigint_is_a_clean_end_too(server):
 
 def test_descriptors_return_to_the_baseline_after_many_sessions(server):
     server.ok("send", "#lobby", "first")  # opens the room's log
-    before = server.count_fds()
+    before = harness.settled(server.count_fds)
     for t in LOCAL * 3:
         server.ok("send", "-t", t, "#lobby", "hi")
     until(lambda: server.count_fds() <= before, "descriptors of ended sessions are closed")

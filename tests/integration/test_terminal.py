@@ -681,9 +681,7 @@ def test_input_flags_of_the_shell_are_left_alone(server, chats):
 def test_closed_window_ends_the_chat(server, chats):
     a = chats.chat("alice", "-n", "alice")
     pid = a.child.pid
-    os.close(a.child.child_fd)
-    a.child.child_fd = -1
-    a.child.closed = True
+    harness.hang_up(a.child)
 
     def over():
         return os.waitpid(pid, os.WNOHANG)[0] == pid

@@ -38,6 +38,26 @@ def until(condition, what, deadline=DEADLINE):
         time.sleep(0.01)
 
 
+def settled(value, reads=10):
+    """The value of `value()` once it has been the same for some reads in a row."""
+    seen = []
+
+    def same():
+        seen.append(value())
+        return len(seen) >= reads and len(set(seen[-reads:])) == 1
+    until(same, "settles")
+    return seen[-1]
+
+
+def hang_up(child):
+    """The terminal of a pexpect child goes away. Through the object that owns the descriptor: closed
+    behind its back, the number would be closed once more when that object dies, whoever has it then."""
+    child.ptyproc.fileobj.close()
+    child.ptyproc.closed = True
+    child.child_fd = -1
+    child.closed = True
+
+
 # --- kernel objects ----------------------------------------------------------------------------------
 
 CLONE_NEWNS, CLONE_NEWIPC = 0x00020000, 0x08000000
