@@ -126,6 +126,9 @@ $(TESTS): $(B)/tests/%: $(B)/tests/%.o $(B)/libsupport.a $$(call archives_of,$$(
 	@echo "  link  $@"
 	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS) $(SERVER_LIBS) $(CLIENT_LIBS) $(COMMON_LIBS)
 
+# It starts one, and looks for it two folders up.
+$(B)/tests/unit/test_localserver: | $(B)/parleyd
+
 # libFuzzer brings main(). Client and server have functions of the same name: one of the two archives.
 $(FUZZERS): $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/libserver.a $(B)/libclient.a $(B)/libcommon.a
 	@echo "  link  $@"
