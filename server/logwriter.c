@@ -186,6 +186,7 @@ static size_t write_at(int fd, const uint8_t *p, size_t n, uint64_t off, int *er
     while (done < n) {
         struct iovec iov = {(void *)(uintptr_t)(p + done), n - done};
         ssize_t r = pwritev(fd, &iov, 1, (off_t)(off + done));
+        io_calls++;
         if (r < 0 && errno == EINTR)
             continue;
         if (r <= 0) {

@@ -118,6 +118,7 @@ int pipelink_flush(struct pipelink *p)
         if (p->note_count && p->notes[0].at - p->written < n)
             n = (size_t)(p->notes[0].at - p->written);
         ssize_t w = write(p->wfd, buf_head(&p->out), n);
+        io_calls++;
         if (w < 0 && errno == EINTR)
             continue;
         if (w < 0)
@@ -161,9 +162,10 @@ int pipelink_read(struct pipelink *p,
     if (!to)
         return -ENOMEM;
     ssize_t r;
-    do
+    do {
         r = read(p->rfd, to, READ_BYTES);
-    while (r < 0 && errno == EINTR);
+        io_calls++;
+    } while (r < 0 && errno == EINTR);
     if (r < 0)
         return errno == EAGAIN ? 0 : -errno;
     if (r == 0)

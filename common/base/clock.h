@@ -24,3 +24,8 @@ static inline uint64_t wall_ns(void)
 {
     return clock_ns(CLOCK_REALTIME);
 }
+
+/* Names the monotonic clock of this process: two processes whose clock_id is the same, and not 0,
+ * read the same clock, so that a time stamp of one means something to the other. Made of the
+ * machine's boot id and the time namespace; 0: it cannot be told. Reads files at the first call. */
+uint64_t clock_id(void);

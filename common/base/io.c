@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+_Thread_local uint64_t io_calls;
+
 const char *errno_name(int err)
 {
     const char *name = strerrorname_np(err < 0 ? -err : err);
@@ -74,9 +76,10 @@ ssize_t io_send_fds(int sock, const void *p, size_t n, const int *fds, int nfds)
         memcpy(CMSG_DATA(h), fds, sizeof(int) * (size_t)nfds);
     }
     ssize_t r;
-    do
+    do {
         r = sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-    while (r < 0 && errno == EINTR);
+        io_calls++;
+    } while (r < 0 && errno == EINTR);
     return r < 0 ? -errno : r;
 }
 
@@ -108,9 +111,10 @@ ssize_t io_recv_fds(int sock, void *p, size_t n, int fds[IO_FDS_MAX], int *nfds)
     struct msghdr m = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.bytes, .msg_controllen = sizeof c.bytes};
     ssize_t r;
-    do
+    do {
         r = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (r < 0 && errno == EINTR);
+        io_calls++;
+    } while (r < 0 && errno == EINTR);
     if (r < 0)
         return -errno;
     take_fds(&m, fds, nfds);

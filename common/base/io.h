@@ -13,6 +13,11 @@
 /* "ENOENT" for ENOENT or -ENOENT: what messages name, the same in every language. Static. */
 const char *errno_name(int err);
 
+/* System calls that this thread has made to move messages: on links, bells, pipes and logs (waiting
+ * not counted). Whoever makes one counts it; the difference between two moments is what the way
+ * between them cost (traces). */
+extern _Thread_local uint64_t io_calls;
+
 /* Write all of it to a blocking descriptor or a regular file. */
 int io_write_full(int fd, const void *p, size_t n);
 

@@ -35,6 +35,9 @@
 #define RECORD_ACTION 0x01u
 /* The request asks for no visible trace: no arrival or departure in the log. */
 #define RECORD_QUIET 0x02u
+/* A POST that asks for a trace, and the MESSAGE that is being traced: whoever receives it live
+ * answers SEEN. In the POST `time` is the sender's monotonic clock and `seq` its clock_id(). */
+#define RECORD_TRACED 0x04u
 
 struct record {
     uint32_t size; /* of the whole record in bytes, padding included */

@@ -28,6 +28,8 @@
     X(HISTORY,    11, history)   /* replay part of `room` between two marks                    */  \
     X(PING,       12, ping)                                                                        \
     X(BYE,        13, bye)       /* either way: a clean end, with the reason                   */  \
+    X(SEEN,       14, seen)      /* record `seq` of `room`, which is traced, has arrived       */  \
+    X(WATCH,      15, watch)     /* send traces of ordinary messages, or no more               */  \
     /* server to client */                                                                         \
     X(WELCOME,    32, welcome)   /* last record on the stream socket before the transport's    */  \
     X(REFUSE,     33, refuse)    /* instead of WELCOME; the connection ends                    */  \
@@ -41,6 +43,8 @@
     X(PONG,       41, ping)                                                                        \
     X(REPLAY,     42, replay)    /* the next records of `room` in [from, to) are history       */  \
     X(NICKED,     43, nick)      /* your nick is now this                                      */  \
+    X(TRACE,      44, trace)     /* the way of record `seq` of `room` up to its log            */  \
+    X(HOP,        45, hop)       /* … and on to one receiver: `hops` of them follow a TRACE    */  \
     /* in a room's log, and so to every member */                                                  \
     X(MESSAGE,    64, message)   /* flags & RECORD_ACTION: "/me"                               */  \
     X(ARRIVE,     65, presence)                                                                    \
@@ -88,10 +92,37 @@
 #define FIELDS_rename(U8, U16, U32, U64, S8, S16, ID)    S8(from) S8(to)
 #define FIELDS_epoch(U8, U16, U32, U64, S8, S16, ID)     U32(epoch)
 
+/* Traces. All times are ns of CLOCK_MONOTONIC, 0: not known; calls are system calls made to move
+ * messages since the stamp before.
+ *
+ * SEEN: `clock` is the clock_id() of the stamps. woken: the receiver's wait ended; arrived: the
+ * record was decoded. bytes: of the read that it came with. Of a post of one's own also: posted,
+ * when the uplink had taken all of it, and the calls that took. */
+#define FIELDS_seen(U8, U16, U32, U64, S8, S16, ID)                                                \
+    U64(clock) U64(woken) U64(arrived) U32(bytes) U16(calls) U64(posted) U16(post_calls)
+/* At most `rate` messages a second are to be traced for us; 0: none any more. */
+#define FIELDS_watch(U8, U16, U32, U64, S8, S16, ID)     U16(rate)
+/* code, note: why there is no trace, else 0. sampled: nobody asked for this one, it was picked for
+ * those who watch. members: sessions that the record goes to. same_clock: `sent` and `posted` are
+ * of the server's clock. sent: the sender's stamp; woken: the hub began the turn in which it read
+ * the post; taken: checked, numbered; logged: in the room's log (`batch` bytes in one go); told: it
+ * may be read (after fdatasync with --sync always). */
+#define FIELDS_trace(U8, U16, U32, U64, S8, S16, ID)                                               \
+    U16(code) U16(hops) U32(members) U8(sampled) U8(same_clock) S8(room) S8(nick) U8(transport)     \
+    U32(session) U64(sent) U64(posted) U64(woken) U64(taken) U64(logged) U64(told) U32(bytes)       \
+    U32(batch) U16(post_calls) U16(take_calls) U16(log_calls) S16(note)
+/* One receiver. ordered: the hub gave the order to the fan-out; received: the fan-out read it; began,
+ * pushed: its push into the downlink, of push_bytes; bell: enum trace_bell. woken, arrived, bytes,
+ * calls: from SEEN, of the server's clock only if same_clock. */
+#define FIELDS_hop(U8, U16, U32, U64, S8, S16, ID)                                                 \
+    U32(session) S8(nick) U8(transport) U8(worker) U8(bell) U8(same_clock) U64(ordered)             \
+    U64(received) U64(began) U64(pushed) U32(push_bytes) U16(push_calls) U64(woken) U64(arrived)    \
+    U32(bytes) U16(calls)
+
 #define RECORD_BODIES(X)                                                                           \
     X(empty) X(hello) X(post) X(join) X(nick) X(topic) X(history) X(ping) X(bye) X(welcome)        \
     X(refuse) X(joined) X(member) X(room) X(transport) X(replay) X(message) X(presence) X(rename)  \
-    X(epoch)
+    X(epoch) X(seen) X(watch) X(trace) X(hop)
 
 enum record_type {
 #define X(NAME, number, name) RECORD_##NAME = number,
@@ -130,6 +161,13 @@ enum join_start {
     JOIN_LAST,  /* arg: that many records back */
     JOIN_AFTER, /* arg: the first record sent has sequence arg + 1 */
     JOIN_SINCE, /* arg: server time in ns; the first record at or after it */
+};
+
+/* What a push did about waking the receiver. */
+enum trace_bell {
+    BELL_NOT,    /* the mechanism has no doorbell: the kernel wakes who polls */
+    BELL_RUNG,   /* one was rung */
+    BELL_SPARED, /* the receiver was awake */
 };
 
 /* Codes of REFUSE, ERROR, PARTED and BYE. Numbers are wire format. */

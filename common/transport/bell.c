@@ -9,9 +9,10 @@
 int bell_ring(int wire)
 {
     ssize_t r;
-    do
+    do {
         r = send(wire, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-    while (r < 0 && errno == EINTR);
+        io_calls++;
+    } while (r < 0 && errno == EINTR);
     /* A full socket is full of bells that the peer has yet to hear. */
     return r < 0 && errno != EAGAIN ? -EPIPE : 0;
 }

@@ -121,6 +121,7 @@ static ssize_t fifo_push(struct link *l, const struct slice *s, unsigned flags)
     size_t done = 0;
     while (done < s->len) {
         ssize_t r = write(l->fd, s->data + done, s->len - done);
+        io_calls++;
         if (r < 0 && errno == EINTR)
             continue;
         if (r < 0 && errno == EAGAIN) {
@@ -137,9 +138,10 @@ static ssize_t fifo_push(struct link *l, const struct slice *s, unsigned flags)
 static ssize_t fifo_pull(struct link *l, void *buf, size_t cap)
 {
     ssize_t r;
-    do
+    do {
         r = read(l->fd, buf, cap);
-    while (r < 0 && errno == EINTR);
+        io_calls++;
+    } while (r < 0 && errno == EINTR);
     if (r > 0)
         return r;
     if (r == 0)

@@ -128,18 +128,20 @@ void way_close(struct way *w)
 static int pread_all(int fd, void *p, size_t n, uint64_t at)
 {
     ssize_t r;
-    do
+    do {
         r = pread(fd, p, n, (off_t)at);
-    while (r < 0 && errno == EINTR);
+        io_calls++;
+    } while (r < 0 && errno == EINTR);
     return r < 0 ? -errno : (size_t)r < n ? -EBADMSG : 0; /* short: the client truncated it */
 }
 
 static int pwrite_all(int fd, const void *p, size_t n, uint64_t at)
 {
     ssize_t r;
-    do
+    do {
         r = pwrite(fd, p, n, (off_t)at);
-    while (r < 0 && errno == EINTR);
+        io_calls++;
+    } while (r < 0 && errno == EINTR);
     return r < 0 ? -errno : (size_t)r < n ? -ENOSPC : 0;
 }
 

@@ -213,9 +213,10 @@ static int send_one(struct link *l, int control, enum fragment_mark mark, const 
     memcpy(tx->message + 1, p, n);
     unsigned priority = control ? PRIORITY_CONTROL : PRIORITY_BULK;
     int r;
-    do
+    do {
         r = mq_send(l->fd, (char *)tx->message, n + 1, priority);
-    while (r < 0 && errno == EINTR);
+        io_calls++;
+    } while (r < 0 && errno == EINTR);
     return r < 0 ? -errno : 0;
 }
 
@@ -236,6 +237,7 @@ static ssize_t posixmq_pull(struct link *l, void *buf, size_t cap)
             return (ssize_t)used;
         unsigned priority;
         ssize_t n = mq_receive(l->fd, (char *)rx->message, rx->size, &priority);
+        io_calls++;
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)

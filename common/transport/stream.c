@@ -30,6 +30,7 @@ ssize_t stream_push(struct link *l, const struct slice *s, unsigned flags)
     size_t done = 0;
     while (done < s->len) {
         ssize_t r = send(l->wire, s->data + done, s->len - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+        io_calls++;
         if (r < 0 && errno == EINTR)
             continue;
         if (r < 0 && errno == EAGAIN) {
@@ -46,9 +47,10 @@ ssize_t stream_push(struct link *l, const struct slice *s, unsigned flags)
 ssize_t stream_pull(struct link *l, void *buf, size_t cap)
 {
     ssize_t r;
-    do
+    do {
         r = recv(l->wire, buf, cap, MSG_DONTWAIT);
-    while (r < 0 && errno == EINTR);
+        io_calls++;
+    } while (r < 0 && errno == EINTR);
     if (r > 0)
         return r;
     if (r == 0)

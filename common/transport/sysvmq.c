@@ -282,9 +282,10 @@ static int send_one(struct link *l, int control, enum fragment_mark mark, const 
         memcpy(m->bulk.records, p, n);
     }
     int r;
-    do
+    do {
         r = msgsnd(tx->id, m, n + 1, IPC_NOWAIT);
-    while (r < 0 && errno == EINTR);
+        io_calls++;
+    } while (r < 0 && errno == EINTR);
     if (r < 0)
         return errno == EAGAIN ? -EAGAIN : broken(errno);
     tx->sent++;
@@ -295,6 +296,7 @@ static int send_one(struct link *l, int control, enum fragment_mark mark, const 
 static int reader_is_awake(const struct sysvmq_tx *tx)
 {
     struct msqid_ds ds;
+    io_calls++;
     return msgctl(tx->id, IPC_STAT, &ds) == 0 && ds.msg_qnum > tx->sent;
 }
 
@@ -348,6 +350,7 @@ static ssize_t sysvmq_pull(struct link *l, void *buf, size_t cap)
         if (cap - used < (a > b ? a : b))
             return (ssize_t)used;
         ssize_t n = msgrcv(rx->id, &rx->message, MESSAGE_MAX, -LONG_MAX, IPC_NOWAIT);
+        io_calls++;
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == ENOMSG)

@@ -20,7 +20,7 @@ HEADER_BYTES = 40
 RECORD_MAX = 33280
 TEXT_MAX = 32768
 
-ACTION, QUIET = 1, 2
+ACTION, QUIET, TRACED = 1, 2, 4
 FIFO, POSIXMQ, SYSVMQ, SHM, MMAP, UNIX, TCP = range(1, 8)
 FROM_NOW, LAST, AFTER, SINCE = range(4)
 NO_TOKEN = bytes(16)
@@ -41,6 +41,8 @@ TYPES = {
     "HISTORY": (11, "u64 before, u32 count"),
     "PING": (12, "u64 stamp"),
     "BYE": (13, "u16 code, s16 text"),
+    "SEEN": (14, "u64 clock, u64 woken, u64 arrived, u32 bytes, u16 calls, u64 posted, u16 post_calls"),
+    "WATCH": (15, "u16 rate"),
     "WELCOME": (32, "u16 version, u8 transport, u8 resumed, u32 session, id token, u64 producer,"
                     " u32 last_counter, u32 epoch, s8 nick, s8 server, s8 up, s8 down, s16 skipped"),
     "REFUSE": (33, "u16 code, s16 text"),
@@ -56,6 +58,13 @@ TYPES = {
     "PONG": (41, "u64 stamp"),
     "REPLAY": (42, "u64 from_, u64 to"),
     "NICKED": (43, "s8 nick"),
+    "TRACE": (44, "u16 code, u16 hops, u32 members, u8 sampled, u8 same_clock, s8 name, s8 nick,"
+                  " u8 transport, u32 session, u64 sent, u64 posted, u64 woken, u64 taken, u64 logged,"
+                  " u64 told, u32 bytes, u32 batch, u16 post_calls, u16 take_calls, u16 log_calls,"
+                  " s16 note"),
+    "HOP": (45, "u32 session, s8 nick, u8 transport, u8 worker, u8 bell, u8 same_clock, u64 ordered,"
+                " u64 received, u64 began, u64 pushed, u32 push_bytes, u16 push_calls, u64 woken,"
+                " u64 arrived, u32 bytes, u16 calls"),
     "MESSAGE": (64, "s8 from_, s16 text"),
     "ARRIVE": (65, "s8 nick, u8 transport, s16 text"),
     "LEAVE": (66, "s8 nick, u8 transport, s16 reason"),
@@ -144,9 +153,10 @@ def seal(number, body, flags=0, room=0, counter=0, seq=0, stamp=0, producer=0):
     return head[:4] + struct.pack("<I", crc) + head[8:] + body
 
 
-def encode(type_name, flags=0, at=0, counter=0, **values):
-    """A record of the client; `at` is the number of the room in the header."""
-    return seal(TYPES[type_name][0], encode_body(type_name, values), flags, at, counter)
+def encode(type_name, flags=0, at=0, counter=0, number=0, stamp_=0, **values):
+    """A record of the client; `at` is the number of the room in the header, `number` and `stamp_` its
+    fields seq and time."""
+    return seal(TYPES[type_name][0], encode_body(type_name, values), flags, at, counter, number, stamp_)
 
 
 def decode(data):
