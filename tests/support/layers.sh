@@ -2,9 +2,10 @@
 # Fails on an #include that goes against the arrows between folders:
 #
 #   common/base <- common/proto <- common/roomlog, common/transport <- server, client
+#   common/base <- common/stats <- server, client
 #
-# A folder may include itself and what stands left of it. roomlog and transport do not know each
-# other, nor do server and client; nothing in common/ knows a program. Our own headers are named from
+# A folder may include itself and what stands left of it. roomlog, transport and stats do not know
+# each other, nor do server and client; nothing in common/ knows a program. Our own headers are named from
 # the root ("proto/record.h", "server/hub.h"), so the first part of the name is the layer.
 #
 #   layers.sh [ROOT]       check the tree at ROOT (default: .)
@@ -18,10 +19,11 @@ check() { # ROOT
         BEGIN {
             may["base"]      = " base "
             may["proto"]     = " base proto "
+            may["stats"]     = " base stats "
             may["roomlog"]   = " base proto roomlog "
             may["transport"] = " base proto transport "
-            may["server"]    = " base proto roomlog transport server "
-            may["client"]    = " base proto roomlog transport client "
+            may["server"]    = " base proto stats roomlog transport server "
+            may["client"]    = " base proto stats roomlog transport client "
         }
         FNR == 1 {
             split(FILENAME, part, "/")
@@ -69,13 +71,18 @@ if [ "${1:-}" = --self-test ]; then
     trap 'rm -rf "$tree"' EXIT
     expect good common/base/a.c base/b.h
     expect good common/proto/a.h base/b.h
+    expect good common/stats/a.c base/b.h
     expect good common/roomlog/a.c proto/b.h
     expect good common/transport/a.c base/b.h
     expect good server/a.c roomlog/b.h
+    expect good server/a.c stats/b.h
+    expect good client/a.c stats/b.h
     expect good client/chat/a.c client/b.h
     expect bad common/base/a.c proto/b.h
     expect bad common/proto/a.c transport/b.h
     expect bad common/proto/a.c roomlog/b.h
+    expect bad common/stats/a.c proto/b.h
+    expect bad common/transport/a.c stats/b.h
     expect bad common/roomlog/a.c transport/b.h
     expect bad common/transport/a.c roomlog/b.h
     expect bad common/transport/a.h server/b.h
