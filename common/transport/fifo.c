@@ -149,6 +149,15 @@ static ssize_t fifo_pull(struct link *l, void *buf, size_t cap)
     return errno == EAGAIN ? 0 : -errno;
 }
 
+static int fifo_leave(struct link *l, struct endpoint *e, struct link_state *s)
+{
+    (void)s;
+    e->fds[0] = l->fd;
+    e->nfds = 1;
+    l->fd = -1;
+    return 0;
+}
+
 static void fifo_close(struct link *l)
 {
     io_close(&l->fd);
@@ -166,6 +175,7 @@ const struct transport transport_fifo = {
     .tx_events = POLLOUT,
     .offer = fifo_offer,
     .open = fifo_open,
+    .leave = fifo_leave,
     .push = fifo_push,
     .pull = fifo_pull,
     .unname = fifo_unname,

@@ -33,6 +33,12 @@ struct fragment_tx {
     size_t ahead; /* control: bytes sent of a record that was not reported as taken yet */
 };
 
+/* Between two records: nothing is cut, nothing went ahead. */
+static inline int fragment_tx_idle(const struct fragment_tx *f)
+{
+    return f->left == 0 && f->ahead == 0;
+}
+
 /* Put one message into the queue. 0, -EAGAIN if it is full, or another negative errno. */
 typedef int fragment_send(struct link *l, int control, enum fragment_mark mark, const uint8_t *p,
                           size_t n);

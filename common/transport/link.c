@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 
 void endpoint_close(struct endpoint *e)
@@ -67,6 +68,64 @@ int link_open(struct link *l, struct endpoint *e, int wire)
     if (r < 0)
         *l = (struct link){.fd = -1, .wire = -1};
     return r;
+}
+
+/* A descriptor of the same object. O_NONBLOCK belongs to the open file description, which a plain
+ * duplicate would share: whoever holds it could make our own writes block. */
+static int share(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0)
+        return -errno;
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int copy = flags & O_NONBLOCK
+                   ? open(path, (flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
+                   : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return copy < 0 ? -errno : copy;
+}
+
+int endpoint_share(const struct endpoint *e, struct endpoint *copy)
+{
+    *copy = *e;
+    for (copy->nfds = 0; copy->nfds < e->nfds; copy->nfds++) {
+        int fd = share(e->fds[copy->nfds]);
+        if (fd < 0) {
+            endpoint_close(copy);
+            return fd;
+        }
+        copy->fds[copy->nfds] = fd;
+    }
+    return 0;
+}
+
+int link_export(struct link *l, struct endpoint *e, struct link_state *s)
+{
+    assert(l->role == DOWN_TX);
+    *e = (struct endpoint){.transport = l->t->id, .role = l->role};
+    *s = (struct link_state){.bells = l->bells, .muted = l->muted, .full = l->full};
+    int r = l->t->leave ? l->t->leave(l, e, s) : 0;
+    if (r == 0)
+        link_close(l);
+    return r;
+}
+
+int link_resume(struct link *l, struct endpoint *e, const struct link_state *s, int wire)
+{
+    if (e->role != DOWN_TX || s->len > LINK_STATE_MAX)
+        return -EBADMSG;
+    int r = link_open(l, e, wire);
+    if (r < 0)
+        return r;
+    r = l->t->resume ? l->t->resume(l, s) : s->len == 0 ? 0 : -EBADMSG;
+    if (r < 0) {
+        link_close(l);
+        return r;
+    }
+    l->bells = s->bells;
+    l->muted = s->muted;
+    l->full = s->full;
+    return 0;
 }
 
 void link_close(struct link *l)

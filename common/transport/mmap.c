@@ -31,8 +31,10 @@
 #include <unistd.h>
 
 /* params: u32 size of the rings, the inbox's name as 32 hex digits, the path of the outbox. Both
- * files are in one directory. */
+ * files are in one directory. A server's end that is handed on has its descriptors and needs the
+ * size only. */
 #define PARAMS_PATH (4 + NAME_HEX)
+#define PARAMS_SIZE 4
 
 struct mmap_link {
     union {
@@ -68,6 +70,14 @@ static int paths_get(const struct endpoint *e, struct paths *p)
     int n = snprintf(p->inbox, sizeof p->inbox, "%.*s%s%s", (int)(slash + 1 - p->outbox), p->outbox,
                      hex, NAME_MMAP);
     return n > 0 && n < (int)sizeof p->inbox ? 0 : -EBADMSG;
+}
+
+static int size_get(const struct endpoint *e, size_t *size)
+{
+    if (e->params_len < PARAMS_SIZE)
+        return -EBADMSG;
+    *size = le32_get(e->params);
+    return ring_size_valid(*size) ? 0 : -EBADMSG;
 }
 
 static void paths_put(struct endpoint *e, const struct paths *p)
@@ -185,7 +195,7 @@ static int mmap_open(struct link *l, struct endpoint *e)
     struct paths p;
     int server = e->role == UP_RX || e->role == DOWN_TX;
     int producer = e->role == UP_TX || e->role == DOWN_TX;
-    int r = paths_get(e, &p);
+    int r = server ? size_get(e, &p.size) : paths_get(e, &p);
     if (r < 0)
         return r;
     if (e->nfds != (server ? 2 : 0))
@@ -204,6 +214,19 @@ static int mmap_open(struct link *l, struct endpoint *e)
         l->state = NULL;
     }
     return r;
+}
+
+static int mmap_leave(struct link *l, struct endpoint *e, struct link_state *s)
+{
+    struct way *w = way_of(l);
+    down_save(l, s);
+    le32_put(e->params, (uint32_t)w->size);
+    e->params_len = PARAMS_SIZE;
+    e->fds[0] = w->mine_fd;
+    e->fds[1] = w->theirs_fd;
+    e->nfds = 2;
+    w->mine_fd = w->theirs_fd = -1;
+    return 0;
 }
 
 static void mmap_close(struct link *l)
@@ -305,6 +328,8 @@ const struct transport transport_mmap = {
     .tx_events = POLLIN,
     .offer = mmap_offer,
     .open = mmap_open,
+    .leave = mmap_leave,
+    .resume = down_resume,
     .push = mmap_push,
     .pull = mmap_pull,
     .hear = mmap_hear,

@@ -161,6 +161,34 @@ ssize_t down_push(struct link *l, const struct slice *whole)
     return (ssize_t)(whole->len - s.len);
 }
 
+_Static_assert(DOWN_STATE <= LINK_STATE_MAX, "the table of slots fits a link's state");
+
+void down_save(const struct link *l, struct link_state *s)
+{
+    const struct down_tx *d = l->state;
+    uint8_t *p = s->bytes + 16;
+    le64_put(s->bytes, d->way.own);
+    le64_put(s->bytes + 8, d->way.peer);
+    for (int i = 0; i < MMAP_SEGMENTS; i++, p += 16) {
+        le64_put(p, d->slots[i].key);
+        le64_put(p + 8, d->slots[i].used);
+    }
+    s->len = DOWN_STATE;
+}
+
+int down_resume(struct link *l, const struct link_state *s)
+{
+    struct down_tx *d = l->state;
+    const uint8_t *p = s->bytes + 16;
+    if (s->len != DOWN_STATE || le64_get(s->bytes) - le64_get(s->bytes + 8) > d->way.size)
+        return -EBADMSG;
+    d->way.own = le64_get(s->bytes);
+    d->way.peer = le64_get(s->bytes + 8);
+    for (int i = 0; i < MMAP_SEGMENTS; i++, p += 16)
+        d->slots[i] = (struct announced){.key = le64_get(p), .used = le64_get(p + 8)};
+    return 0;
+}
+
 /* --- the client's end: bells ------------------------------------------------------------------ */
 
 static void unmap_slot(struct mapped *m)

@@ -41,6 +41,11 @@ struct down_rx {
     int nfds;
 };
 
+/* The server's end is handed on with its table of slots, so the client need not be told again. */
+#define DOWN_STATE (16 + 16 * MMAP_SEGMENTS)
+void down_save(const struct link *l, struct link_state *s);
+int down_resume(struct link *l, const struct link_state *s);
+
 ssize_t down_push(struct link *l, const struct slice *s);
 ssize_t down_pull(struct link *l, void *buf, size_t cap);
 int down_hear(struct link *l);

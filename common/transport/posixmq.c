@@ -253,6 +253,18 @@ static ssize_t posixmq_pull(struct link *l, void *buf, size_t cap)
     }
 }
 
+static int posixmq_leave(struct link *l, struct endpoint *e, struct link_state *s)
+{
+    struct posixmq_tx *tx = l->state;
+    (void)s;
+    if (!fragment_tx_idle(&tx->bulk) || !fragment_tx_idle(&tx->control))
+        return -EBUSY;
+    e->fds[0] = l->fd;
+    e->nfds = 1;
+    l->fd = -1;
+    return 0;
+}
+
 static void posixmq_close(struct link *l)
 {
     io_close(&l->fd); /* a queue descriptor is a file descriptor here: mq_close(3) */
@@ -275,6 +287,7 @@ const struct transport transport_posixmq = {
     .tx_events = POLLOUT,
     .offer = posixmq_offer,
     .open = posixmq_open,
+    .leave = posixmq_leave,
     .push = posixmq_push,
     .pull = posixmq_pull,
     .unname = posixmq_unname,

@@ -19,6 +19,16 @@ void ring_init(struct ring *r, void *mem, size_t size)
     };
 }
 
+int ring_resume(struct ring *r, uint64_t own, uint64_t peer)
+{
+    if (own - peer > r->size)
+        return -EBADMSG;
+    r->own = own;
+    r->peer = peer;
+    r->waiting = 1; /* the flag may be up: to lower it once more is harmless */
+    return 0;
+}
+
 /* The consumer's index as the producer may believe it: from what it was to all I wrote. */
 static int look_head(struct ring *r)
 {

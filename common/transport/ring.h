@@ -66,6 +66,10 @@ static inline size_t ring_footprint(size_t size)
  * ring_footprint(size) bytes, and is all zeros before the first end starts to use it. */
 void ring_init(struct ring *r, void *mem, size_t size);
 
+/* Become the producer that another process was, where it stood: `own` bytes written, and the peer's
+ * index as it believed it. -EBADMSG: no producer could have stood there. */
+int ring_resume(struct ring *r, uint64_t own, uint64_t peer);
+
 /* Producer: copy in what fits of `n` bytes. Returns how many, from 0 to n. *wake is set to 1 if the
  * consumer waits and must be rung, else to 0. -EBADMSG: the consumer's index is garbage. */
 ssize_t ring_push(struct ring *r, const void *p, size_t n, int *wake);

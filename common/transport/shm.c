@@ -8,7 +8,8 @@
  * a mapping beyond a file that shrank is a SIGBUS, and given its pages at once, because touching a
  * page that a full memory cannot provide is one too.
  *
- * Descriptors: every endpoint has a duplicate of its ring's memfd, which is mapped and closed.
+ * Descriptors: every endpoint has a duplicate of its ring's memfd, which is mapped and closed; only
+ * the server's end of the downlink keeps it, because that end may be handed on to another process.
  * Nothing is ever read or written through that description, so there is nothing a peer could
  * change.
  *
@@ -33,11 +34,14 @@
 
 /* params: u32 size of the ring in bytes */
 #define PARAMS_LEN 4
+/* link_state: our index and the peer's, as last believed */
+#define STATE_LEN 16
 
 struct shm {
     struct ring ring;
     void *map;
     size_t map_len;
+    int fd; /* down.tx: the memfd, to hand it on; else -1 */
 };
 
 /* --- offer -------------------------------------------------------------------------------- */
@@ -136,6 +140,11 @@ static int shm_open_link(struct link *l, struct endpoint *e)
     }
     ring_init(&s->ring, s->map, size);
     l->state = s;
+    s->fd = -1;
+    if (e->role == DOWN_TX) {
+        s->fd = e->fds[0];
+        e->nfds = 0;
+    }
     endpoint_close(e); /* the mapping holds the memory */
     return 0;
 }
@@ -146,8 +155,31 @@ static void shm_close(struct link *l)
     if (!s)
         return;
     munmap(s->map, s->map_len);
+    io_close(&s->fd);
     free(s);
     l->state = NULL;
+}
+
+static int shm_leave(struct link *l, struct endpoint *e, struct link_state *to)
+{
+    struct shm *s = l->state;
+    e->fds[0] = s->fd;
+    e->nfds = 1;
+    s->fd = -1;
+    le32_put(e->params, (uint32_t)s->ring.size);
+    e->params_len = PARAMS_LEN;
+    le64_put(to->bytes, s->ring.own);
+    le64_put(to->bytes + 8, s->ring.peer);
+    to->len = STATE_LEN;
+    return 0;
+}
+
+static int shm_resume(struct link *l, const struct link_state *from)
+{
+    struct shm *s = l->state;
+    if (from->len != STATE_LEN)
+        return -EBADMSG;
+    return ring_resume(&s->ring, le64_get(from->bytes), le64_get(from->bytes + 8));
 }
 
 static int wake_peer(struct link *l, int wake)
@@ -220,6 +252,8 @@ const struct transport transport_shm = {
     .tx_events = POLLIN,
     .offer = shm_offer,
     .open = shm_open_link,
+    .leave = shm_leave,
+    .resume = shm_resume,
     .push = shm_push,
     .pull = shm_pull,
     .close = shm_close,

@@ -48,7 +48,8 @@
 #define TYPE_CONTROL 1
 #define TYPE_BULK    2
 
-/* params: the queue's key, and for the server's ends its id and the path of the marker. */
+/* params: the queue's key, and for the server's ends its id and the path of the marker. An end that
+ * was handed on has no path: only the hub, which made the queue, removes it. */
 #define KEY_LEN    4u
 #define SERVER_LEN 8u
 
@@ -71,6 +72,7 @@ union message {
 
 struct sysvmq_tx {
     int id;
+    key_t key;
     size_t room; /* bytes of records in one message */
     unsigned sent;
     struct fragment_tx bulk, control;
@@ -238,7 +240,7 @@ static int broken(int error)
 static int sysvmq_open(struct link *l, struct endpoint *e)
 {
     int server = e->role == UP_RX || e->role == DOWN_TX;
-    if (server ? e->params_len <= SERVER_LEN : e->params_len != KEY_LEN)
+    if (server ? e->params_len < SERVER_LEN : e->params_len != KEY_LEN)
         return -EBADMSG;
     key_t key = (key_t)le32_get(e->params);
     if (key == IPC_PRIVATE) /* which would make a new queue */
@@ -256,6 +258,7 @@ static int sysvmq_open(struct link *l, struct endpoint *e)
         if (!tx)
             return -ENOMEM;
         tx->id = id;
+        tx->key = key;
         tx->room = room_in(&ds);
     } else {
         struct sysvmq_rx *rx = l->state = calloc(1, sizeof *rx);
@@ -368,6 +371,18 @@ static ssize_t sysvmq_pull(struct link *l, void *buf, size_t cap)
     }
 }
 
+static int sysvmq_leave(struct link *l, struct endpoint *e, struct link_state *s)
+{
+    struct sysvmq_tx *tx = l->state;
+    (void)s;
+    if (!fragment_tx_idle(&tx->bulk) || !fragment_tx_idle(&tx->control))
+        return -EBUSY;
+    le32_put(e->params, (uint32_t)tx->key);
+    le32_put(e->params + KEY_LEN, (uint32_t)tx->id);
+    e->params_len = SERVER_LEN;
+    return 0;
+}
+
 static void sysvmq_close(struct link *l)
 {
     free(l->state);
@@ -390,6 +405,7 @@ const struct transport transport_sysvmq = {
     .tx_events = POLLIN,
     .offer = sysvmq_offer,
     .open = sysvmq_open,
+    .leave = sysvmq_leave,
     .push = sysvmq_push,
     .pull = sysvmq_pull,
     .unname = sysvmq_unname,

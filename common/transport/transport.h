@@ -124,6 +124,15 @@ struct link {
     uint64_t full;  /* times a push found no room */
 };
 
+/* What an open tx link knows apart from its kernel objects: private indexes and counts, never read
+ * back from memory that a peer can write. Without pointers and descriptors, so it may travel. */
+#define LINK_STATE_MAX 280
+struct link_state {
+    uint64_t bells, muted, full;
+    uint16_t len; /* of what is mechanism-private; 0 for most */
+    uint8_t bytes[LINK_STATE_MAX];
+};
+
 /* One row of the constant table. Each mechanism is one .c file that defines one of these. */
 struct transport {
     const char *name;
@@ -139,6 +148,13 @@ struct transport {
 
     /* Any side: become the end `e` describes. Takes e->fds only on success. */
     int (*open)(struct link *l, struct endpoint *e);
+
+    /* See link_export: fill in *e and *s, and give the descriptors to *e; on failure the link is as
+     * before. `close` comes next. */
+    int (*leave)(struct link *l, struct endpoint *e, struct link_state *s);
+    /* Set the private state of a link that was just opened. -EBADMSG: it makes no sense. NULL:
+     * there is none. */
+    int (*resume)(struct link *l, const struct link_state *s);
 
     /* See link_push, link_pull. */
     ssize_t (*push)(struct link *l, const struct slice *s, unsigned flags);
@@ -191,6 +207,22 @@ int transport_sweep(const char *runtime_dir);
  * negative errno with *l closed. -EBADMSG: the parameters make no sense. */
 int link_open(struct link *l, struct endpoint *e, int wire);
 void link_close(struct link *l);
+
+/* Hand on an open down.tx: describe it so that link_resume() goes on with it, here or in another
+ * process, and close it. The peer notices nothing. The link must stand between two records: every
+ * push so far was taken whole. `*e` then owns the descriptors; the wire stays the caller's. 0;
+ * -EBUSY: it does not stand between two records; another negative errno. On failure the link stays
+ * open, as it was. */
+int link_export(struct link *l, struct endpoint *e, struct link_state *s);
+
+/* Like link_open, for an endpoint that was exported in this state. Once it is open its descriptors
+ * are taken; endpoint_close() gives up whatever is left in a failure. The state may come from a
+ * process that is not trusted: the worst it does is to break this link. */
+int link_resume(struct link *l, struct endpoint *e, const struct link_state *s, int wire);
+
+/* A copy of an endpoint for a process that is trusted less than this one. Its descriptors do not
+ * share the flags we rely on (O_NONBLOCK) with `e`. 0, or a negative errno with *copy empty. */
+int endpoint_share(const struct endpoint *e, struct endpoint *copy);
 
 /* Offer bytes to the peer. Returns how many were taken, from 0 to s->len: less than all means full,
  * and the link has asked to be woken (poll tx_events on link_fd, or hear a bell). The next push of
