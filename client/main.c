@@ -16,8 +16,8 @@
 /* Sorted by name: find_command searches by halves. */
 /* clang-format off */
 static const struct command commands[] = {
-    {"bench", bench_run, TAKES_ALL | TAKES_BENCH | TAKES_COUNT | TAKES_TIMEOUT, 0, 1, 1,
-     "latency|fanout", "measure this server: delay of single posts, or posts to many"},
+    {"bench", bench_run, TAKES_ALL | TAKES_BENCH | TAKES_COUNT | TAKES_TIMEOUT, 0, 0, 64,
+     "[NAME [KIND]]", "measure; without a name: the list of benchmarks"},
     {"doctor", doctor_run, TAKES_ALL, 0, 0, 0, "", "limits, permissions, left-over IPC objects"},
     {"guest", guest_run, TAKES_ALL | TAKES_GUEST, 1, 1, 1, "#ROOM",
      "a participant that answers with how long a line took to reach it"},

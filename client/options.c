@@ -51,11 +51,20 @@ static const struct option_def defs[] = {
      "within an hour with the same input and NAME: each line is said\n"
      "exactly once. Every other input needs a NAME of its own.\n"
      "Only for servers on this machine"},
+    {"subscribers", 'S', KIND_NUMBER, TAKES_BENCH, AT(subscribers), "N", "sessions that receive"},
+    {"size", 0, KIND_NUMBER, TAKES_BENCH, AT(size), "BYTES", "text of each post; raw: a message"},
+    {"window", 0, KIND_NUMBER, TAKES_BENCH, AT(window), "N", "fanout: posts on the way at once"},
     {"rate", 0, KIND_NUMBER, TAKES_BENCH, AT(rate), "N", "latency: posts each second"},
     {"rounds", 0, KIND_NUMBER, TAKES_BENCH, AT(rounds), "N", "latency: posts measured"},
-    {"subscribers", 'S', KIND_NUMBER, TAKES_BENCH, AT(subscribers), "N", "sessions that receive"},
-    {"size", 0, KIND_NUMBER, TAKES_BENCH, AT(size), "BYTES", "text of each post"},
-    {"window", 0, KIND_NUMBER, TAKES_BENCH, AT(window), "N", "fanout: posts on the way at once"},
+    {"batch", 0, KIND_NUMBER, TAKES_BENCH, AT(batch), "N", "raw stream: messages in a system call"},
+    {"repeat", 0, KIND_NUMBER, TAKES_BENCH, AT(repeat), "N", "runs of each case"},
+    {"place", 0, KIND_TEXT, TAKES_BENCH, AT(place), "WHERE", "server: hub, workers or auto"},
+    {"workers", 0, KIND_NUMBER, TAKES_BENCH, AT(workers), "N", "server: worker processes"},
+    {"server-wait", 0, KIND_WAIT, TAKES_BENCH, AT(server_wait), "MODE", "server: as --wait, its default"},
+    {"sync", 0, KIND_TEXT, TAKES_BENCH, AT(sync), "WHEN", "server: none, interval or always"},
+    {"pin", 0, KIND_TEXT, TAKES_BENCH, AT(pin), "HOW", "processes to CPUs: same, apart or none"},
+    {"svg", 0, KIND_TEXT, TAKES_BENCH, AT(svg), "FILE", "also draw a chart (needs gnuplot)"},
+    {"vs", 0, KIND_TEXT, TAKES_BENCH, AT(vs), "FILE", "compare saved --json output with another's"},
     {"ignore", 0, KIND_TEXT, TAKES_GUEST, AT(ignore), "PATTERNS", "nicks not to answer: guest-*,bot"},
     {"help", 'h', KIND_FLAG, TAKES_NOTHING, 0, NULL, "this text; after a command, more about it"},
     {"version", 0, KIND_FLAG, TAKES_NOTHING, 0, NULL, "the version"},
@@ -162,7 +171,9 @@ static int set(struct options *o, const struct option_def *d, const char *v)
         return i < 0 ? i : 0;
     case KIND_WAIT:
         if ((i = choose(v, waits, 3)) >= 0)
-            o->wait = (enum wait_mode)i;
+            memcpy(to, &i, sizeof i);
+        if (i >= 0 && d->at == AT(wait))
+            o->wait_given = 1;
         return i < 0 ? i : 0;
     }
     return -EINVAL;
@@ -377,7 +388,9 @@ int options_parse(struct options *o, int argc, char **argv, const struct command
                           .after = OPTION_UNSET,
                           .since = OPTION_UNSET,
                           .count = OPTION_UNSET,
-                          .timeout = OPTION_UNSET};
+                          .timeout = OPTION_UNSET,
+                          .workers = OPTION_UNSET,
+                          .server_wait = -1};
     if (n < 0)
         goto out;
     const char *word = optind < argc ? argv[optind] : NULL;

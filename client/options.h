@@ -31,13 +31,18 @@ struct options {
     int transport_count; /* 0: none was named */
     int strict;          /* as in struct session_options */
     enum wait_mode wait;
+    int wait_given; /* it was not left at its default */
     enum color_mode color;
     int json, quiet, verbose;
     /* reading: OPTION_UNSET, or the number given. Times in ns. */
     uint64_t last, after, since, count, timeout;
     int exit_at_end;
     /* bench: 0 means its own choice */
-    uint64_t rate, rounds, subscribers, size, window;
+    uint64_t rate, rounds, subscribers, size, window, batch, repeat;
+    uint64_t workers;         /* OPTION_UNSET */
+    int server_wait;          /* enum wait_mode; -1: not given */
+    const char *place, *sync; /* NULL: not given */
+    const char *pin, *svg, *vs;
     /* send: name of the input; NULL: none */
     const char *id;
     /* guest: patterns of nicks not to answer, separated by commas */

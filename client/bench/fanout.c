@@ -5,12 +5,10 @@
 #include "client/bench/swarm.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #define DELIVERIES  4000000 /* without -C: posts are this, divided by the subscribers … */
 #define COUNT_LEAST 4000    /* … but not fewer than this */
@@ -26,10 +24,6 @@ struct fanout {
     char *text;
 };
 
-struct result {
-    uint64_t ns, cpu_ns;
-};
-
 static void on_post(void *ctx, struct swarm_member *m, const struct record *r)
 {
     struct fanout *f = ctx;
@@ -38,14 +32,6 @@ static void on_post(void *ctx, struct swarm_member *m, const struct record *r)
         f->acked++;
     else
         f->delivered++;
-}
-
-static uint64_t cpu_ns(void)
-{
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * NS_PER_SEC +
-           (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000;
 }
 
 static int fill_window(struct fanout *f, uint64_t count)
@@ -65,10 +51,10 @@ static int fill_window(struct fanout *f, uint64_t count)
 }
 
 /* Until everybody has `count` posts. 0, or the exit code. */
-static int run(struct fanout *f, uint64_t count, struct result *res)
+static int run(struct bench *b, struct fanout *f, uint64_t count, uint64_t *ns)
 {
     uint64_t all = count * (f->w.count - 1);
-    uint64_t start = mono_ns(), cpu = cpu_ns(), notice = start + 2 * NS_PER_SEC;
+    uint64_t start = mono_ns();
     unsigned turns = 0;
     f->posted = f->acked = f->delivered = 0;
     while (f->acked < count || f->delivered < all) {
@@ -76,41 +62,11 @@ static int run(struct fanout *f, uint64_t count, struct result *res)
             return f->w.failed ? f->w.code : 1;
         if (!swarm_turn(&f->w, UINT64_MAX))
             return f->w.code;
-        if (++turns % 64 == 0 && mono_ns() >= notice) {
-            notice += 2 * NS_PER_SEC;
-            log_info("%llu of %llu posts, %llu of %llu deliveries", (unsigned long long)f->posted,
-                     (unsigned long long)count, (unsigned long long)f->delivered,
-                     (unsigned long long)all);
-        }
+        if (++turns % 64 == 0)
+            bench_progress(b, "deliveries", f->delivered, all);
     }
-    res->ns = mono_ns() - start;
-    res->cpu_ns = cpu_ns() - cpu;
+    *ns = mono_ns() - start;
     return 0;
-}
-
-static void report(struct fanout *f, const struct result *r)
-{
-    double s = (double)r->ns / 1e9;
-    double posts = (double)f->count / s, deliveries = posts * (f->w.count - 1);
-    double cpu = 100 * (double)r->cpu_ns / (double)r->ns;
-    if (f->w.o->json) {
-        json_t *j = bench_json("fanout", &f->w, f->size);
-        json_put_int(j, "posts", f->count);
-        json_put_int(j, "deliveries", f->delivered);
-        json_put_int(j, "window", f->window);
-        json_put_int(j, "ns", r->ns);
-        json_object_set_new(j, "posts_per_s", json_real(posts));
-        json_object_set_new(j, "deliveries_per_s", json_real(deliveries));
-        json_object_set_new(j, "client_cpu_percent", json_real(cpu));
-        json_put_int(j, "wrong", f->w.wrong);
-        json_line(stdout, j);
-        return;
-    }
-    printf("fanout by %s: %llu posts of %llu bytes to %u subscriber%s, window %llu, in %.2f s\n",
-           swarm_transport(&f->w), (unsigned long long)f->count, (unsigned long long)f->size,
-           f->w.count - 1, f->w.count == 2 ? "" : "s", (unsigned long long)f->window, s);
-    printf("%.0f posts/s, %.0f deliveries/s, all verified; this client used %.0f %% of a CPU\n",
-           posts, deliveries, cpu);
 }
 
 static uint64_t default_count(uint64_t subscribers)
@@ -119,26 +75,48 @@ static uint64_t default_count(uint64_t subscribers)
     return n < COUNT_LEAST ? COUNT_LEAST : n > COUNT_MOST ? COUNT_MOST : n;
 }
 
-int bench_fanout(const struct options *o)
+static int one_run(struct bench *b, struct bench_result *r)
 {
-    uint32_t subscribers = (uint32_t)(o->subscribers ? o->subscribers : 10);
+    struct options o = bench_session_options(b, &r->c);
     struct fanout f = {.w = {.room = BENCH_ROOM, .on_post = on_post, .epoll = -1},
-                       .count = default_count(subscribers),
-                       .size = o->size ? o->size : SIZE,
-                       .window = o->window ? o->window : WINDOW};
-    struct result r = {0}, warm;
+                       .count = bench_or(o.count, default_count(r->c.subscribers)),
+                       .size = r->c.size,
+                       .window = r->c.window};
+    uint64_t ns = 0;
     f.w.ctx = &f;
-    if (o->count != OPTION_UNSET && o->count > 0)
-        f.count = o->count;
     f.text = bench_text(f.size);
-    int code = f.text ? swarm_open(&f.w, o, subscribers + 1) : 1;
+    int code = f.text ? swarm_open(&f.w, &o, (uint32_t)r->c.subscribers + 1) : 1;
     if (code == 0)
-        code = run(&f, f.count < WARMUP ? f.count : WARMUP, &warm);
+        code = run(b, &f, f.count < WARMUP ? f.count : WARMUP, &ns);
+    bench_measure_begin(b);
     if (code == 0)
-        code = run(&f, f.count, &r);
-    if (code == 0 && (code = bench_verdict(&f.w)) == 0)
-        report(&f, &r);
+        code = run(b, &f, f.count, &ns);
+    bench_measure_end(b, r, f.count, f.count * r->c.subscribers);
+    if (code == 0)
+        code = swarm_verdict(&f.w);
+    if (code == 0) {
+        double posts = (double)f.count / ((double)ns / 1e9);
+        bench_put_head(r, "posts_per_s", "1/s", BENCH_HIGHER, posts);
+        bench_put_head(r, "deliveries_per_s", "1/s", BENCH_HIGHER,
+                       posts * (double)r->c.subscribers);
+    }
     swarm_close(&f.w);
     free(f.text);
     return code;
 }
+
+static int plan(struct bench *b)
+{
+    const char *t[TRANSPORT_COUNT];
+    for (int i = 0, n = bench_transports(b, t); i < n; i++) {
+        struct bench_case c = {.subscribers = bench_or(b->o->subscribers, 10),
+                               .size = bench_or(b->o->size, SIZE),
+                               .window = bench_or(b->o->window, WINDOW)};
+        snprintf(c.transport, sizeof c.transport, "%s", t[i]);
+        bench_add(b, &c);
+    }
+    return 0;
+}
+
+const struct benchmark bench_fanout = {
+    "fanout", "posts to many, as fast as a window allows", NULL, BENCH_SERVER, 3, plan, one_run};

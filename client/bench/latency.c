@@ -7,7 +7,6 @@
 #include "client/samples.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,12 +49,14 @@ static int one_round(struct latency *l)
     return 0;
 }
 
-static int run(struct latency *l)
+static int run(struct bench *b, struct bench_result *r, struct latency *l)
 {
     uint64_t interval = NS_PER_SEC / l->rate;
-    uint64_t next = mono_ns(), notice = next + 2 * NS_PER_SEC;
+    uint64_t next = mono_ns();
     for (uint64_t i = 0; i < l->warmup + l->rounds; i++) {
         next += interval;
+        if (i == l->warmup)
+            bench_measure_begin(b);
         while (mono_ns() < next)
             if (!swarm_turn(&l->w, next))
                 return l->w.code;
@@ -63,57 +64,48 @@ static int run(struct latency *l)
             return l->w.failed ? l->w.code : 1;
         if (i >= l->warmup && samples_add(&l->times, l->last_at - l->sent_at) < 0)
             return 1;
-        if (mono_ns() >= notice) {
-            notice += 2 * NS_PER_SEC;
-            log_info("%llu of %llu posts", (unsigned long long)i,
-                     (unsigned long long)(l->warmup + l->rounds));
-        }
+        bench_progress(b, "posts", i, l->warmup + l->rounds);
     }
+    bench_measure_end(b, r, l->rounds, l->rounds * r->c.subscribers);
     return 0;
 }
 
-static void report(struct latency *l)
+static int one_run(struct bench *b, struct bench_result *r)
 {
-    const struct options *o = l->w.o;
-    samples_sort(&l->times);
-    if (o->json) {
-        json_t *j = bench_json("latency", &l->w, l->size);
-        json_put_int(j, "rounds", l->times.count);
-        json_put_int(j, "rate", l->rate);
-        samples_json(&l->times, j);
-        json_line(stdout, j);
-        return;
-    }
-    printf("latency by %s: %llu posts of %llu bytes at %llu/s to %u subscriber%s, to the last of "
-           "them, µs\n",
-           swarm_transport(&l->w), (unsigned long long)l->times.count, (unsigned long long)l->size,
-           (unsigned long long)l->rate, l->w.count - 1, l->w.count == 2 ? "" : "s");
-    printf("      min       p50       p90       p99       max\n");
-    printf("%9.1f %9.1f %9.1f %9.1f %9.1f\n", samples_us(&l->times, 0), samples_us(&l->times, 50),
-           samples_us(&l->times, 90), samples_us(&l->times, 99), samples_us(&l->times, 100));
-}
-
-int bench_latency(const struct options *o)
-{
+    struct options o = bench_session_options(b, &r->c);
     struct latency l = {.w = {.room = BENCH_ROOM, .on_post = on_post, .epoll = -1},
                         .warmup = WARMUP,
-                        .rounds = o->rounds ? o->rounds : ROUNDS,
-                        .rate = o->rate ? o->rate : RATE,
-                        .size = o->size ? o->size : SIZE};
+                        .rounds = bench_or(o.count, bench_or(o.rounds, ROUNDS)),
+                        .rate = r->c.rate,
+                        .size = r->c.size};
     l.w.ctx = &l;
-    if (o->count != OPTION_UNSET && o->count > 0)
-        l.rounds = o->count;
     l.text = bench_text(l.size);
-    uint32_t subscribers = (uint32_t)(o->subscribers ? o->subscribers : 1);
-    int code = l.text ? swarm_open(&l.w, o, subscribers + 1) : 1;
+    int code = l.text ? swarm_open(&l.w, &o, (uint32_t)r->c.subscribers + 1) : 1;
     if (code == 0)
-        code = run(&l);
+        code = run(b, r, &l);
     if (code == 0)
-        report(&l);
+        code = swarm_verdict(&l.w);
     if (code == 0)
-        code = bench_verdict(&l.w);
+        bench_put_samples(r, "delay", &l.times);
     swarm_close(&l.w);
     samples_free(&l.times);
     free(l.text);
     return code;
 }
+
+static int plan(struct bench *b)
+{
+    const char *t[TRANSPORT_COUNT];
+    for (int i = 0, n = bench_transports(b, t); i < n; i++) {
+        struct bench_case c = {.subscribers = bench_or(b->o->subscribers, 1),
+                               .size = bench_or(b->o->size, SIZE),
+                               .rate = bench_or(b->o->rate, RATE),
+                               .load = "idle"};
+        snprintf(c.transport, sizeof c.transport, "%s", t[i]);
+        bench_add(b, &c);
+    }
+    return 0;
+}
+
+const struct benchmark bench_latency = {
+    "latency", "delay of single posts in an idle system", NULL, BENCH_SERVER, 3, plan, one_run};

@@ -3,11 +3,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "client/bench/bench.h"
 #include "client/render.h"
 #include "client/tool.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -19,13 +19,6 @@
 #define SPIN_TURNS 64
 /* How long the answers to BYE may take all in all. */
 #define CLOSE_NS NS_PER_SEC
-
-static volatile sig_atomic_t signalled;
-
-static void on_signal(int n)
-{
-    signalled = n;
-}
 
 __attribute__((format(printf, 3, 4))) static void fail(struct swarm *w, int code, const char *fmt,
                                                        ...)
@@ -234,8 +227,8 @@ int swarm_turn(struct swarm *w, uint64_t until)
         session_hint(m->s, (int)(uint32_t)e[i].data.u64, revents);
         drive(m);
     }
-    if (signalled)
-        fail(w, 128 + signalled, "%s", "");
+    if (bench_signalled)
+        fail(w, 128 + bench_signalled, "%s", "");
     else if (w->deadline && mono_ns() >= w->deadline)
         fail(w, EXIT_TIMEOUT, "not finished in time");
     return !w->failed;
@@ -265,9 +258,6 @@ static int make_members(struct swarm *w)
 
 int swarm_open(struct swarm *w, const struct options *o, uint32_t count)
 {
-    struct sigaction sa = {.sa_handler = on_signal};
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
     io_raise_nofile();
     w->o = o;
     w->count = count;
@@ -321,4 +311,12 @@ const char *swarm_transport(const struct swarm *w)
 {
     const struct transport *t = session_transport(w->members[0].s);
     return t ? t->name : "?";
+}
+
+int swarm_verdict(const struct swarm *w)
+{
+    if (w->wrong == 0)
+        return 0;
+    log_error("%llu records were lost, doubled or out of order", (unsigned long long)w->wrong);
+    return 1;
 }

@@ -55,3 +55,5 @@ void swarm_close(struct swarm *w);
 
 /* Name of the transport that carries it all. */
 const char *swarm_transport(const struct swarm *w);
+/* 0, or 1 with an error if a record was lost, doubled or out of order. */
+int swarm_verdict(const struct swarm *w);

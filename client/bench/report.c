@@ -1,0 +1,14 @@
+/* See report.h. */
+#include "client/bench/report.h"
+
+#include "client/json.h"
+
+int report_write(const struct report *r, const struct options *o)
+{
+    if (o->json)
+        for (size_t i = 0; i < r->count; i++)
+            json_line(stdout, report_json(&r->results[i], r->environment));
+    else
+        report_table(stdout, r);
+    return fflush(stdout) == 0 ? 0 : 1;
+}
