@@ -26,8 +26,9 @@ static const int allowed[] = {
     /* pipes, sockets, FIFOs, files that are open already */
     SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(pread64),
     SCMP_SYS(pwrite64), SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg),
-    SCMP_SYS(shutdown), SCMP_SYS(setsockopt), SCMP_SYS(getsockopt), SCMP_SYS(close), SCMP_SYS(dup),
-    SCMP_SYS(fcntl), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(ioctl),
+    SCMP_SYS(sendfile), SCMP_SYS(splice), SCMP_SYS(shutdown), SCMP_SYS(setsockopt),
+    SCMP_SYS(getsockopt), SCMP_SYS(close), SCMP_SYS(dup), SCMP_SYS(fcntl), SCMP_SYS(fstat),
+    SCMP_SYS(newfstatat), SCMP_SYS(ioctl),
     /* queues */
     SCMP_SYS(mq_timedsend), SCMP_SYS(mq_getsetattr), SCMP_SYS(msgsnd), SCMP_SYS(msgctl),
     /* the loop */

@@ -100,7 +100,8 @@ void offer_close(struct offer *o); /* closes every descriptor; removes no name *
 /* --- links -------------------------------------------------------------------------------- */
 
 /* Bytes to push: whole records one after another, the last one whole too. A log slice says where it
- * lies on disk, so that `mmap` can send the place instead of the bytes; file is -1 otherwise. */
+ * lies on disk, so that the place can be sent instead of the bytes; file is -1 otherwise. What lies
+ * in such a file never changes: the kernel may read it until the peer has. */
 struct slice {
     const uint8_t *data;
     size_t len;
@@ -108,6 +109,10 @@ struct slice {
     uint64_t key;    /* names that segment, the same for its whole life (never 0) */
     uint64_t offset; /* of data[0] in the file */
 };
+
+/* From here on a stream or a FIFO is given references to the pages of the file instead of copies
+ * (sendfile, splice). Measured: below two pages the longer way through the kernel costs more. */
+#define SLICE_SPLICE_MIN 8192u
 
 /* flags of link_push */
 #define PUSH_CONTROL 0x01u /* replies: higher priority where the mechanism has one */

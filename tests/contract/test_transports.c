@@ -277,6 +277,34 @@ static void test_link_to_another_process_echoes_every_byte(void **state)
     source_close(&s);
 }
 
+/* --- the log ------------------------------------------------------------------------------ */
+
+/* A log never changes, so only a test can see whether its reader gets copies or the file's pages.
+ */
+static void test_long_slice_of_a_file_is_copied_only_where_there_is_no_other_way(void **state)
+{
+    const struct transport *t = transport(state);
+    int refers = t->id == TRANSPORT_FIFO || t->id == TRANSPORT_MMAP || t->flags & TRANSPORT_STREAM;
+    enum { AT = RECORD_HEADER + 5 };
+    static uint8_t got[SLICE_SPLICE_MIN + RECORD_MAX];
+    struct source s;
+    struct pair p;
+    source_open(&s, 1 << 20);
+    while (s.len < SLICE_SPLICE_MIN)
+        source_add(&s, 512);
+    pair_open(&p, t, 0);
+    uint8_t before = s.data[AT], after = (uint8_t)(before ^ 0xff);
+    struct slice slice = source_slice(&s, 0, s.len);
+    assert_true(link_push(&p.down_tx, &slice, 0) > 0);
+    s.data[AT] = after;
+    if (t->flags & TRANSPORT_BELL)
+        assert_int_equal(link_hear(&p.down_rx), 0); /* mmap: the descriptor of the file */
+    assert_true(link_pull(&p.down_rx, got, sizeof got) > AT);
+    assert_int_equal(got[AT], refers ? after : before);
+    pair_close(&p);
+    source_close(&s);
+}
+
 /* ------------------------------------------------------------------------------------------ */
 
 static const struct contract_test tests[] = {
@@ -287,6 +315,7 @@ static const struct contract_test tests[] = {
     CONTRACT_TEST(test_control_behind_a_part_of_a_long_record_arrives_first),
     CONTRACT_TEST(test_control_longer_than_the_link_arrives_whole_and_in_order),
     CONTRACT_TEST(test_link_to_another_process_echoes_every_byte),
+    CONTRACT_TEST(test_long_slice_of_a_file_is_copied_only_where_there_is_no_other_way),
 };
 
 int main(void)
