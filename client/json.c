@@ -120,24 +120,25 @@ static json_t *renamed(const struct record *r, struct str room)
     return o;
 }
 
-int json_record(FILE *to, const struct record *r, struct str room, int replay)
+json_t *json_logged(const struct record *r, struct str room)
 {
-    json_t *o = NULL;
     switch (r->type) {
     case RECORD_MESSAGE:
     case RECORD_RETITLE:
-        o = message(r, room);
-        break;
+        return message(r, room);
     case RECORD_ARRIVE:
     case RECORD_LEAVE:
-        o = presence(r, room);
-        break;
+        return presence(r, room);
     case RECORD_RENAME:
-        o = renamed(r, room);
-        break;
+        return renamed(r, room);
     default:
-        break;
+        return NULL;
     }
+}
+
+int json_record(FILE *to, const struct record *r, struct str room, int replay)
+{
+    json_t *o = json_logged(r, room);
     if (!o)
         return 0;
     json_object_set_new(o, "replay", json_boolean(replay));

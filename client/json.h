@@ -15,6 +15,8 @@
 /* A record of a room's log. Prints nothing for types that are not shown (EPOCH, unknown ones).
  * Returns 1 if it printed. */
 int json_record(FILE *to, const struct record *r, struct str room, int replay);
+/* The same as an object, without "replay"; NULL for types that are not shown. */
+json_t *json_logged(const struct record *r, struct str room);
 /* The room was rewound: what came after record `seq` is lost, and its numbers are given again. */
 void json_rewound(FILE *to, struct str room, uint64_t seq);
 void json_error(FILE *to, const char *code, struct str text);

@@ -5,13 +5,12 @@
  * its process, so after a crash the next start finds it free and sweeps what was left. */
 #include "server/hub.h"
 
+#include "base/address.h"
 #include "base/log.h"
 #include "base/paths.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -141,49 +140,15 @@ static int open_unix(struct hub *h)
 
 /* --- TCP ---------------------------------------------------------------------------------- */
 
-static int split_address(const char *address, char *host, size_t cap, const char **port)
-{
-    const char *colon = strrchr(address, ':');
-    if (!colon || colon == address || !colon[1])
-        return -EINVAL;
-    size_t n = (size_t)(colon - address);
-    if (address[0] == '[' && colon[-1] == ']') { /* [::1]:7000 */
-        address++;
-        n -= 2;
-    }
-    if (n >= cap)
-        return -EINVAL;
-    memcpy(host, address, n);
-    host[n] = '\0';
-    *port = colon + 1;
-    return 0;
-}
-
 static int open_tcp(struct hub *h, const char *address)
 {
-    char host[256];
-    const char *port;
-    struct addrinfo *list = NULL, hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    if (split_address(address, host, sizeof host, &port) < 0) {
-        log_error("--listen %s: not HOST:PORT", address);
-        return -EINVAL;
-    }
-    int g = getaddrinfo(host, port, &hints, &list);
-    if (g != 0) {
-        log_error("--listen %s: %s", address, gai_strerror(g));
-        return -EINVAL;
-    }
-    int one = 1, r = 0;
-    int fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
-        bind(fd, list->ai_addr, list->ai_addrlen) < 0)
-        r = -errno;
-    freeaddrinfo(list);
+    int fd = -1;
+    const char *why = "cannot listen there";
+    int r = address_bind(address, &fd, &why);
     if (r == 0)
         r = add_listener(h, fd, 0);
     if (r < 0) {
-        log_error("cannot listen at tcp:%s (%s)%s", address, errno_name(-r),
-                  r == -EADDRINUSE ? "; choose another port" : "");
+        log_error("--listen %s: %s (%s)", address, why, errno_name(-r));
         io_close(&fd);
     }
     return r;
@@ -192,20 +157,7 @@ static int open_tcp(struct hub *h, const char *address)
 /* The Unix socket is listener 0, so number `i` of --listen is the one after. */
 void listen_address(const struct hub *h, int i, char *out, size_t cap)
 {
-    char host[256];
-    const char *address = h->opt->listen[i], *port;
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } a = {0};
-    socklen_t n = sizeof a;
-    snprintf(out, cap, "%s", address);
-    if (split_address(address, host, sizeof host, &port) < 0 || strcmp(port, "0") != 0 ||
-        getsockname(h->listeners[i + 1], &a.any, &n) < 0)
-        return;
-    in_port_t chosen = a.any.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port;
-    snprintf(out, cap, "%.*s%u", (int)(port - address), address, ntohs(chosen));
+    address_text(h->opt->listen[i], h->listeners[i + 1], out, cap);
 }
 
 int listen_open(struct hub *h)
