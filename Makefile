@@ -1,7 +1,7 @@
 # parley: one makefile, not recursive. `make help` lists the targets.
 #
 # What is built lands in build/VARIANT/, which mirrors the source tree: one object per source, one
-# archive of everything under common/, two programs, one test program per tests/*/test_*.c.
+# archive of everything under common/, three programs, one test program per tests/*/test_*.c.
 # `make check` and `make demo` also work as the first command on a machine that has only gcc and
 # make: they install what is missing and then start make anew, so that pkg-config is there when this
 # file is read again.
@@ -36,6 +36,7 @@ LDFLAGS_ALL  := $(CFLAGS_variant) -Wl,--as-needed $(LDFLAGS)
 PC_COMMON := libisal libutf8proc
 PC_SERVER := libuv inih libsodium libseccomp
 PC_CLIENT := libuv inih readline jansson
+PC_WEB    := libwebsockets libseccomp
 PC_TEST   := cmocka
 
 pc_plain = $(patsubst %,-l%,$(patsubst lib%,%,$(1)))
@@ -44,26 +45,28 @@ pc_libs  = $(or $(shell pkg-config --libs $(1) 2>/dev/null),$(call pc_plain,$(1)
 COMMON_LIBS := $(call pc_libs,$(PC_COMMON)) -lpthread
 SERVER_LIBS := $(call pc_libs,$(PC_SERVER))
 CLIENT_LIBS := $(call pc_libs,$(PC_CLIENT))
+WEB_LIBS    := $(call pc_libs,$(PC_WEB))
 TEST_LIBS   := $(call pc_libs,$(PC_TEST))
-LIB_CFLAGS  := $(shell pkg-config --cflags-only-I $(PC_COMMON) $(PC_SERVER) $(PC_CLIENT) 2>/dev/null)
-NEED_LIBS   := $(if $(shell pkg-config --exists $(PC_COMMON) $(PC_SERVER) $(PC_CLIENT) 2>/dev/null \
+LIB_CFLAGS  := $(shell pkg-config --cflags-only-I $(PC_COMMON) $(PC_SERVER) $(PC_CLIENT) $(PC_WEB) 2>/dev/null)
+NEED_LIBS   := $(if $(shell pkg-config --exists $(PC_COMMON) $(PC_SERVER) $(PC_CLIENT) $(PC_WEB) 2>/dev/null \
                    && test -e /usr/include/uthash.h && echo yes),,need-libs)
 
 # --- sources --------------------------------------------------------------------------------------
 
 COMMON_SRC := $(sort $(wildcard common/*/*.c))
 SERVER_SRC := $(sort $(wildcard server/*.c))
-CLIENT_SRC := $(sort $(wildcard client/*.c client/*/*.c))
+WEB_SRC    := $(sort $(wildcard client/web/*.c))
+CLIENT_SRC := $(sort $(filter-out $(WEB_SRC),$(wildcard client/*.c client/*/*.c)))
 TEST_SRC   := $(sort $(wildcard tests/unit/test_*.c tests/contract/test_*.c))
 # Helpers that every test program may use; they are in an archive, so only what is used is linked.
 SUPPORT_SRC := $(sort $(wildcard tests/support/*.c tests/unit/support_*.c tests/contract/support_*.c))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
-ALL_SRC    := $(COMMON_SRC) $(SERVER_SRC) $(CLIENT_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(FUZZ_SRC)
+ALL_SRC    := $(COMMON_SRC) $(SERVER_SRC) $(CLIENT_SRC) $(WEB_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(FUZZ_SRC)
 ALL_HDR    := $(sort $(wildcard common/*/*.h server/*.h client/*.h client/*/*.h tests/*/*.h))
 SHELL_SRC  := $(sort $(wildcard tests/support/*.sh tests/*/*.sh .ci/run))
 
 obj      = $(patsubst %.c,$(B)/%.o,$(1))
-PROGRAMS := $(B)/parleyd $(B)/parley
+PROGRAMS := $(B)/parleyd $(B)/parley $(B)/parley-web
 # Preloaded into parleyd by the fault tests, to write down what it does to files.
 RECORDER := $(B)/tests/faults/record_io.so
 TESTS    := $(patsubst %.c,$(B)/%,$(TEST_SRC))
@@ -73,7 +76,7 @@ TESTS    := $(patsubst %.c,$(B)/%,$(TEST_SRC))
 SERVER_TESTS := $(if $(TEST_SRC),$(shell grep -l '^#include "server/' $(TEST_SRC)))
 CLIENT_TESTS := $(if $(TEST_SRC),$(shell grep -l '^#include "client/' $(TEST_SRC)))
 archives_of   = $(if $(filter %/$(1).c,$(SERVER_TESTS)),$(B)/libserver.a) \
-                $(if $(filter %/$(1).c,$(CLIENT_TESTS)),$(B)/libclient.a)
+                $(if $(filter %/$(1).c,$(CLIENT_TESTS)),$(B)/libweb.a $(B)/libclient.a)
 
 # Test programs with threads (by their name): also built and run with ThreadSanitizer.
 TSAN_TESTS := $(patsubst %.c,$(B)/%,$(filter %_threads.c,$(TEST_SRC)))
@@ -86,7 +89,7 @@ FUZZ_SECONDS ?= 60
 .DEFAULT_GOAL := all
 
 .PHONY: all
-all: $(PROGRAMS) ## build parleyd and parley (VARIANT=release|debug|asan|tsan)
+all: $(PROGRAMS) ## build parleyd, parley and parley-web (VARIANT=release|debug|asan|tsan)
 
 .PHONY: tests
 tests: $(TESTS) $(RECORDER) ## build the unit and contract test programs
@@ -100,6 +103,9 @@ $(B)/libserver.a: $(call obj,$(filter-out server/main.c,$(SERVER_SRC)))
 $(B)/libclient.a: $(call obj,$(filter-out client/main.c,$(CLIENT_SRC)))
 	@rm -f $@
 	@ar rcs $@ $^
+$(B)/libweb.a: $(call obj,$(filter-out client/web/main.c,$(WEB_SRC)))
+	@rm -f $@
+	@ar rcs $@ $^
 $(B)/libsupport.a: $(call obj,$(SUPPORT_SRC))
 	@rm -f $@
 	@ar rcs $@ $^
@@ -109,6 +115,11 @@ $(B)/parleyd: $(call obj,$(SERVER_SRC)) $(B)/libcommon.a
 $(B)/parley: $(call obj,$(CLIENT_SRC)) $(B)/libcommon.a
 	@echo "  link  $@"
 	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(CLIENT_LIBS) $(COMMON_LIBS)
+$(B)/parley-web: $(call obj,$(WEB_SRC)) $(B)/libclient.a $(B)/libcommon.a
+	@echo "  link  $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(WEB_LIBS) $(CLIENT_LIBS) $(COMMON_LIBS)
+# The files of the page are put into this one by the assembler, which the compiler's -MMD does not see.
+$(B)/client/web/page.o: $(wildcard client/web/page/* client/web/vendor/*/*)
 $(B)/%.o: %.c | $(NEED_LIBS)
 	@mkdir -p $(@D)
 	@echo "  cc    $<"
@@ -124,7 +135,7 @@ $(RECORDER): tests/faults/record_io.c
 $(TESTS): $(B)/tests/%: $(B)/tests/%.o $(B)/libsupport.a $$(call archives_of,$$(notdir $$*)) \
                         $(B)/libcommon.a
 	@echo "  link  $@"
-	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS) $(SERVER_LIBS) $(CLIENT_LIBS) $(COMMON_LIBS)
+	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS) $(WEB_LIBS) $(SERVER_LIBS) $(CLIENT_LIBS) $(COMMON_LIBS)
 
 # It starts one, and looks for it two folders up.
 $(B)/tests/unit/test_localserver: | $(B)/parleyd
@@ -238,7 +249,7 @@ install: all ## install below PREFIX (default /usr/local), staged below DESTDIR 
 
 .PHONY: uninstall
 uninstall: ## remove what install put there
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,parleyd parley)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,parleyd parley parley-web)
 	rm -f $(foreach m,$(wildcard docs/man/*.[1578]),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
 
 .PHONY: deps

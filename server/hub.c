@@ -110,6 +110,7 @@ void hub_stop(struct hub *h)
         return;
     h->stopping = 1;
     h->stop_deadline = mono_ns() + SHUTDOWN_NS;
+    web_end(h);
     DL_FOREACH_SAFE(h->conns, c, tmp)
     conn_farewell(c, REASON_SHUTDOWN, "the server is stopping");
     if (!h->conns)
@@ -262,13 +263,18 @@ static void start_handles(struct hub *h)
 
 void hub_ready(struct hub *h)
 {
-    char more[LISTEN_MAX * 270] = "";
+    char more[(LISTEN_MAX + 1) * (ADDRESS_MAX + 10)] = "";
     for (int i = 0; i < h->opt->listen_count; i++) {
-        char address[264];
+        char address[ADDRESS_MAX];
         listen_address(h, i, address, sizeof address);
         snprintf(more + strlen(more), sizeof more - strlen(more), " tcp:%s", address);
     }
+    if (h->opt->http[0])
+        snprintf(more + strlen(more), sizeof more - strlen(more), " http://%s/", h->web.shown);
     log_info("ready unix:%s%s", h->opt->socket, more);
+    if (h->opt->http[0])
+        log_info("page: http://%s/ to read, http://%s/#%s to post", h->web.shown, h->web.shown,
+                 h->web.token);
 }
 
 static int become_user(const struct server_options *o)
@@ -293,7 +299,7 @@ static int start(struct hub *h)
         log_error("cannot start workers (%s)", errno_name(-r));
         return r;
     }
-    if ((r = listen_open(h)) < 0)
+    if ((r = listen_open(h)) < 0 || (r = web_open(h)) < 0)
         return r;
     if (h->worker_count == 0)
         hub_ready(h);
@@ -316,6 +322,7 @@ static void finish(struct hub *h)
     conn_close(c);
     commit_rooms(h);
     supervise_stop(h);
+    web_close(h);
     if (!h->failed && sync_all(h) < 0) {
         log_error("the last records may not be on disk (fdatasync failed)");
         h->failed = 1;
@@ -351,7 +358,8 @@ int hub_run(struct hub *h, struct server_options *o, int argc, char **argv)
                       .argv = argv,
                       .runtime_lock = -1,
                       .state_lock = -1,
-                      .spare = -1};
+                      .spare = -1,
+                      .web = {.listener = -1, .life = -1}};
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a log beyond RLIMIT_FSIZE is a failed write like others */
     if (sodium_init() < 0 || !(h->rbuf = malloc(RECORD_MAX + TURN_BYTES))) {

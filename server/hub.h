@@ -16,7 +16,9 @@
  * batch with one call and tells each target one watermark per room. */
 #pragma once
 
+#include "base/address.h"
 #include "base/buf.h"
+#include "base/token.h"
 #include "proto/hello.h"
 #include "proto/text.h"
 #include "proto/types.h"
@@ -176,6 +178,19 @@ struct conn {
     UT_hash_handle by_id;
 };
 
+/* The page's process (--http), see web.c. */
+struct web {
+    int listener;            /* its listening socket: open here, served there; -1: none */
+    int life;                /* the pipe whose end tells it that we are gone */
+    char program[4200];      /* parley-web */
+    char shown[ADDRESS_MAX]; /* HOST:PORT for people */
+    char token[TOKEN_BYTES + 1];
+    uv_process_t process;
+    int alive;
+    uint64_t started, restart_wait;
+    uv_timer_t restart;
+};
+
 struct hub {
     struct server_options *opt;
     int argc; /* for reading the options again */
@@ -204,7 +219,8 @@ struct hub {
     size_t per_transport[TRANSPORT_COUNT + 1];
     struct target targets[WORKERS_MAX + 1];
     int worker_count;
-    uint8_t *rbuf;      /* RECORD_MAX + TURN_BYTES */
+    uint8_t *rbuf; /* RECORD_MAX + TURN_BYTES */
+    struct web web;
     struct buf reports; /* of the hub's own fan-out, handled at the end of the turn */
     uint64_t wall;      /* this turn's time stamp, 0 until asked for */
     uint64_t mono;      /* monotonic, as of the last turn: good enough for idle times */
@@ -248,6 +264,16 @@ void target_free_feeds(struct room *r);
 /* supervise.c: workers as processes */
 int supervise_start(struct hub *h); /* 0 or a negative errno */
 void supervise_stop(struct hub *h); /* tell them to stop, wait, kill */
+/* How long to wait before a child that lived so long is started again; `last` is the wait before.
+ */
+uint64_t supervise_wait(uint64_t lived, uint64_t last);
+/* Wait for a child that was asked to end; kill it if it takes too long. */
+void supervise_reap(pid_t pid);
+
+/* web.c: the page's process; nothing happens without --http */
+int web_open(struct hub *h);   /* listen and start it; 0 or a negative errno, already logged */
+void web_end(struct hub *h);   /* ask it to end */
+void web_close(struct hub *h); /* wait for that */
 
 /* room.c */
 int rooms_open(struct hub *h); /* recover all; 0 or a negative errno, already logged */

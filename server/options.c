@@ -22,6 +22,8 @@ static const char usage[] =
     "                        $XDG_RUNTIME_DIR/parley/parley.sock, else "
     "/tmp/parley-$UID/parley.sock)\n"
     "  --listen HOST:PORT    also listen on TCP; may be repeated\n"
+    "  --http HOST:PORT      serve a page that shows this server at work, and its rooms\n"
+    "  --http-remote         ... also at an address that other machines can reach\n"
     "  --state-dir D         rooms and their history (default $XDG_STATE_HOME/parley,\n"
     "                        else ~/.local/state/parley)\n"
     "  --runtime-dir D       names of kernel objects, while they are needed (default SOCKET.d)\n"
@@ -48,11 +50,13 @@ static const char usage[] =
     "verbose\n"
     "change at once; sessions on a transport that was switched off move to another.\n";
 
-enum { OPT_FIRST = 256, OPT_WORKER };
+enum { OPT_FIRST = 256, OPT_WORKER, OPT_HTTP, OPT_HTTP_REMOTE };
 
 static const struct option longs[] = {
     {"socket", required_argument, NULL, 's'},
     {"listen", required_argument, NULL, 'l'},
+    {"http", required_argument, NULL, OPT_HTTP},
+    {"http-remote", no_argument, NULL, OPT_HTTP_REMOTE},
     {"state-dir", required_argument, NULL, 'd'},
     {"runtime-dir", required_argument, NULL, 'r'},
     {"workers", required_argument, NULL, 'w'},
@@ -144,6 +148,12 @@ static int set(struct server_options *o, int c, const char *v, const char **expe
         r = text(v, o->listen[o->listen_count], sizeof o->listen[0]);
         o->listen_count += r == 0;
         return r;
+    case OPT_HTTP:
+        *expected = "HOST:PORT";
+        return is_address(v) ? text(v, o->http, sizeof o->http) : -EINVAL;
+    case OPT_HTTP_REMOTE:
+        o->http_remote = 1;
+        return 0;
     case 'd':
         *expected = "a directory";
         return text(v, o->state_dir, sizeof o->state_dir);
@@ -355,11 +365,12 @@ unsigned options_reload(struct server_options *o, int argc, char **argv)
     }
     if (strcmp(n.socket, o->socket) != 0 || strcmp(n.state_dir, o->state_dir) != 0 ||
         strcmp(n.runtime_dir, o->runtime_dir) != 0 || n.listen_count != o->listen_count ||
-        memcmp(n.listen, o->listen, sizeof n.listen) != 0 || n.workers != o->workers ||
-        n.place != o->place || n.wait != o->wait || n.sync != o->sync)
-        log_warn(
-            "socket, listen, state-dir, runtime-dir, workers, place, wait and sync change only "
-            "with a restart");
+        memcmp(n.listen, o->listen, sizeof n.listen) != 0 || strcmp(n.http, o->http) != 0 ||
+        n.http_remote != o->http_remote || n.workers != o->workers || n.place != o->place ||
+        n.wait != o->wait || n.sync != o->sync)
+        log_warn("socket, listen, http, state-dir, runtime-dir, workers, place, wait and sync "
+                 "change only "
+                 "with a restart");
     unsigned off = o->transports & ~n.transports;
     o->transports = n.transports;
     o->max_clients = n.max_clients;

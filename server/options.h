@@ -15,6 +15,8 @@ struct server_options {
     char runtime_dir[1024];
     char listen[LISTEN_MAX][256];
     int listen_count;
+    char http[256]; /* where the page is served, "" for nowhere */
+    int http_remote;
     int workers;
     enum placement place;
     enum wait_mode wait;

@@ -91,6 +91,25 @@ static void close_polls(struct target *t)
 
 static void on_restart(uv_timer_t *timer);
 
+uint64_t supervise_wait(uint64_t lived, uint64_t last)
+{
+    if (lived > RESTART_CALM_NS)
+        return 0;
+    if (last == 0)
+        return RESTART_FIRST_NS;
+    return last * 2 > RESTART_MAX_NS ? RESTART_MAX_NS : last * 2;
+}
+
+void supervise_reap(pid_t pid)
+{
+    uint64_t until = mono_ns() + NS_PER_SEC;
+    while (waitpid(pid, NULL, WNOHANG) == 0) {
+        if (mono_ns() > until)
+            kill(pid, SIGKILL);
+        usleep(1000);
+    }
+}
+
 static void worker_lost(struct target *t)
 {
     struct hub *h = t->hub;
@@ -114,11 +133,7 @@ static void worker_lost(struct target *t)
     t->conns = 0;
     if (h->stopping)
         return;
-    uint64_t lived = mono_ns() - t->started;
-    t->restart_wait = lived > RESTART_CALM_NS                ? 0
-                      : t->restart_wait == 0                 ? RESTART_FIRST_NS
-                      : t->restart_wait * 2 > RESTART_MAX_NS ? RESTART_MAX_NS
-                                                             : t->restart_wait * 2;
+    t->restart_wait = supervise_wait(mono_ns() - t->started, t->restart_wait);
     log_warn("worker %d (pid %d) ended by %s %d; %zu sessions resume; next start in %llu ms",
              t->index, (int)t->pid, WIFSIGNALED(status) ? "signal" : "exit",
              WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), lost,
@@ -243,12 +258,7 @@ void supervise_stop(struct hub *h)
             continue;
         close_polls(t);
         pipelink_close(&t->pipe);
-        uint64_t until = mono_ns() + NS_PER_SEC;
-        while (waitpid(t->pid, NULL, WNOHANG) == 0) {
-            if (mono_ns() > until)
-                kill(t->pid, SIGKILL);
-            usleep(1000);
-        }
+        supervise_reap(t->pid);
         t->alive = 0;
     }
 }

@@ -1,12 +1,12 @@
 /* An open page: a WebSocket that carries JSON both ways.
  *
- * To the page go frames that are arrays of messages: first what is for this page only, then what its
- * cursors have not seen of its room, of events and of traces, then the newest state. From the page come
- * single messages (inbox.c). */
+ * To the page go frames that are arrays of messages: first what is for this page only, then what
+ * its cursors have not seen of its room, of events and of traces, then the newest state. From the
+ * page come single messages (inbox.c). */
 #include "client/web/state.h"
 #include "client/web/web.h"
 
-#include "base/log.h"
+#include "base/version.h"
 
 #include <stdlib.h>
 #include <utlist.h>
@@ -59,8 +59,8 @@ static int put(struct buf *b, struct str text)
 static int put_missed(struct buf *b, const char *what, uint64_t n)
 {
     char text[96];
-    int len = snprintf(text, sizeof text, "{\"type\":\"missed\",\"what\":\"%s\",\"count\":%llu}", what,
-                       (unsigned long long)n);
+    int len = snprintf(text, sizeof text, "{\"type\":\"missed\",\"what\":\"%s\",\"count\":%llu}",
+                       what, (unsigned long long)n);
     return put(b, (struct str){text, (size_t)len});
 }
 
@@ -207,7 +207,8 @@ static int on_receive(struct client *c, const void *p, size_t n)
     return r < 0 ? -1 : 0;
 }
 
-int client_callback(struct lws *wsi, enum lws_callback_reasons why, void *user, void *in, size_t len)
+int client_callback(struct lws *wsi, enum lws_callback_reasons why, void *user, void *in,
+                    size_t len)
 {
     struct client *c = user;
     switch ((int)why) {

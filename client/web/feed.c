@@ -1,5 +1,5 @@
-/* The reader: one session that sits, unseen (QUIET), in every room that a page looks at, and keeps what
- * is said there in the room's journal for all of them. */
+/* The reader: one session that sits, unseen (QUIET), in every room that a page looks at, and keeps
+ * what is said there in the room's journal for all of them. */
 #include "client/web/web.h"
 
 #include "base/log.h"
@@ -27,7 +27,8 @@ void feed_event(struct web *w, json_t *o)
 
 static void ask_for(struct feed_room *r)
 {
-    if (session_join(r->web->reader, str_of(r->name), JOIN_LAST, WEB_ROOM_LINES / 2, 1, &r->join) < 0)
+    if (session_join(r->web->reader, str_of(r->name), JOIN_LAST, WEB_ROOM_LINES / 2, 1, &r->join) <
+        0)
         r->join = 0; /* not connected: feed_tick asks again */
 }
 

@@ -39,8 +39,9 @@ static int answer(struct lws *wsi, struct exchange *x, unsigned status, const ch
     size_t n = x->left;
     if (lws_add_http_common_headers(wsi, status, type, n, &p, end))
         return -1;
-    if (status == 405 && lws_add_http_header_by_name(wsi, (const unsigned char *)"allow:",
-                                                     (const unsigned char *)"GET, HEAD", 9, &p, end))
+    if (status == 405 &&
+        lws_add_http_header_by_name(
+            wsi, (const unsigned char *)"allow:", (const unsigned char *)"GET, HEAD", 9, &p, end))
         return -1;
     if (lws_finalize_write_http_header(wsi, start, &p, end))
         return -1;

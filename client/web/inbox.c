@@ -46,8 +46,8 @@ static void do_room(struct client *c, struct str name)
 /* Takes the same time wherever the first difference is. */
 static int same_token(const char *ours, struct str theirs)
 {
-    unsigned char different = theirs.n != WEB_TOKEN_BYTES;
-    for (size_t i = 0; i < WEB_TOKEN_BYTES; i++)
+    unsigned char different = theirs.n != TOKEN_BYTES;
+    for (size_t i = 0; i < TOKEN_BYTES; i++)
         different |= (unsigned char)(ours[i] ^ (i < theirs.n ? theirs.p[i] : 0));
     return !different;
 }

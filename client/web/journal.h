@@ -1,7 +1,8 @@
 /* A short memory of messages for pages: numbered, bounded in count and bytes, the oldest go first.
  *
- * Every page keeps the number of the next one it wants: a cursor, as in the server's log. So nothing
- * is queued for a page that reads slowly; it finds the newest ones, and is told how many it missed. */
+ * Every page keeps the number of the next one it wants: a cursor, as in the server's log. So
+ * nothing is queued for a page that reads slowly; it finds the newest ones, and is told how many it
+ * missed. */
 #pragma once
 
 #include "base/bytes.h"

@@ -1,10 +1,11 @@
-/* Every limit of the page's process, next to its reason. Whoever exceeds one is answered or dropped;
- * nobody else notices. */
+/* Every limit of the page's process, next to its reason. Whoever exceeds one is answered or
+ * dropped; nobody else notices. */
 #pragma once
 
 #include "base/clock.h"
 
-/* Connections at once: a browser uses up to six for the files of a page, then one for its socket. */
+/* Connections at once: a browser uses up to six for the files of a page, then one for its socket.
+ */
 #define WEB_CONNS_MAX 256
 /* … of one address. A class may sit behind one address, so this is no small share. */
 #define WEB_CONNS_PER_ADDRESS 128
@@ -31,7 +32,7 @@
 /* Posts a second from one page; what is beyond is refused with a word. A person never gets near. */
 #define WEB_POSTS_RATE  2
 #define WEB_POSTS_BURST 10
-/* Wrong tokens a second by all together. The token has 60 random bits: at this rate it takes
+/* Wrong tokens a second by all together. The token has 59 random bits: at this rate it takes
  * 10^9 years to find. Right ones are refused as well while the budget is used up. */
 #define WEB_TOKENS_RATE  5
 #define WEB_TOKENS_BURST 20
@@ -52,9 +53,9 @@
 #define WEB_ROOM_LINES 200
 #define WEB_ROOM_BYTES (512u * 1024u)
 /* Sampled traces, and events (switches, crashes), kept likewise. */
-#define WEB_TRACES       64
-#define WEB_TRACE_BYTES  (512u * 1024u)
-#define WEB_EVENTS       100
-#define WEB_EVENT_BYTES  (64u * 1024u)
+#define WEB_TRACES      64
+#define WEB_TRACE_BYTES (512u * 1024u)
+#define WEB_EVENTS      100
+#define WEB_EVENT_BYTES (64u * 1024u)
 /* Answers to one page that it has not taken yet; it is dropped beyond. */
 #define WEB_REPLIES_BYTES (64u * 1024u)

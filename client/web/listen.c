@@ -1,5 +1,5 @@
-/* Where browsers come in. Connections are counted before libwebsockets sees them, so a flood of them
- * costs an accept and a close each. */
+/* Where browsers come in. Connections are counted before libwebsockets sees them, so a flood of
+ * them costs an accept and a close each. */
 #include "client/web/web.h"
 
 #include "base/io.h"

@@ -1,5 +1,5 @@
-/* parley-web: options, and then web.c. Usually parleyd --http starts it; by hand it serves the page of
- * any running server of this machine. */
+/* parley-web: options, and then web.c. Usually parleyd --http starts it; by hand it serves the page
+ * of any running server of this machine. */
 #include "client/web/web.h"
 
 #include "base/io.h"

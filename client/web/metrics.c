@@ -1,5 +1,5 @@
-/* See metrics.h. Names by Prometheus' conventions: parley_ in front, base units, _total for what only
- * grows. */
+/* See metrics.h. Names by Prometheus' conventions: parley_ in front, base units, _total for what
+ * only grows. */
 #include "client/web/metrics.h"
 
 #include <stdio.h>
@@ -7,8 +7,8 @@
 
 static void metric(FILE *f, const char *name, const char *type, const char *help, double value)
 {
-    fprintf(f, "# HELP parley_%s %s\n# TYPE parley_%s %s\nparley_%s %.17g\n", name, help, name, type,
-            name, value);
+    fprintf(f, "# HELP parley_%s %s\n# TYPE parley_%s %s\nparley_%s %.17g\n", name, help, name,
+            type, name, value);
 }
 
 static void own(FILE *f, const struct web *w)

@@ -1,9 +1,9 @@
 /* Who may talk to the page's server, told by the headers of a request. Pure functions.
  *
- * A web site that somebody visits can make their browser send requests to 127.0.0.1: with its own name
- * in Host after re-binding that name to this address, or with its own Origin. So a Host has to be a
- * name that no stranger can bind (an address, localhost, or this machine's own name), and the Origin of
- * a WebSocket has to be the page from the same Host. */
+ * A web site that somebody visits can make their browser send requests to 127.0.0.1: with its own
+ * name in Host after re-binding that name to this address, or with its own Origin. So a Host has to
+ * be a name that no stranger can bind (an address, localhost, or this machine's own name), and the
+ * Origin of a WebSocket has to be the page from the same Host. */
 #pragma once
 
 #include "base/bytes.h"

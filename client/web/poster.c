@@ -1,6 +1,7 @@
-/* People who post from pages: each has a session of their own, seen by everybody like any other. Its
- * page shows what is said through the reader; the session itself only has to see its own posts come
- * back. A session that is lost resumes, and says again what was not acknowledged, as all do. */
+/* People who post from pages: each has a session of their own, seen by everybody like any other.
+ * Its page shows what is said through the reader; the session itself only has to see its own posts
+ * come back. A session that is lost resumes, and says again what was not acknowledged, as all do.
+ */
 #include "client/web/web.h"
 
 #include "base/log.h"
@@ -134,7 +135,8 @@ void poster_room(struct poster *p, const char *name)
 
 void poster_post(struct poster *p, struct str text, int action)
 {
-    if (!p->room || p->join || session_post(p->s, p->room, action ? RECORD_ACTION : 0, text, NULL) < 0)
+    if (!p->room || p->join ||
+        session_post(p->s, p->room, action ? RECORD_ACTION : 0, text, NULL) < 0)
         client_refuse(p->client, "post", str_of("not in the room at the moment; try again"));
     else
         p->web->count_posts++;

@@ -14,8 +14,11 @@
 /* Connections, a session and its spare for each poster, and our own. */
 #define DESCRIPTORS (WEB_CONNS_MAX + 4 * WEB_POSTERS_MAX + 64)
 
-/* Every answer carries these. Scripts, styles and connections from here only, nothing inline: text of
- * others that got into the page as markup, by some mistake, could still do nothing. */
+/* For closing what is open, at the end. */
+#define FINISH_NS NS_PER_SEC
+
+/* Every answer carries these. Scripts, styles and connections from here only, nothing inline: text
+ * of others that got into the page as markup, by some mistake, could still do nothing. */
 static const struct lws_protocol_vhost_options headers[] = {
     {&headers[1], NULL, "content-security-policy:",
      "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -93,17 +96,6 @@ static void on_signal(uv_signal_t *s, int number)
 
 /* --- start ---------------------------------------------------------------------------------- */
 
-/* 60 random bits, in letters and digits that cannot be mistaken for one another when read aloud. */
-static void make_token(char out[WEB_TOKEN_BYTES + 1])
-{
-    static const char alphabet[] = "abcdefghjkmnpqrstuvwxyz23456789-";
-    uint8_t r[WEB_TOKEN_BYTES];
-    io_random(r, sizeof r);
-    for (size_t i = 0; i < WEB_TOKEN_BYTES; i++)
-        out[i] = i % 5 == 4 ? '-' : alphabet[r[i] % 31];
-    out[WEB_TOKEN_BYTES] = '\0';
-}
-
 static void on_life(uv_poll_t *p, int status, int events)
 {
     char c;
@@ -120,12 +112,12 @@ static int take_token(struct web *w)
 {
     int fd = w->opt->life_fd;
     if (fd < 0) {
-        make_token(w->token);
+        token_make(w->token);
         return 0;
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    ssize_t n = read(fd, w->token, WEB_TOKEN_BYTES);
-    if (n != WEB_TOKEN_BYTES) {
+    ssize_t n = read(fd, w->token, TOKEN_BYTES);
+    if (n != TOKEN_BYTES) {
         log_error("no token from parleyd; start it as `parleyd --http ADDRESS`");
         return -EPROTO;
     }
@@ -147,8 +139,8 @@ static int start_lws(struct web *w)
         .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_VALIDATE_UTF8,
         .foreign_loops = loops,
         .user = w,
-        .gid = (gid_t)-1,
-        .uid = (uid_t)-1,
+        .gid = -1,
+        .uid = -1,
         .timeout_secs = WEB_REQUEST_SECONDS,
         .timeout_secs_ah_idle = WEB_REQUEST_SECONDS,
         .keepalive_timeout = WEB_KEEPALIVE_SECONDS,
@@ -212,29 +204,36 @@ static void say_ready(const struct web *w)
     log_info("ready http://%s/ (to read)", w->shown);
     log_info("to post: http://%s/#%s", w->shown, w->token);
     if (w->opt->remote)
-        log_warn("--http-remote: whoever reaches %s reads every room that begins with #; there is no "
-                 "encryption",
-                 w->shown);
+        log_warn(
+            "--http-remote: whoever reaches %s reads every room that begins with #; there is no "
+            "encryption",
+            w->shown);
 }
 
 /* --- end ------------------------------------------------------------------------------------ */
 
-static void close_handle(uv_handle_t *handle, void *arg)
+/* Only our own: libwebsockets closes its handles on our loop itself, in some turns. */
+static void close_handles(struct web *w)
 {
-    (void)arg;
-    if (!uv_is_closing(handle))
-        uv_close(handle, NULL);
+    uv_handle_t *own[] = {(uv_handle_t *)&w->accept,  (uv_handle_t *)&w->life,
+                          (uv_handle_t *)&w->sigterm, (uv_handle_t *)&w->sigint,
+                          (uv_handle_t *)&w->flush,   (uv_handle_t *)&w->second,
+                          (uv_handle_t *)&w->check};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (own[i]->loop && !uv_is_closing(own[i]))
+            uv_close(own[i], NULL);
 }
 
 static void finish(struct web *w)
 {
+    uint64_t until = mono_ns() + FINISH_NS;
     posters_stop(w);
-    if (w->lws) /* tells every page that it is over, and closes its own handles on our loop */
+    if (w->lws) /* every page is closed */
         lws_context_destroy(w->lws);
-    posters_sweep(w);
     feed_stop(w);
-    uv_walk(&w->loop, close_handle, NULL);
-    uv_run(&w->loop, UV_RUN_DEFAULT);
+    close_handles(w);
+    while (uv_run(&w->loop, UV_RUN_NOWAIT) && mono_ns() < until)
+        usleep(1000);
     uv_loop_close(&w->loop);
     io_close(&w->listen_fd);
     journal_fini(&w->events);

@@ -4,12 +4,13 @@
  *                                         └──────── statistics page, mapped read-only
  *
  * It is a client like others and has no rights of its own at the server: one *reader* session that
- * sits unseen in the rooms that pages look at, and one session for each person who posts from a page
- * (a *poster*). Being a process of its own it cannot slow the hub, and its death costs nothing but the
- * pages, which connect again.
+ * sits unseen in the rooms that pages look at, and one session for each person who posts from a
+ * page (a *poster*). Being a process of its own it cannot slow the hub, and its death costs nothing
+ * but the pages, which connect again.
  *
- * One thread, one libuv loop; libwebsockets does HTTP and WebSocket framing on it. What pages are told
- * lies in journals (journal.h), and each page has a cursor in each: nothing is queued for a slow one.
+ * One thread, one libuv loop; libwebsockets does HTTP and WebSocket framing on it. What pages are
+ * told lies in journals (journal.h), and each page has a cursor in each: nothing is queued for a
+ * slow one.
  *
  * Kernel objects: the listening socket (made here, or inherited from parleyd) and its connections,
  * sessions' sockets. No names in any file system. */
@@ -17,6 +18,7 @@
 
 #include "base/address.h"
 #include "base/buf.h"
+#include "base/token.h"
 #include "client/json.h"
 #include "client/loop.h"
 #include "client/session.h"
@@ -27,8 +29,6 @@
 #include <libwebsockets.h>
 #include <sys/socket.h>
 #include <uv.h>
-
-#define WEB_TOKEN_BYTES 14 /* "xxxx-xxxx-xxxx" */
 
 struct web_options {
     const char *server;        /* as in struct session_options */
@@ -89,7 +89,7 @@ struct web {
     uv_loop_t loop;
     struct lws_context *lws;
     struct lws_vhost *vhost;
-    char token[WEB_TOKEN_BYTES + 1];
+    char token[TOKEN_BYTES + 1];
     char shown[ADDRESS_MAX]; /* HOST:PORT for people: port 0 resolved */
     unsigned port;
     int listen_fd;

@@ -12,7 +12,8 @@
 int address_split(const char *address, char *host, size_t cap, const char **port);
 
 /* Bind a TCP socket (SO_REUSEADDR, close-on-exec, non-blocking; not yet listening) to the first
- * address the host has. 0 with *fd set, or a negative errno with *why set to a sentence (static). */
+ * address the host has. 0 with *fd set, or a negative errno with *why set to a sentence (static).
+ */
 int address_bind(const char *address, int *fd, const char **why);
 
 /* `address` for people: port 0 becomes the one that the kernel chose for `fd`. */

@@ -24,6 +24,8 @@ libinih-dev         header  ini.h
 libisal-dev         header  isa-l/crc.h
 libsodium-dev       header  sodium.h
 libseccomp-dev      header  seccomp.h
+libwebsockets-dev   header  libwebsockets.h
+libwebsockets-evlib-uv plugin evlib_uv
 END
     test) cat <<'END' ;;
 libcmocka-dev       header  cmocka.h
@@ -39,6 +41,9 @@ iproute2            command ip
 clang               command clang
 libclang-rt-dev     fuzzer  clang
 spin                command spin
+chromium            command chromium
+chromium-driver     command chromedriver
+python3-selenium    python  selenium
 END
     lint) cat <<'END' ;;
 clang-format        command clang-format
@@ -59,6 +64,9 @@ present() { # KIND WHAT
     fuzzer) # the run-time library of libFuzzer, which is a package of its own
         echo 'int LLVMFuzzerTestOneInput(const char *p, long n) { return !p || n < 0; }' |
             "$2" -fsanitize=fuzzer,address,undefined -x c -o /dev/null - >/dev/null 2>&1
+        ;;
+    plugin) # of libwebsockets, loaded by it when a program runs: from the directory it was built for
+        find /usr/lib /usr/local/lib -name "libwebsockets-$2.so" 2>/dev/null | grep -q .
         ;;
     python) /usr/bin/python3 -c "import $2" >/dev/null 2>&1 ;;
     header)
