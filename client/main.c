@@ -22,6 +22,8 @@ static const struct command commands[] = {
     {"guest", guest_run, TAKES_ALL | TAKES_GUEST, 1, 1, 1, "#ROOM",
      "a participant that answers with how long a line took to reach it"},
     {"history", history_run, READING, 0, 1, 1, "#ROOM", "print what was said (default: --last 20)"},
+    {"lab", lab_run, TAKES_ALL | TAKES_LAB, 0, 0, 1, "[NAME]",
+     "demonstrations of what each mechanism does; without a name: which"},
     {"ping", ping_run, ASKING | TAKES_COUNT, 0, 0, 0, "", "round trip by each transport"},
     {"rooms", rooms_run, ASKING, 0, 0, 0, "", "rooms with their members and topics"},
     {"send", send_run, ASKING | TAKES_SEND, 0, 1, 2, "#ROOM [TEXT|-]",

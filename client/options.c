@@ -66,6 +66,8 @@ static const struct option_def defs[] = {
     {"svg", 0, KIND_TEXT, TAKES_BENCH, AT(svg), "FILE", "also draw a chart (needs gnuplot)"},
     {"vs", 0, KIND_TEXT, TAKES_BENCH, AT(vs), "FILE", "compare saved --json output with another's"},
     {"ignore", 0, KIND_TEXT, TAKES_GUEST, AT(ignore), "PATTERNS", "nicks not to answer: guest-*,bot"},
+    {"hold", 0, KIND_FLAG, TAKES_LAB, AT(hold), NULL,
+     "wait for Enter wherever there is something to look at"},
     {"help", 'h', KIND_FLAG, TAKES_NOTHING, 0, NULL, "this text; after a command, more about it"},
     {"version", 0, KIND_FLAG, TAKES_NOTHING, 0, NULL, "the version"},
 };

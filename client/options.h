@@ -20,6 +20,8 @@ enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 #define TAKES_GUEST   0x20u
 #define TAKES_SEND    0x40u /* never from the file: what holds for one input only */
 #define TAKES_NOTHING 0x80u /* known to the table, handled before anything else */
+#define TAKES_LAB     0x100u
+#define TAKES_RACE    0x200u
 
 #define OPTION_UNSET UINT64_MAX
 
@@ -47,6 +49,10 @@ struct options {
     const char *id;
     /* guest: patterns of nicks not to answer, separated by commas */
     const char *ignore;
+    /* lab: wait for Enter wherever there is something to look at */
+    int hold;
+    /* race: on a server of its own */
+    int private;
     /* operands after the command's name */
     int argc;
     char **argv;

@@ -1,0 +1,86 @@
+/* parley lab [NAME]: the list, or one demonstration. */
+#include "client/lab/lab.h"
+
+#include "base/log.h"
+#include "client/command.h"
+#include "client/tool.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct lab_def *const lab_defs[] = {
+    &lab_atomic_pipe, &lab_full_queue, &lab_mmap_coherence,
+    &lab_mtype,       &lab_priority,   &lab_truncate,
+};
+#define LABS (sizeof lab_defs / sizeof *lab_defs)
+
+static int list(const struct options *o)
+{
+    if (!o->json)
+        printf("Demonstrations, each a real run that checks what it says: parley lab NAME\n\n");
+    for (size_t i = 0; i < LABS; i++) {
+        if (!o->json) {
+            printf("  %-15s %s\n", lab_defs[i]->name, lab_defs[i]->line);
+            continue;
+        }
+        json_t *j = json_begin("lab");
+        json_put(j, "lab", str_of(lab_defs[i]->name));
+        json_put(j, "line", str_of(lab_defs[i]->line));
+        json_line(stdout, j);
+    }
+    if (!o->json)
+        printf("\n--hold waits for Enter wherever there is something to look at.\n");
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
+/* Once it is cleaned up, so that an error of that counts too. */
+static int verdict(struct lab *l)
+{
+    int ok = l->wrong == 0 && !l->cannot;
+    size_t checks = json_array_size(l->checks);
+    if (lab_signal) {
+        json_decref(l->checks);
+        json_decref(l->facts);
+        return 128 + lab_signal;
+    }
+    if (l->o->json) {
+        json_t *j = json_begin("lab");
+        json_put(j, "lab", str_of(l->def->name));
+        json_object_set_new(j, "ok", json_boolean(ok));
+        json_object_set_new(j, "checks", l->checks);
+        json_object_set_new(j, "facts", l->facts);
+        if (l->cannot)
+            json_put(j, "error", str_of(l->error));
+        json_line(stdout, j);
+    } else {
+        if (l->wrong)
+            printf("\n  %d of %zu observations are NOT as expected.\n", l->wrong, checks);
+        else if (ok)
+            printf("\n  All as expected. The code: client/lab/%s\n", l->def->source);
+        json_decref(l->checks);
+        json_decref(l->facts);
+    }
+    return fflush(stdout) == 0 && ok ? 0 : 1;
+}
+
+int lab_run(const struct options *o)
+{
+    if (o->argc == 0)
+        return list(o);
+    for (size_t i = 0; i < LABS; i++) {
+        if (strcmp(o->argv[0], lab_defs[i]->name) != 0)
+            continue;
+        struct lab l = {.def = lab_defs[i], .o = o, .checks = json_array(), .facts = json_object()};
+        lab_catch_signals();
+        if (!o->json)
+            printf("%s: %s\n", lab_defs[i]->name, lab_defs[i]->line);
+        fflush(stdout);
+        if (lab_defs[i]->run(&l) < 0 && !l.cannot && !lab_stopped())
+            lab_cannot(&l, "it ended early", 0);
+        lab_cleanup(&l);
+        return verdict(&l);
+    }
+    log_error("there is no lab \"%s\"; parley lab lists them", o->argv[0]);
+    return EXIT_USAGE;
+}

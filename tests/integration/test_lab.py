@@ -1,0 +1,217 @@
+"""`parley lab`: every demonstration really happens, comes out as it says, and leaves nothing behind."""
+
+import glob
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import pytest
+
+import harness
+from harness import PARLEY, until
+
+LABS = {
+    "atomic-pipe": ["short_records", "long_records", "partial", "all_or_nothing", "what_fits"],
+    "full-queue": ["posix_full", "user_limit", "sysv_full", "sysv_empty", "sysv_lowered"],
+    "mmap-coherence": ["map_to_read", "write_to_map", "other_process", "private_hidden", "private_stale",
+                       "stdio_hidden", "stdio_flushed"],
+    "mtype": ["oldest", "lowest_first", "one_type", "others_stay", "except"],
+    "priority": ["order", "no_room", "waited_then_first"],
+    "truncate": ["plain", "sealed", "hole"],
+}
+SERVED = []  # those with a server of their own
+
+
+class Place:
+    """A directory for everything that a lab makes, and what is left in the kernel and of processes."""
+
+    def __init__(self, objects):
+        self.objects = objects
+        self.dir = tempfile.mkdtemp(prefix="pl", dir="/tmp")
+        self.shm = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+        self.sessions = []
+
+    def env(self):
+        keep = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "PARLEY_"))}
+        keep.update(TMPDIR=self.dir, HOME=self.dir, NO_COLOR="1", LC_ALL="C.UTF-8")
+        return keep
+
+    def start(self, *args, **more):
+        more = dict(dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE), **more)
+        p = subprocess.Popen([PARLEY, "lab", *args], env=self.env(), text=True, start_new_session=True, **more)
+        self.sessions.append(p.pid)
+        return p
+
+    def run(self, *args):
+        p = self.start(*args)
+        p.out, p.err = p.communicate(timeout=harness.DEADLINE * 2)
+        return p
+
+    def processes(self):
+        """Of the sessions (setsid) that were started."""
+        found = []
+        for stat in glob.glob("/proc/[0-9]*/stat"):
+            try:
+                with open(stat) as f:
+                    fields = f.read().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[3]) in self.sessions and fields[0] != "Z":
+                found.append(int(stat.split("/")[2]))
+        return found
+
+    def assert_nothing_left(self):
+        until(lambda: not self.processes(), "every process of the lab ends")
+        assert os.listdir(self.dir) == []
+        if self.objects.private:
+            assert self.objects.sysv(()) == [] and self.objects.posix() == []
+        left = set(os.listdir("/dev/shm")) - self.shm if self.shm else set()
+        assert not [f for f in left if "parley" in f]
+
+
+@pytest.fixture
+def place(objects):
+    p = Place(objects)
+    yield p
+    for pid in p.processes():
+        os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(p.dir, ignore_errors=True)
+
+
+def result(done):
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.out}\n{done.err}"
+    lines = done.out.splitlines()
+    assert len(lines) == 1
+    return json.loads(lines[0])
+
+
+def used_up(check):
+    """POSIX queues are counted for a user: what other tests take is missing here, and a lab says so."""
+    return check["ok"] is None and "this user" in check["observed"]
+
+
+def test_list_names_every_lab(place):
+    done = place.run()
+    assert done.returncode == 0
+    assert all(len(line) <= 80 for line in done.out.splitlines())
+    names = [line.split()[0] for line in done.out.splitlines() if line.startswith("  ")]
+    assert names == sorted(LABS)
+    done = place.run("--json")
+    assert [json.loads(line)["lab"] for line in done.out.splitlines()] == sorted(LABS)
+    assert all(json.loads(line)["line"] for line in done.out.splitlines())
+
+
+def test_unknown_lab_is_a_usage_error(place):
+    done = place.run("no-such")
+    assert done.returncode == 2
+    assert 'no lab "no-such"; parley lab lists them' in done.err
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_lab_comes_out_as_it_says(place, name):
+    r = result(place.run(name, "--json"))
+    assert (r["v"], r["type"], r["lab"], r["ok"]) == (1, "lab", name, True)
+    checks = {c["key"]: c for c in r["checks"]}
+    for key in LABS[name]:
+        assert key in checks, f"{key} was not looked at: {r}"
+        assert checks[key]["ok"] or used_up(checks[key]), checks[key]
+        assert checks[key]["expected"] and checks[key]["observed"]
+    place.assert_nothing_left()
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_lab_explains_itself(place, name):
+    done = place.run(name)
+    assert done.returncode == 0, done.out + done.err
+    lines = done.out.splitlines()
+    assert lines[0].startswith(f"{name}: ")
+    assert done.out.count("  expected  ") >= len(LABS[name])
+    assert "All as expected. The code: client/lab/" in lines[-1]
+    source = lines[-1].split()[-1]
+    assert os.path.exists(os.path.join(harness.ROOT, source))
+    assert all(len(line) <= 80 for line in lines), "wrapped where nobody says how wide it is"
+    place.assert_nothing_left()
+
+
+def test_labs_side_by_side_do_not_disturb_each_other(place):
+    running = [place.start(name, "--json") for name in list(LABS) * 2]
+    for p in running:
+        p.out, p.err = p.communicate(timeout=harness.DEADLINE * 4)
+    for p in running:
+        assert result(p)["ok"]
+    place.assert_nothing_left()
+
+
+class Terminal:
+    """Standard input of a lab that waits for Enter."""
+
+    def __enter__(self):
+        self.master, self.slave = pty.openpty()
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.master)
+        os.close(self.slave)
+
+    def enter(self):
+        os.write(self.master, b"\n")
+
+
+def read_until(process, text):
+    out = ""
+    while text not in out:
+        line = process.stdout.readline()
+        assert line, out
+        out += line
+
+
+def queue_is_there(place):
+    return glob.glob(place.dir + "/parley-private-*/*.sysv")
+
+
+def test_hold_waits_for_enter(place):
+    with Terminal() as terminal:
+        p = place.start("mtype", "--hold", stdin=terminal.slave)
+        read_until(p, "Enter goes on")
+        assert len(queue_is_there(place)) == 1
+        terminal.enter()
+        p.communicate(timeout=harness.DEADLINE)
+    assert p.returncode == 0
+    place.assert_nothing_left()
+
+
+@pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupt_leaves_nothing(place, signo):
+    with Terminal() as terminal:
+        p = place.start("mtype", "--hold", stdin=terminal.slave)
+        until(lambda: queue_is_there(place), "the queue is there")
+        os.kill(p.pid, signo)
+        p.communicate(timeout=harness.DEADLINE)
+    assert p.returncode == 128 + signo
+    place.assert_nothing_left()
+
+
+def test_killed_lab_is_swept_by_the_next(place):
+    """kill -9 leaves a queue; whichever lab is next removes it."""
+    with Terminal() as terminal:
+        p = place.start("mtype", "--hold", stdin=terminal.slave)
+        until(lambda: queue_is_there(place), "the queue is there")
+        os.kill(p.pid, signal.SIGKILL)
+        p.communicate(timeout=harness.DEADLINE)
+    assert os.listdir(place.dir)
+    assert result(place.run("mmap-coherence", "--json"))["ok"]
+    place.assert_nothing_left()
+
+
+def test_lab_that_cannot_go_on_fails(place):
+    """Under a limit that allows no POSIX queue at all."""
+    p = subprocess.Popen(["prlimit", "--msgqueue=0", PARLEY, "lab", "priority", "--json"], env=place.env(),
+                         text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = p.communicate(timeout=harness.DEADLINE)
+    assert p.returncode == 1
+    r = json.loads(out)
+    assert not r["ok"] and "could not go on" in err and r["error"]
