@@ -102,6 +102,8 @@ uint64_t session_deadline(const struct session *s)
             return 0;
         if (s->bye_until)
             d = least(d, s->bye_until);
+        if (s->seen_count)
+            d = least(d, s->seen_due);
     }
     return d;
 }
@@ -117,9 +119,12 @@ static int push(struct session *s)
         struct str b = own ? (struct str){(const char *)buf_head(&c->out), c->out.len}
                            : outbox_unsent(&s->out);
         struct slice slice = {.data = (const uint8_t *)b.p, .len = b.n, .file = -1};
+        uint64_t calls = io_calls;
         ssize_t n = link_push(&c->up, &slice, 0);
         if (n < 0)
             return (int)n;
+        if (s->traced_left)
+            session_took(s, (size_t)n, io_calls - calls);
         if ((size_t)n < b.n)
             c->blocked = 1;
         if (own)
@@ -177,6 +182,7 @@ static int pull(struct session *s)
         }
         ssize_t n = link_pull(&c->down, bytes + have, PULL_BYTES);
         size_t used = 0;
+        s->pulled = n > 0 ? (size_t)n : 0;
         int got = n > 0 ? take_records(s, bytes, have + (size_t)n, &used) : 0;
         if (got < 0)
             return got;
@@ -249,6 +255,8 @@ static int pump(struct session *s, unsigned touch)
     }
     hear(s, touch);
     s->error[0] = '\0';
+    if (s->seen_count && mono_ns() >= s->seen_due)
+        session_say_seen(s);
     int err = push(s);
     if (err < 0)
         c->eof = 1; /* but what the server said before is still to be read */
@@ -274,6 +282,8 @@ static int pump(struct session *s, unsigned touch)
 int session_drive(struct session *s)
 {
     unsigned touch = s->hinted ? s->touch : TOUCH_ALL;
+    s->woken = s->hinted ? mono_ns() : 0; /* the owner has waited, which costs more */
+    s->woken_calls = io_calls;
     s->hinted = 0;
     s->touch = 0;
     if (s->state == SESSION_CLOSED)

@@ -1,6 +1,8 @@
 /* See outbox.h. */
 #include "client/outbox.h"
 
+#include "base/clock.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -60,6 +62,10 @@ int outbox_post(struct outbox *o, size_t cap, uint32_t room, uint8_t flags, stru
         return -ENOMEM;
     struct record h = {.type = RECORD_POST, .flags = flags, .room = room};
     struct body_post b = {.text = text};
+    if (flags & RECORD_TRACED) {
+        h.seq = clock_id(); /* first: it may have to read a file */
+        h.time = mono_ns();
+    }
     h.counter = o->next_counter;
     ssize_t n = body_post_put(to, need, &h, &b);
     if (n < 0)

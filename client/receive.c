@@ -259,6 +259,8 @@ static int on_logged(struct session *s, const struct record *logged)
     }
     s->counts.lost += r->seq - room->seen - 1;
     room->seen = r->seq;
+    if (r->flags & RECORD_TRACED && r->type == RECORD_MESSAGE && r->seq >= room->next)
+        session_saw(s, logged);
     struct body_message b;
     if (r->type == RECORD_RETITLE && body_message_get(r, &b) == 0)
         set_topic(room, b.text);
@@ -290,6 +292,8 @@ int session_receive(struct session *s, const struct record *r)
     case RECORD_ROOM:
     case RECORD_TRANSPORT:
     case RECORD_PONG:
+    case RECORD_TRACE:
+    case RECORD_HOP:
         return deliver(s, r);
     default:
         return 0; /* of a newer server */

@@ -90,12 +90,28 @@ int session_ping(struct session *s, uint64_t stamp, uint32_t *counter)
     return queue(s, b, body_ping_put(b, sizeof b, &h, &p), h.counter, counter);
 }
 
+int session_watch(struct session *s, uint16_t rate, uint32_t *counter)
+{
+    uint8_t b[REQUEST_MAX];
+    struct record h = {.type = RECORD_WATCH, .counter = next_number(s)};
+    struct body_watch w = {.rate = rate};
+    return queue(s, b, body_watch_put(b, sizeof b, &h, &w), h.counter, counter);
+}
+
 int session_post(struct session *s, uint32_t room, uint8_t flags, struct str text,
                  uint32_t *counter)
 {
     if (s->state == SESSION_CLOSED || s->bye)
         return -ENOTCONN;
-    return outbox_post(&s->out, SESSION_OUTBOX_MAX, room, flags, text, counter);
+    uint32_t number = s->out.next_counter;
+    int r = outbox_post(&s->out, SESSION_OUTBOX_MAX, room, flags, text, counter);
+    if (r == 0 && flags & RECORD_TRACED) {
+        s->traced = number;
+        s->traced_left = session_unsent(s);
+        s->posted = 0;
+        s->post_calls = 0;
+    }
+    return r;
 }
 
 int session_bye(struct session *s, struct str reason)
@@ -115,6 +131,7 @@ int session_bye(struct session *s, struct str reason)
     struct record h = {.type = RECORD_BYE, .counter = next_number(s)};
     if (reason.n > TOPIC_MAX)
         reason.n = TOPIC_MAX;
+    session_say_seen(s);
     struct body_bye y = {.code = REASON_NONE, .text = reason};
     int r = queue(s, b, body_bye_put(b, sizeof b, &h, &y), h.counter, NULL);
     if (r == 0)

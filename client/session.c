@@ -165,6 +165,7 @@ void session_lost(struct session *s, const char *fmt, ...)
     memcpy(s->error, why, sizeof why);
     session_close_conn(s, &s->cur);
     s->bye_until = 0;
+    s->seen_count = 0; /* nobody waits for them any more */
     if (s->switching) /* the server lets the old one go before its WELCOME is here: as it should */
         return;
     if (!s->o.reconnect) {

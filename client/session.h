@@ -139,7 +139,10 @@ int session_history(struct session *s, uint32_t room, uint64_t before, uint32_t 
 /* type: RECORD_WHO (room or 0), RECORD_ROOMS, RECORD_TRANSPORTS */
 int session_ask(struct session *s, uint8_t type, uint32_t room, uint32_t *counter);
 int session_ping(struct session *s, uint64_t stamp, uint32_t *counter);
-/* Say something; flags: RECORD_ACTION. Kept until its own record comes back, across reconnects.
+/* Have traces of at most `rate` ordinary messages a second sent; 0: none any more. */
+int session_watch(struct session *s, uint16_t rate, uint32_t *counter);
+/* Say something; flags: RECORD_ACTION, RECORD_TRACED (TRACE and HOPs come then, if the server can).
+ * Kept until its own record comes back, across reconnects.
  * *counter is this post's number for good, whatever number a later server gets to see. */
 int session_post(struct session *s, uint32_t room, uint8_t flags, struct str text,
                  uint32_t *counter);

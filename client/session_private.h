@@ -10,6 +10,8 @@
 /* Quiet JOINs not answered yet; the oldest is forgotten first, which only means that its room would
  * be joined visibly after a server lost its memory. */
 #define QUIET_JOINS 64u
+/* Answers about traced records that wait to be sent; what comes beyond is not answered. */
+#define SEEN_MAX 16u
 
 /* What the next drive should look at. */
 #define TOUCH_WIRE 0x1u /* the lifeline is readable */
@@ -68,6 +70,22 @@ struct session {
     int more;           /* the last drive stopped at its budget */
     unsigned idle;      /* spinning drives since the wires were looked at */
     uint64_t active_at; /* last record, for WAIT_ADAPTIVE */
+
+    /* seen.c: traces */
+    uint64_t woken, woken_calls; /* when the wait before this drive ended (0: there was none), and
+                                    io_calls then */
+    size_t pulled;               /* bytes of the last read */
+    uint32_t traced;             /* counter of our last post that is traced, 0: none */
+    size_t traced_left;          /* bytes that the uplink has still to take up to its end */
+    uint64_t posted;             /* when it had; 0: not yet */
+    uint16_t post_calls;
+    struct seen {
+        uint32_t room;
+        uint64_t seq;
+        struct body_seen body;
+    } seen[SEEN_MAX]; /* answers to be sent at seen_due */
+    unsigned seen_count;
+    uint64_t seen_due;
     void (*unpoll)(void *ctx, int fd);
     void *unpoll_ctx;
 };
@@ -102,6 +120,12 @@ int session_receive(struct session *s, const struct record *r);
  * room. Appends to c->out. 0 or -ENOMEM. */
 int session_greet(struct session *s, struct conn *c, int rejoin);
 struct session_room *session_find_room(struct session *s, uint32_t room);
+
+/* seen.c: what receivers add to a trace */
+void session_saw(struct session *s, const struct record *r); /* a traced record came, live */
+void session_say_seen(struct session *s);                    /* send the answers that wait */
+/* The uplink took `n` bytes with so many calls: is our traced post among them? */
+void session_took(struct session *s, size_t n, uint64_t calls);
 
 /* drive.c: nothing is pushed on the old uplink once a new connection has presented its token. */
 int session_frozen(const struct session *s);

@@ -105,6 +105,8 @@ void conn_close(struct conn *c)
         return;
     detach(c);
     leave_ready(c);
+    if (h->traces || h->watcher_count)
+        traces_forget(c);
     if (c->session && c->session->conn == c)
         session_lost(h, c->session);
     c->session = NULL;
@@ -285,6 +287,7 @@ static ssize_t pull_once(struct conn *c)
     ssize_t got = link_pull(&c->up, h->rbuf + have, TURN_BYTES);
     if (got <= 0)
         return got;
+    hub_mono(h); /* a spinning hub has not slept */
     buf_consume(&c->in, have);
     ssize_t used = handle_records(c, h->rbuf, have + (size_t)got);
     if (used < 0)
@@ -324,6 +327,7 @@ void conn_pull(struct conn *c)
     if ((c->state != CONN_OPEN && c->state != CONN_OPENING) || c->throttled)
         return;
     c->hub->turn.events++;
+    hub_mono(c->hub);
     ssize_t r;
     size_t taken = 0;
     do {

@@ -64,6 +64,7 @@ void fanout_flush(struct fanout *f)
     }
     if (f->ready) /* a farewell waited for these bytes */
         fanout_flush(f);
+    f->calls = io_calls;
 }
 
 /* --- orders ------------------------------------------------------------------------------- */
@@ -218,6 +219,9 @@ static void apply_to_outlet(struct fanout *f, struct outlet *o, const struct ord
         return;
     case ORDER_UNSUBSCRIBE:
         apply_unsubscribe(o, or);
+        return;
+    case ORDER_TRACE:
+        probe_add(o, or);
         return;
     case ORDER_REPLY:
         if (o->dead)

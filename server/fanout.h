@@ -17,8 +17,8 @@
 
 struct fanout;
 
-/* `report` receives REPORT_* orders; it must only note them (it is called in the middle of work).
- */
+/* `report` receives REPORT_* orders, their payload right behind them; it must only note them (it is
+ * called in the middle of work). */
 struct fanout *fanout_new(uv_loop_t *loop, void (*report)(void *ctx, const struct order *),
                           void *ctx);
 /* Closes every link. The loop must run once more before it is closed. */

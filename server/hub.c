@@ -6,6 +6,7 @@
 #include "server/fanout.h"
 #include "server/sandbox.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -22,6 +23,15 @@ uint64_t hub_wall(struct hub *h)
     if (h->wall == 0)
         h->wall = wall_ns();
     return h->wall;
+}
+
+uint64_t hub_mono(struct hub *h)
+{
+    if (h->mono == 0) {
+        h->mono = mono_ns();
+        h->mono_calls = io_calls;
+    }
+    return h->mono;
 }
 
 void hub_complain(struct hub *h, const char *fmt, ...)
@@ -52,10 +62,12 @@ void hub_complain(struct hub *h, const char *fmt, ...)
 static void handle_reports(struct hub *h)
 {
     while (h->reports.len >= sizeof(struct order)) {
-        struct order o;
-        memcpy(&o, buf_head(&h->reports), sizeof o);
-        buf_consume(&h->reports, sizeof o);
-        target_report(h, &o);
+        struct trace_report r; /* the longest there is */
+        memcpy(&r.head, buf_head(&h->reports), sizeof r.head);
+        assert(r.head.size <= sizeof r);
+        memcpy(&r, buf_head(&h->reports), r.head.size);
+        buf_consume(&h->reports, r.head.size);
+        target_report(h, &r.head, &r.push);
     }
 }
 
@@ -85,8 +97,7 @@ static void end_of_turn(struct hub *h)
             target_flush(&h->targets[i]);
         handle_reports(h); /* may close connections, and so leave rooms */
     } while (h->dirty);
-    h->wall = 0;
-    h->mono = mono_ns();
+    h->wall = h->mono = 0;
     if (h->ready)
         uv_idle_start(&h->again, on_again);
 }
@@ -161,6 +172,7 @@ static void on_tick(uv_timer_t *t)
     uint64_t now = mono_ns();
     conn_tick(h, now);
     session_expire(h, now);
+    traces_expire(h, now);
     targets_retry(h);
     if (h->stopping && (!h->conns || now > h->stop_deadline))
         h->turn.stop = 1;
@@ -253,8 +265,9 @@ static void start_handles(struct hub *h)
     uv_timer_init(&h->loop, &h->tick);
     uv_timer_init(&h->loop, &h->sync_timer);
     uv_timer_init(&h->loop, &h->rate_timer);
+    uv_timer_init(&h->loop, &h->watch_timer);
     h->check.data = h->prepare.data = h->again.data = h->tick.data = h->sync_timer.data = h;
-    h->rate_timer.data = h;
+    h->rate_timer.data = h->watch_timer.data = h;
     uv_check_start(&h->check, on_check);
     uv_prepare_start(&h->prepare, on_prepare);
     uv_timer_start(&h->tick, on_tick, TICK_MS, TICK_MS);
@@ -330,6 +343,7 @@ static void finish(struct hub *h)
     uv_walk(&h->loop, close_handle, NULL);
     uv_run(&h->loop, UV_RUN_DEFAULT);
     uv_loop_close(&h->loop);
+    traces_free(h);
     sessions_free(h);
     rooms_close(h);
     buf_free(&h->reports);

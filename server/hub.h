@@ -33,6 +33,7 @@
 #include <uv.h>
 
 struct fanout;
+struct trace;
 
 /* --- where downlinks are served ----------------------------------------------------------- */
 
@@ -94,6 +95,7 @@ struct room {
     struct member *members;
     size_t member_count;
     struct feed *feeds[WORKERS_MAX + 1];
+    size_t traces; /* that have yet to be told to a target: see trace.c */
     UT_hash_handle by_id, by_key, by_uuid;
 };
 
@@ -169,6 +171,7 @@ struct conn {
     uint64_t refilled;   /* monotonic; 0: never */
     size_t work;         /* caused since work_since, see WORK_MAX */
     uint64_t work_since; /* monotonic */
+    uint64_t trace_due;  /* monotonic: when its traces so far are paid off */
     int throttled; /* out of tokens or work: input waits for the next tick of the rate timer */
     int ready;     /* in the hub's list of uplinks that have more */
     struct conn *prev_ready, *next_ready;
@@ -221,10 +224,18 @@ struct hub {
     int worker_count;
     uint8_t *rbuf; /* RECORD_MAX + TURN_BYTES */
     struct web web;
-    struct buf reports; /* of the hub's own fan-out, handled at the end of the turn */
-    uint64_t wall;      /* this turn's time stamp, 0 until asked for */
-    uint64_t mono;      /* monotonic, as of the last turn: good enough for idle times */
-    int announced;      /* "ready" has been said */
+    struct buf reports;   /* of the hub's own fan-out, handled at the end of the turn */
+    uint64_t wall, mono;  /* this turn's time stamps, 0 until asked for */
+    uint64_t mono_calls;  /* io_calls when `mono` was read */
+    int announced;        /* "ready" has been said */
+    struct trace *traces; /* oldest first */
+    size_t trace_count;
+    struct watcher {
+        uint32_t conn; /* 0: free */
+        unsigned rate;
+    } watchers[WATCHERS_MAX];
+    size_t watcher_count;
+    int sample; /* the next ordinary post is to be traced for them */
     int stopping, failed;
     uint64_t stop_deadline;
     ino_t socket_inode; /* of the socket file we made */
@@ -234,7 +245,7 @@ struct hub {
     uv_check_t check;
     uv_prepare_t prepare;
     uv_idle_t again; /* active while `ready` is not empty: the loop must not sleep */
-    uv_timer_t tick, sync_timer, rate_timer;
+    uv_timer_t tick, sync_timer, rate_timer, watch_timer;
     uv_signal_t sigterm, sigint, sighup;
 };
 
@@ -246,6 +257,7 @@ void hub_ready(struct hub *h);                 /* all workers serve: say so */
 /* Warn about what a client did; a client cannot fill the log: a few at once, then one a second. */
 void hub_complain(struct hub *h, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 uint64_t hub_wall(struct hub *h); /* wall clock, read once a turn */
+uint64_t hub_mono(struct hub *h); /* the monotonic one, when the turn began to read uplinks */
 
 /* target.c: orders to a target, in order; descriptors are taken */
 void target_send(struct target *t, const struct order *o, const void *payload, const int *fds);
@@ -258,7 +270,7 @@ void target_watermark(struct room *r); /* r->announced moved */
 void target_flush(struct target *t);
 void targets_retry(struct hub *h);        /* the tick: what could not be handed over */
 void target_forget_all(struct target *t); /* it died: nothing it was told counts any more */
-void target_report(struct hub *h, const struct order *o);
+void target_report(struct hub *h, const struct order *o, const void *payload);
 void target_free_feeds(struct room *r);
 
 /* supervise.c: workers as processes */
@@ -342,6 +354,26 @@ int conns_look(void *hub); /* spin: poll memory uplinks */
 int conns_arm(void *hub, int on);
 void conns_ready(struct hub *h);
 void conn_tick(struct hub *h, uint64_t now);
+
+/* trace.c: the way of single messages, for those who ask and those who watch. What is called for
+ * every batch or watermark is called only while there are traces. */
+/* Is this post to be traced? NULL: no; whoever asked for it is told why not. Else the post must be
+ * in the batch when trace_taken is called, or be given up with trace_drop. */
+struct trace *trace_begin(struct conn *c, struct room *room, const struct record *post);
+void trace_taken(struct trace *t);
+void trace_drop(struct trace *t);
+void traces_logged(struct room *r, size_t stored); /* bytes of the batch are in the log */
+void traces_told(struct room *r);                  /* r->announced moved */
+void traces_order(struct feed *f);                 /* right before its watermark */
+void traces_flushed(struct target *t);             /* right after */
+void trace_pushed(struct conn *c, const struct order *o, const struct trace_push *p);
+void trace_seen(struct conn *c, const struct record *r);
+/* Trace at most `rate` messages a second for this connection, 0: none. 0, or a reason why not with
+ * *text set. */
+enum reason trace_watch(struct conn *c, unsigned rate, const char **text);
+void traces_forget(struct conn *c); /* it is being closed */
+void traces_expire(struct hub *h, uint64_t now);
+void traces_free(struct hub *h);
 
 /* owner.c */
 struct owner *owner_enter(struct hub *h, const struct conn *c); /* NULL: no memory */

@@ -74,6 +74,25 @@
  * it is then killed and its sessions go on elsewhere. */
 #define ORDERS_MAX (64u * 1024u * 1024u)
 
+/* Traces under way at once, each with what is known of at most TRACE_RECEIVERS: bounds memory, and
+ * what has to be looked at when something arrives. */
+#define TRACES_MAX      64
+#define TRACE_RECEIVERS 64
+/* … of one session, so that one cannot use up the places of all. */
+#define TRACES_EACH 8
+/* Traces a second by one session: every receiver answers each, so a flood of them is not one flood
+ * but as many as there are receivers. So many may come at once. */
+#define TRACE_RATE  50
+#define TRACE_BURST 10
+/* A trace is sent when all receivers have answered, or after this. */
+#define TRACE_NS (2 * NS_PER_SEC)
+/* Sessions that watch, and messages that are traced for them in a second: more than an eye can
+ * follow, and less than could be felt. */
+#define WATCHERS_MAX   8
+#define WATCH_RATE_MAX 50
+/* SEEN, in bytes of WORK_MAX: so many that nobody waits for tracing what a session says. */
+#define WORK_SEEN 512
+
 /* A dead worker is started again at once, then after 0.1 s, doubling up to this. Living longer than
  * RESTART_CALM_NS clears the count. */
 #define RESTART_FIRST_NS (NS_PER_SEC / 10)

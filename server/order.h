@@ -21,10 +21,12 @@ enum order_type {
     ORDER_REPLY,       /* payload: whole records for connection `conn` */
     ORDER_FAREWELL,    /* payload: one record, to be sent after everything before it; then GONE */
     ORDER_STOP,        /* worker: end */
+    ORDER_TRACE, /* before its watermark: report when `conn` is pushed byte `end` - 1 of `room` */
     /* fan-out to hub */
     REPORT_READY, /* a worker serves from now on */
     REPORT_GONE,  /* the downlink of `conn` has ended; pos: enum reason, 0 after a farewell */
     REPORT_LAG,   /* `conn` has pos bytes yet to be sent */
+    REPORT_TRACE, /* of ORDER_TRACE with the same conn, room, end; payload: struct trace_push */
 };
 
 #define ORDER_HAS_WIRE 0x01u /* ATTACH: the first descriptor is the wire, owned by the fan-out */
@@ -39,6 +41,22 @@ struct order {
     uint32_t room;
     uint64_t pos;
     uint64_t end;
+};
+
+/* How a traced record was pushed. Times are of the monotonic clock; all but `received` are 0 if it
+ * had been pushed when the order came. */
+struct trace_push {
+    uint64_t received, began, pushed;
+    uint32_t bytes;       /* of the last push */
+    uint16_t calls;       /* system calls of all pushes since `began` */
+    uint16_t order_calls; /* … of the turn in which the order came, up to then */
+    uint8_t bell;         /* enum trace_bell */
+};
+
+/* A report and what stands behind it. */
+struct trace_report {
+    struct order head;
+    struct trace_push push;
 };
 
 /* The largest payload: listings are cut into pieces of this size. */

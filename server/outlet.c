@@ -151,6 +151,7 @@ void sub_free(struct sub *s)
     s->outlet->sub_count--;
     if (s->outlet->resume == s)
         s->outlet->resume = NULL;
+    probes_free(s);
     free(s->done);
     free(s);
     view_unref(f, v);
@@ -205,7 +206,7 @@ static int push_to_target(struct sub *s, const struct segment *g)
                           .file = g->fd,
                           .key = (uint64_t)g->room << 40 | g->base_seq,
                           .offset = off};
-    ssize_t took = link_push(&o->link, &slice, 0);
+    ssize_t took = s->probe ? probe_push(s, &slice) : link_push(&o->link, &slice, 0);
     if (took < 0) {
         push_failed(o, took);
         return 0;

@@ -34,6 +34,7 @@ struct sub {
     uint64_t end;        /* UINT64_MAX: live. Else the last byte to send, then `done` follows */
     uint64_t target;     /* the record boundary that the push under way aims at */
     struct segment *seg; /* where pos was last found, a hint */
+    struct probe *probe; /* traced records that it has yet to send, first one first */
     uint8_t *done;       /* of a replay: the record that closes it */
     size_t done_len;
     struct sub *prev, *next;       /* in the view, live ones only */
@@ -72,6 +73,7 @@ struct fanout {
     struct view *dirty;
     struct outlet *ready; /* have replies, or were just unblocked */
     size_t blocked;
+    uint64_t calls; /* io_calls at the end of the last turn */
     uv_timer_t *lag_timer;
 };
 
@@ -97,3 +99,9 @@ void outlet_overtake(struct outlet *o);
 void sub_push(struct sub *s);
 void sub_free(struct sub *s);
 void outlet_on_lag_timer(uv_timer_t *t);
+
+/* probe.c: traces */
+void probe_add(struct outlet *o, const struct order *o_trace);
+/* link_push for a sub that has a probe: the same, with a report of what reached its end. */
+ssize_t probe_push(struct sub *s, const struct slice *slice);
+void probes_free(struct sub *s);

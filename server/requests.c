@@ -83,7 +83,7 @@ static struct room *room_of(struct conn *c, const struct record *r)
 
 /* Write a message-shaped record into the room's batch. */
 static int say(struct room *room, struct session *s, enum record_type type, const struct record *r,
-               struct str text)
+               uint8_t flags, struct str text)
 {
     struct str from = str_of(s->nick);
     size_t cap = record_align(RECORD_HEADER + 1 + from.n + 2 + text.n);
@@ -91,7 +91,7 @@ static int say(struct room *room, struct session *s, enum record_type type, cons
     if (!p)
         return -ENOMEM;
     struct record head = room_header(room, type);
-    head.flags = r->flags & RECORD_ACTION;
+    head.flags = flags;
     head.producer = type == RECORD_MESSAGE ? s->producer : 0;
     head.counter = type == RECORD_MESSAGE ? r->counter : 0;
     ssize_t n = body_message_put(p, cap, &head, &(struct body_message){.from = from, .text = text});
@@ -99,6 +99,23 @@ static int say(struct room *room, struct session *s, enum record_type type, cons
         return (int)n;
     room_added(room, (size_t)n);
     return 0;
+}
+
+static void say_post(struct conn *c, struct room *room, const struct record *r, struct str text)
+{
+    struct trace *t = NULL;
+    uint8_t flags = r->flags & RECORD_ACTION;
+    if (r->flags & RECORD_TRACED || c->hub->sample)
+        t = trace_begin(c, room, r);
+    if (t)
+        flags |= RECORD_TRACED;
+    int e = say(room, c->session, RECORD_MESSAGE, r, flags, text);
+    if (e < 0)
+        error_text(c, r, REASON_LIMIT, "the server is out of memory");
+    if (t && e < 0)
+        trace_drop(t);
+    else if (t)
+        trace_taken(t);
 }
 
 static void handle_post(struct conn *c, const struct record *r)
@@ -130,8 +147,8 @@ static void handle_post(struct conn *c, const struct record *r)
     s->spoke_in = room;
     if (p != TEXT_OK)
         error_problem(c, r, REASON_TEXT, "text", TEXT_BODY, p);
-    else if (say(room, s, RECORD_MESSAGE, r, b.text) < 0)
-        error_text(c, r, REASON_LIMIT, "the server is out of memory");
+    else
+        say_post(c, room, r, b.text);
 }
 
 /* --- rooms -------------------------------------------------------------------------------- */
@@ -302,7 +319,7 @@ static void handle_topic(struct conn *c, const struct record *r)
     }
     memcpy(room->log.topic, b.topic.p, b.topic.n);
     room->log.topic[b.topic.n] = '\0';
-    say(room, c->session, RECORD_RETITLE, r, b.topic);
+    say(room, c->session, RECORD_RETITLE, r, 0, b.topic);
 }
 
 static void handle_nick(struct conn *c, const struct record *r)
@@ -474,6 +491,17 @@ static void handle_ping(struct conn *c, const struct record *r)
         REPLY(c, PONG, 0, r->counter, ping, .stamp = b.stamp);
 }
 
+static void handle_watch(struct conn *c, const struct record *r)
+{
+    struct body_watch b;
+    const char *text = "malformed WATCH";
+    enum reason why = body_watch_get(r, &b) < 0 ? REASON_MALFORMED : trace_watch(c, b.rate, &text);
+    if (why != REASON_NONE)
+        error_text(c, r, why, text);
+    else
+        done(c, r);
+}
+
 static void handle_bye(struct conn *c, const struct record *r)
 {
     struct body_bye b;
@@ -498,7 +526,7 @@ int request_handle(struct conn *c, const struct record *r)
         return -EBADMSG;
     switch (r->type) {
     case RECORD_POST:
-        c->session->spoke = c->hub->mono;
+        c->session->spoke = hub_mono(c->hub);
         handle_post(c, r);
         return 0;
     case RECORD_JOIN:
@@ -533,6 +561,13 @@ int request_handle(struct conn *c, const struct record *r)
         return 0;
     case RECORD_PING:
         handle_ping(c, r);
+        return 0;
+    case RECORD_SEEN:
+        c->work += WORK_SEEN;
+        trace_seen(c, r);
+        return 0;
+    case RECORD_WATCH:
+        handle_watch(c, r);
         return 0;
     case RECORD_BYE:
         handle_bye(c, r);

@@ -168,6 +168,8 @@ void room_commit(struct room *r)
     int err;
     size_t done = logwriter_append(&r->log, p, r->batch.len, &err);
     size_t left = r->batch.len - done;
+    if (r->traces)
+        traces_logged(r, done);
     /* Empty the batch first: telling posters may add to it. */
     struct buf batch = r->batch;
     r->batch = (struct buf){0};
@@ -192,6 +194,8 @@ void room_commit(struct room *r)
 void room_announce(struct room *r, uint64_t pos)
 {
     r->announced = pos;
+    if (r->traces)
+        traces_told(r);
     target_watermark(r);
 }
 

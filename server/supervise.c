@@ -65,13 +65,12 @@ static void worker_ready(struct target *t)
 static void note_report(void *ctx, const struct order *o, const void *payload, const int *fds)
 {
     struct target *t = ctx;
-    (void)payload;
     for (int i = 0; i < o->nfds; i++)
         close(fds[i]); /* no report carries any */
     if (o->type == REPORT_READY)
         worker_ready(t);
     else
-        target_report(t->hub, o);
+        target_report(t->hub, o, payload);
 }
 
 static void on_handle_closed(uv_handle_t *handle)
@@ -209,7 +208,7 @@ static void on_restart(uv_timer_t *timer)
 static void own_report(void *ctx, const struct order *o)
 {
     struct hub *h = ctx;
-    if (buf_append(&h->reports, o, sizeof *o) < 0)
+    if (buf_append(&h->reports, o, o->size) < 0)
         log_error("out of memory: a report of the fan-out is lost");
 }
 

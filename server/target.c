@@ -184,6 +184,8 @@ static void send_watermarks(struct target *t)
         f->dirty = 0;
         if (f->refs == 0 || f->told == f->room->announced)
             continue;
+        if (f->room->traces)
+            traces_order(f);
         if (send_segments(f, f->room->announced) < 0) {
             t->hub->starved = 1;
             continue;
@@ -233,6 +235,8 @@ void target_flush(struct target *t)
     if (r == 1 && t->dirty) {
         send_watermarks(t);
         r = pipelink_flush(&t->pipe);
+        if (t->hub->traces)
+            traces_flushed(t);
     }
     if (r == 0)
         set_full(t, 1);
@@ -257,11 +261,15 @@ void target_free_feeds(struct room *r)
     }
 }
 
-void target_report(struct hub *h, const struct order *o)
+void target_report(struct hub *h, const struct order *o, const void *payload)
 {
     struct conn *c = conn_by_id(h, o->conn);
     if (!c)
         return;
+    if (o->type == REPORT_TRACE) {
+        trace_pushed(c, o, payload);
+        return;
+    }
     if (o->type == REPORT_LAG) {
         c->lag = o->pos;
     } else if (o->type == REPORT_GONE) {

@@ -49,7 +49,7 @@ static void take_report(void *ctx, const struct order *o)
     /* A lag report is only news while it is fresh. */
     if (o->type == REPORT_LAG && w->reports_blocked)
         return;
-    if (pipelink_queue(&w->pipe, o, NULL, NULL) < 0)
+    if (pipelink_queue(&w->pipe, o, o + 1, NULL) < 0)
         w->turn.stop = 1;
 }
 

@@ -112,12 +112,13 @@
     U32(session) U64(sent) U64(posted) U64(woken) U64(taken) U64(logged) U64(told) U32(bytes)       \
     U32(batch) U16(post_calls) U16(take_calls) U16(log_calls) S16(note)
 /* One receiver. ordered: the hub gave the order to the fan-out; received: the fan-out read it; began,
- * pushed: its push into the downlink, of push_bytes; bell: enum trace_bell. woken, arrived, bytes,
+ * pushed: its push into the downlink, of push_bytes; order_calls: of both
+ * ends of the pipe; bell: enum trace_bell. woken, arrived, bytes,
  * calls: from SEEN, of the server's clock only if same_clock. */
 #define FIELDS_hop(U8, U16, U32, U64, S8, S16, ID)                                                 \
     U32(session) S8(nick) U8(transport) U8(worker) U8(bell) U8(same_clock) U64(ordered)             \
-    U64(received) U64(began) U64(pushed) U32(push_bytes) U16(push_calls) U64(woken) U64(arrived)    \
-    U32(bytes) U16(calls)
+    U64(received) U64(began) U64(pushed) U32(push_bytes) U16(order_calls) U16(push_calls)           \
+    U64(woken) U64(arrived) U32(bytes) U16(calls)
 
 #define RECORD_BODIES(X)                                                                           \
     X(empty) X(hello) X(post) X(join) X(nick) X(topic) X(history) X(ping) X(bye) X(welcome)        \

@@ -63,8 +63,8 @@ TYPES = {
                   " u64 told, u32 bytes, u32 batch, u16 post_calls, u16 take_calls, u16 log_calls,"
                   " s16 note"),
     "HOP": (45, "u32 session, s8 nick, u8 transport, u8 worker, u8 bell, u8 same_clock, u64 ordered,"
-                " u64 received, u64 began, u64 pushed, u32 push_bytes, u16 push_calls, u64 woken,"
-                " u64 arrived, u32 bytes, u16 calls"),
+                " u64 received, u64 began, u64 pushed, u32 push_bytes, u16 order_calls, u16 push_calls,"
+                " u64 woken, u64 arrived, u32 bytes, u16 calls"),
     "MESSAGE": (64, "s8 from_, s16 text"),
     "ARRIVE": (65, "s8 nick, u8 transport, s16 text"),
     "LEAVE": (66, "s8 nick, u8 transport, s16 reason"),
