@@ -55,7 +55,7 @@ struct benchmark {
 #define BENCH_SERVER  0x1u /* needs a server */
 #define BENCH_PRIVATE 0x2u /* … which must be a private one: refused with -s */
 
-extern const struct benchmark bench_fanout, bench_latency;
+extern const struct benchmark bench_fanout, bench_latency, bench_raw;
 
 /* Where sessions are served without --place. */
 #define BENCH_PLACE "hub"
@@ -114,12 +114,12 @@ char *bench_text(uint64_t size);
  * in struct bench_case, "pipe" too. Median of a few short runs. 0, or a negative errno with *why
  * set to a sentence. Stream: messages of `size` bytes, `batch` of them in one system call. */
 int bench_raw_stream(struct bench *b, const char *transport, const struct bench_case *c,
-                     uint64_t size, uint64_t batch, double *messages_per_s, const char **why);
+                     uint64_t size, uint64_t batch, double *messages_per_s, char *why, size_t cap);
 /* One message of `size` bytes going through the processes 0 → 1 → … → n-1 → 0 by the mechanisms
  * hops[0] … hops[n-1], each process waiting as `c` says, all bare; `rate` trips are begun each
  * second (0: one after another). The delays of all of it in ns are added to `out`. With two hops of
  * one transport it is what a post and its delivery would take in the hub, with {t, "pipe", t} by
  * way of a worker. */
 int bench_raw_hops(struct bench *b, const char *const *hops, int n, const struct bench_case *c,
-                   uint64_t size, uint64_t rate, uint64_t rounds, struct samples *out,
-                   const char **why);
+                   uint64_t size, uint64_t rate, uint64_t rounds, struct samples *out, char *why,
+                   size_t cap);
