@@ -144,10 +144,10 @@ static int push(struct session *s)
 static int take_records(struct session *s, const uint8_t *p, size_t n, size_t *used)
 {
     int delivered = 0;
-    *used = 0;
-    while (*used < n) {
+    size_t at = 0;
+    while (at < n) {
         struct record r;
-        ssize_t size = record_decode(p + *used, n - *used, &r);
+        ssize_t size = record_decode(p + at, n - at, &r);
         if (size == -EAGAIN)
             break;
         if (size < 0) {
@@ -155,7 +155,7 @@ static int take_records(struct session *s, const uint8_t *p, size_t n, size_t *u
                      s->cur.t->name);
             return -EBADMSG;
         }
-        *used += (size_t)size;
+        at += (size_t)size;
         int got = session_receive(s, &r);
         if (got < 0)
             return got;
@@ -163,7 +163,17 @@ static int take_records(struct session *s, const uint8_t *p, size_t n, size_t *u
         if (s->state == SESSION_CLOSED)
             break;
     }
+    s->counts.bytes += at;
+    *used = at;
     return delivered;
+}
+
+/* Less came than there was room for: so the link is empty, and if its descriptor says when it is not
+ * any more, nothing needs to be asked a second time. A link with doorbells does: it rings only for
+ * those who found it empty. So does the end of a connection: what the server said last counts. */
+static int drained(const struct conn *c, ssize_t n)
+{
+    return (size_t)n < PULL_BYTES / 2 && !(c->t->flags & TRANSPORT_BELL) && !c->eof;
 }
 
 /* Read until the link is empty (s->more = 0) or the budget is. Returns records delivered, or a
@@ -180,6 +190,7 @@ static int pull(struct session *s)
             memcpy(bytes, buf_head(&c->in), have);
             buf_consume(&c->in, have);
         }
+        s->pulled_at = 0;
         ssize_t n = link_pull(&c->down, bytes + have, PULL_BYTES);
         size_t used = 0;
         s->pulled = n > 0 ? (size_t)n : 0;
@@ -192,7 +203,7 @@ static int pull(struct session *s)
             return -ENOMEM;
         if (n < 0)
             return (int)n;
-        if (n == 0) {
+        if (n == 0 || drained(c, n)) {
             s->more = 0;
             break;
         }

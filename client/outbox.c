@@ -7,10 +7,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* A queue that is empty keeps this much memory: a window of posts in full flow empties it many times
+ * a millisecond, and fresh pages would cost more than the posts. */
+#define OUTBOX_KEEP (1024u * 1024u)
+
 struct outbox_item {
     uint64_t sent; /* when the link took the first byte of it; 0: not yet */
     uint32_t size;
-    uint32_t counter, ticket; /* of a post */
+    uint32_t counter; /* of a post; of a request, that of the next post: so these never go down */
+    uint32_t ticket;  /* of a post */
     uint8_t post;
     uint8_t moved; /* outbox_move_room has been here */
     uint8_t done;  /* a post that is acknowledged, or a request that the link has */
@@ -36,17 +41,32 @@ static uint8_t *reserve(struct buf *b, size_t n)
     return buf_reserve(b, n > b->len ? n : b->len);
 }
 
-/* `n` bytes of a record stand at the reserved end of o->bytes: make them part of the queue. */
-static int commit(struct outbox *o, size_t n, struct outbox_item item)
+static void consume(struct buf *b, size_t n)
 {
-    uint8_t *to = reserve(&o->items, sizeof item);
-    if (!to)
-        return -ENOMEM;
-    item.size = (uint32_t)n;
-    memcpy(to, &item, sizeof item);
-    buf_added(&o->items, sizeof item);
+    b->start += n;
+    b->len -= n;
+    if (b->len > 0)
+        return;
+    b->start = 0;
+    if (b->cap > OUTBOX_KEEP)
+        buf_free(b);
+}
+
+/* `n` bytes of a record stand at the reserved end of o->bytes: make them part of the queue. */
+static struct outbox_item *commit(struct outbox *o, size_t n)
+{
+    struct outbox_item *it = (struct outbox_item *)(void *)reserve(&o->items, sizeof *it);
+    if (!it)
+        return NULL;
+    /* in place: a copy of what was just written by halves is slow */
+    it->sent = 0;
+    it->size = (uint32_t)n;
+    it->counter = o->next_counter;
+    it->ticket = o->next_ticket;
+    it->post = it->moved = it->done = 0;
+    buf_added(&o->items, sizeof *it);
     buf_added(&o->bytes, n);
-    return 0;
+    return it;
 }
 
 int outbox_post(struct outbox *o, size_t cap, uint32_t room, uint8_t flags, struct str text,
@@ -60,20 +80,20 @@ int outbox_post(struct outbox *o, size_t cap, uint32_t room, uint8_t flags, stru
     uint8_t *to = reserve(&o->bytes, need);
     if (!to)
         return -ENOMEM;
-    struct record h = {.type = RECORD_POST, .flags = flags, .room = room};
+    struct record h = {
+        .type = RECORD_POST, .flags = flags, .room = room, .counter = o->next_counter};
     struct body_post b = {.text = text};
     if (flags & RECORD_TRACED) {
         h.seq = clock_id(); /* first: it may have to read a file */
         h.time = mono_ns();
     }
-    h.counter = o->next_counter;
     ssize_t n = body_post_put(to, need, &h, &b);
     if (n < 0)
         return (int)n;
-    int r = commit(o, (size_t)n,
-                   (struct outbox_item){.post = 1, .counter = h.counter, .ticket = o->next_ticket});
-    if (r < 0)
-        return r;
+    struct outbox_item *it = commit(o, (size_t)n);
+    if (!it)
+        return -ENOMEM;
+    it->post = 1;
     if (ticket)
         *ticket = o->next_ticket;
     o->next_counter++;
@@ -90,7 +110,7 @@ int outbox_add(struct outbox *o, size_t cap, const void *record, size_t n)
     if (!to)
         return -ENOMEM;
     memcpy(to, record, n);
-    return commit(o, n, (struct outbox_item){.post = 0});
+    return commit(o, n) ? 0 : -ENOMEM;
 }
 
 struct str outbox_unsent(const struct outbox *o)
@@ -103,13 +123,18 @@ struct str outbox_unsent(const struct outbox *o)
 /* Let go of what is done with at the front; never of a record the link has only half of. */
 static void pop(struct outbox *o)
 {
-    while (o->settled > 0 && item_at(o, 0)->done) {
-        size_t size = item_at(o, 0)->size;
-        buf_consume(&o->items, sizeof(struct outbox_item));
-        buf_consume(&o->bytes, size);
-        o->pushed -= size;
-        o->settled--;
-    }
+    size_t n = 0, bytes = 0;
+    if (o->settled == 0)
+        return;
+    const struct outbox_item *it = item_at(o, 0);
+    while (n < o->settled && it[n].done)
+        bytes += it[n++].size;
+    if (n == 0)
+        return;
+    o->pushed -= bytes;
+    o->settled -= n;
+    consume(&o->items, n * sizeof *it);
+    consume(&o->bytes, bytes);
 }
 
 static void stamp(struct outbox_item *it, uint64_t now)
@@ -136,20 +161,38 @@ void outbox_took(struct outbox *o, size_t n, uint64_t now)
     pop(o);
 }
 
+/* The post with that counter, or NULL. */
+static struct outbox_item *find_post(const struct outbox *o, uint32_t counter)
+{
+    size_t low = 0, high = item_count(o); /* before `low` none is above, from `high` on all are */
+    if (high == 0)
+        return NULL;
+    struct outbox_item *it = item_at(o, 0);
+    if (it->post && it->counter == counter)
+        return it; /* nearly always: rooms answer in order */
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (it[mid].counter <= counter)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    if (low == 0 || !it[low - 1].post || it[low - 1].counter != counter)
+        return NULL;
+    return &it[low - 1];
+}
+
 int outbox_ack(struct outbox *o, uint32_t counter, uint32_t *ticket)
 {
-    size_t n = item_count(o);
-    for (size_t i = 0; i < n; i++) { /* nearly always the first: rooms answer in order */
-        struct outbox_item *it = item_at(o, i);
-        if (!it->post || it->counter != counter || it->done)
-            continue;
-        it->done = 1;
-        *ticket = it->ticket;
-        o->posts--;
+    struct outbox_item *it = find_post(o, counter);
+    if (!it || it->done)
+        return 0;
+    it->done = 1;
+    *ticket = it->ticket;
+    o->posts--;
+    if (it == item_at(o, 0))
         pop(o);
-        return 1;
-    }
-    return 0;
+    return 1;
 }
 
 /* --- a new connection ---------------------------------------------------------------------- */
@@ -197,11 +240,12 @@ static enum fate judge(const struct outbox_item *it, int settled, const struct o
 static int keep(struct renewal *w, const uint8_t *p, struct outbox_item item,
                 const struct outbox_news *n)
 {
+    if (item.post && n->fixed && item.counter != w->next)
+        return -ERANGE;
+    item.counter = w->next; /* what it was already, unless the server lost some or all */
     if (item.post) {
-        if (n->fixed && item.counter != w->next)
-            return -ERANGE;
         w->posts++;
-        item.counter = w->next++; /* what it was already, unless the server lost some or all */
+        w->next++;
     }
     item.moved = 0;
     item.sent = 0;

@@ -236,29 +236,26 @@ static int is_replay(struct session_room *room, uint64_t seq)
            (seq <= room->seen || seq == room->replay_at);
 }
 
-static int on_logged(struct session *s, const struct record *logged)
+/* The place of a record in its room is checked, and the owner gets it, as `r`. */
+static inline int place(struct session *s, const struct record *r, const struct record *logged)
 {
-    struct record copy = *logged;
-    const struct record *r = &copy;
-    if (r->type == RECORD_MESSAGE && r->producer && r->producer == s->producer) {
-        session_acked(s, r->counter);
-        outbox_ack(&s->out, r->counter, &copy.counter);
-    }
     struct session_room *room = session_find_room(s, r->room);
     if (!room || r->seq == 0)
         return 0; /* left it, and this was still on the way */
-    if (is_replay(room, r->seq)) {
+    if (r->seq == room->seen + 1 && !room->replay) {
+        room->seen = r->seq;
+    } else if (is_replay(room, r->seq)) {
         room->replay_at = r->seq + 1;
         if (r->seq == room->seen + 1)
             room->seen++;
         return deliver(s, r);
-    }
-    if (r->seq <= room->seen) {
+    } else if (r->seq <= room->seen) {
         s->counts.repeats++;
         return 0;
+    } else {
+        s->counts.lost += r->seq - room->seen - 1;
+        room->seen = r->seq;
     }
-    s->counts.lost += r->seq - room->seen - 1;
-    room->seen = r->seq;
     if (r->flags & RECORD_TRACED && r->type == RECORD_MESSAGE && r->seq >= room->next)
         session_saw(s, logged);
     struct body_message b;
@@ -267,9 +264,30 @@ static int on_logged(struct session *s, const struct record *logged)
     return deliver(s, r);
 }
 
+/* One of ours: it is acknowledged, and goes by the number that the owner knows. */
+static int on_own(struct session *s, const struct record *r)
+{
+    uint32_t ticket = r->counter;
+    if (s->pulled_at == 0)
+        s->pulled_at = session_life_ns();
+    session_acked(s, r->counter, s->pulled_at);
+    outbox_ack(&s->out, r->counter, &ticket);
+    if (ticket == r->counter) /* but after a server forgot us */
+        return place(s, r, r);
+    struct record copy = *r;
+    copy.counter = ticket;
+    return place(s, &copy, r);
+}
+
+static inline int on_logged(struct session *s, const struct record *r)
+{
+    if (r->producer == s->producer && r->producer && r->type == RECORD_MESSAGE)
+        return on_own(s, r);
+    return place(s, r, r);
+}
+
 int session_receive(struct session *s, const struct record *r)
 {
-    s->counts.bytes += r->size;
     if (r->type >= LOGGED)
         return on_logged(s, r);
     struct session_room *room = r->room ? session_find_room(s, r->room) : NULL;

@@ -17,11 +17,10 @@ uint64_t session_life_ns(void)
     return clock_ns(CLOCK_BOOTTIME);
 }
 
-void session_acked(struct session *s, uint32_t counter)
+void session_acked(struct session *s, uint32_t counter, uint64_t now)
 {
     if (counter <= s->acked)
         return;
-    uint64_t now = session_life_ns();
     if (s->acked_at == 0 || now - s->acked_from >= s->memory) {
         s->acked_base = s->acked;
         s->acked_from = now;
@@ -88,7 +87,7 @@ int session_remember(struct session *s, const struct body_welcome *w, int keep_r
     s->lost_more = !known; /* the count is only of those that we can be sure of */
     s->anew = 0;
     if (known && w->last_counter >= s->acked) {
-        session_acked(s, w->last_counter);
+        session_acked(s, w->last_counter, n.now);
     } else {
         s->acked = s->acked_base = w->last_counter;
         s->acked_at = 0;

@@ -48,6 +48,7 @@ struct session {
     uint32_t acked_base; /* … and had when the counting began, which */
     uint64_t acked_from; /* was then (life_ns), within `memory` of: */
     uint64_t acked_at;   /* the time of the newest */
+    uint64_t pulled_at;  /* life_ns of what was pulled last; 0: nobody has asked */
     uint64_t memory;     /* SERVER_MEMORY_NS; less in tests */
     uint32_t lost_posts; /* to be told; with lost_more at least so many */
     int lost_more;
@@ -102,8 +103,8 @@ void session_close_conn(struct session *s, struct conn *c);
 /* resume.c: what a server remembers of us. Goes on while the machine is suspended, as the hour of a
  * server on another machine does. */
 uint64_t session_life_ns(void);
-/* The server said that it has the post with this counter. */
-void session_acked(struct session *s, uint32_t counter);
+/* The server said at `now` (life_ns) that it has the post with this counter. */
+void session_acked(struct session *s, uint32_t counter, uint64_t now);
 /* Renew the outbox and the counts by WELCOME. 0, -ENOMEM, or -ERANGE: a named input cannot go on,
  * s->error and s->exit_code say why. */
 int session_remember(struct session *s, const struct body_welcome *w, int keep_requests);

@@ -20,25 +20,15 @@
 struct fanout {
     struct swarm w;
     uint64_t count, size, window;
-    uint64_t posted, acked, delivered;
+    uint64_t posted;
     char *text;
 };
 
-static void on_post(void *ctx, struct swarm_member *m, const struct record *r)
-{
-    struct fanout *f = ctx;
-    (void)r;
-    if (m->index == 0)
-        f->acked++;
-    else
-        f->delivered++;
-}
-
-static int fill_window(struct fanout *f, uint64_t count)
+static int fill_window(struct fanout *f, uint64_t count, uint64_t acked)
 {
     struct swarm_member *publisher = &f->w.members[0];
     struct str text = {f->text, f->size};
-    while (f->posted < count && f->posted - f->acked < f->window) {
+    while (f->posted < count && f->posted - acked < f->window) {
         int r = session_post(publisher->s, publisher->room, 0, text, NULL);
         if (r == -ENOBUFS)
             break;
@@ -53,17 +43,18 @@ static int fill_window(struct fanout *f, uint64_t count)
 /* Until everybody has `count` posts. 0, or the exit code. */
 static int run(struct bench *b, struct fanout *f, uint64_t count, uint64_t *ns)
 {
-    uint64_t all = count * (f->w.count - 1);
+    struct swarm *w = &f->w;
+    uint64_t all = count * w->count, before = w->posts, acked = w->members[0].got;
     uint64_t start = mono_ns();
     unsigned turns = 0;
-    f->posted = f->acked = f->delivered = 0;
-    while (f->acked < count || f->delivered < all) {
-        if (fill_window(f, count) < 0)
-            return f->w.failed ? f->w.code : 1;
-        if (!swarm_turn(&f->w, UINT64_MAX))
-            return f->w.code;
+    f->posted = 0;
+    while (w->posts - before < all) {
+        if (fill_window(f, count, w->members[0].got - acked) < 0)
+            return w->failed ? w->code : 1;
+        if (!swarm_turn(w, UINT64_MAX))
+            return w->code;
         if (++turns % 64 == 0)
-            bench_progress(b, "deliveries", f->delivered, all);
+            bench_progress(b, "deliveries", w->posts - before, all);
     }
     *ns = mono_ns() - start;
     return 0;
@@ -78,7 +69,7 @@ static uint64_t default_count(uint64_t subscribers)
 static int one_run(struct bench *b, struct bench_result *r)
 {
     struct options o = bench_session_options(b, &r->c);
-    struct fanout f = {.w = {.room = BENCH_ROOM, .on_post = on_post, .epoll = -1},
+    struct fanout f = {.w = {.room = BENCH_ROOM, .epoll = -1},
                        .count = bench_or(o.count, default_count(r->c.subscribers)),
                        .size = r->c.size,
                        .window = r->c.window};

@@ -55,11 +55,12 @@ static void on_logged(struct swarm_member *m, const struct record *r)
     struct swarm *w = m->w;
     w->wrong += r->seq != m->seq + 1;
     m->seq = r->seq;
-    if (r->type != RECORD_MESSAGE || r->producer != session_producer(w->members[0].s))
+    if (r->producer != w->publisher || r->type != RECORD_MESSAGE)
         return;
     w->wrong += r->counter != m->counter + 1;
     m->counter = r->counter;
     m->got++;
+    w->posts++;
     if (w->on_post)
         w->on_post(w->ctx, m, r);
 }
@@ -75,6 +76,8 @@ static void on_record(void *ctx, const struct record *r)
             m->seq = b.first - 1;
         m->room = r->room;
         m->w->joined++;
+        if (m->index == 0)
+            m->w->publisher = session_producer(m->s);
     } else if (r->type == RECORD_ERROR || r->type == RECORD_PARTED) {
         struct body_refuse b;
         char safe[400];

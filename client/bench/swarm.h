@@ -28,6 +28,8 @@ struct swarm {
     struct swarm_member *members;
     uint32_t count, joined;
     int epoll;
+    uint64_t publisher; /* producer of member 0, once it has joined */
+    uint64_t posts;     /* posts of the publisher that have reached members, itself included */
     uint32_t *hot, *spare; /* indices of hot members; the list being gone through */
     uint32_t hot_count;
     uint32_t closing, closed; /* leaving; those that have left */
@@ -37,7 +39,8 @@ struct swarm {
     int code;          /* why it ended: exit code, error printed */
     int failed;
     void *ctx;
-    /* A post of the publisher reached a member (the publisher too, that is the acknowledgement). */
+    /* A post of the publisher reached a member (the publisher too, that is the acknowledgement).
+     * NULL: members[i].got and `posts` say enough, which is faster. */
     void (*on_post)(void *ctx, struct swarm_member *m, const struct record *r);
 };
 
