@@ -168,9 +168,10 @@ static int take_records(struct session *s, const uint8_t *p, size_t n, size_t *u
     return delivered;
 }
 
-/* Less came than there was room for: so the link is empty, and if its descriptor says when it is not
- * any more, nothing needs to be asked a second time. A link with doorbells does: it rings only for
- * those who found it empty. So does the end of a connection: what the server said last counts. */
+/* Less came than there was room for: so the link is empty, and if its descriptor says when it is
+ * not any more, nothing needs to be asked a second time. A link with doorbells does: it rings only
+ * for those who found it empty. So does the end of a connection: what the server said last counts.
+ */
 static int drained(const struct conn *c, ssize_t n)
 {
     return (size_t)n < PULL_BYTES / 2 && !(c->t->flags & TRANSPORT_BELL) && !c->eof;

@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* A queue that is empty keeps this much memory: a window of posts in full flow empties it many times
- * a millisecond, and fresh pages would cost more than the posts. */
+/* A queue that is empty keeps this much memory: a window of posts in full flow empties it many
+ * times a millisecond, and fresh pages would cost more than the posts. */
 #define OUTBOX_KEEP (1024u * 1024u)
 
 struct outbox_item {

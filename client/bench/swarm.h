@@ -28,8 +28,8 @@ struct swarm {
     struct swarm_member *members;
     uint32_t count, joined;
     int epoll;
-    uint64_t publisher; /* producer of member 0, once it has joined */
-    uint64_t posts;     /* posts of the publisher that have reached members, itself included */
+    uint64_t publisher;    /* producer of member 0, once it has joined */
+    uint64_t posts;        /* posts of the publisher that have reached members, itself included */
     uint32_t *hot, *spare; /* indices of hot members; the list being gone through */
     uint32_t hot_count;
     uint32_t closing, closed; /* leaving; those that have left */

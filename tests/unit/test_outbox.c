@@ -160,6 +160,55 @@ static void test_outbox_byte_by_byte_takes_every_record_once(void **state)
     outbox_free(&o);
 }
 
+/* Two rooms answer each in its own time, with requests in between: every post is found. */
+static void test_outbox_acknowledged_in_any_order_finds_each_post(void **state)
+{
+    (void)state;
+    struct outbox o = fresh();
+    request(&o, RECORD_WHO);
+    for (uint32_t i = 1; i <= 20; i++) {
+        post(&o, 1 + i % 2, "x");
+        if (i % 3 == 0)
+            request(&o, RECORD_ROOMS);
+    }
+    push_all(&o);
+    assert_int_equal(ack(&o, 21), 0);
+    assert_int_equal(ack(&o, 0), 0);
+    for (uint32_t room = 0; room < 2; room++)
+        for (uint32_t i = 2 - room; i <= 20; i += 2) {
+            assert_int_equal(ack(&o, i), 1);
+            assert_int_equal(ack(&o, i), 0);
+        }
+    assert_int_equal(o.posts, 0);
+    assert_int_equal(o.bytes.len, 0);
+    outbox_free(&o);
+}
+
+/* … also after a server forgot us, when counters begin anew and what is left has requests before
+ * it. */
+static void test_outbox_acknowledged_after_new_numbers_finds_each_post(void **state)
+{
+    (void)state;
+    struct outbox o = fresh();
+    for (int i = 0; i < 6; i++)
+        post(&o, 1, "x");
+    request(&o, RECORD_WHO);
+    post(&o, 1, "y");
+    assert_int_equal(ack(&o, 2), 1);
+    struct outbox_news n = {.now = 1, .memory = 100, .keep_requests = 1};
+    assert_int_equal(outbox_welcome(&o, &n), 0);
+    post(&o, 1, "z");
+    push_all(&o);
+    const uint32_t tickets[] = {1, 3, 4, 5, 6, 7, 8};
+    for (uint32_t i = 7; i > 0; i--) {
+        uint32_t ticket = 0;
+        assert_int_equal(outbox_ack(&o, i, &ticket), 1);
+        assert_int_equal(ticket, tickets[i - 1]);
+    }
+    assert_int_equal(o.bytes.len, 0);
+    outbox_free(&o);
+}
+
 static void test_outbox_known_server_gets_what_it_lacks_under_old_numbers(void **state)
 {
     (void)state;
@@ -374,6 +423,8 @@ int main(void)
         cmocka_unit_test(test_outbox_posts_are_numbered_and_kept_until_acknowledged),
         cmocka_unit_test(test_outbox_requests_leave_when_the_link_has_them),
         cmocka_unit_test(test_outbox_byte_by_byte_takes_every_record_once),
+        cmocka_unit_test(test_outbox_acknowledged_in_any_order_finds_each_post),
+        cmocka_unit_test(test_outbox_acknowledged_after_new_numbers_finds_each_post),
         cmocka_unit_test(test_outbox_known_server_gets_what_it_lacks_under_old_numbers),
         cmocka_unit_test(test_outbox_switch_keeps_requests_that_were_not_sent),
         cmocka_unit_test(test_outbox_unknown_server_gets_all_under_new_numbers),
