@@ -103,6 +103,7 @@ void conn_close(struct conn *c)
     struct hub *h = c->hub;
     if (c->state == CONN_CLOSED)
         return;
+    hubstats_leave(c);
     detach(c);
     leave_ready(c);
     if (h->traces || h->watcher_count)
@@ -284,10 +285,14 @@ static ssize_t pull_once(struct conn *c)
     size_t have = c->in.len;
     if (have)
         memcpy(h->rbuf, buf_head(&c->in), have);
+    uint64_t calls = io_calls;
     ssize_t got = link_pull(&c->up, h->rbuf + have, TURN_BYTES);
+    c->count.pulls++;
+    c->count.calls += io_calls - calls;
     if (got <= 0)
         return got;
     hub_mono(h); /* a spinning hub has not slept */
+    c->count.bytes_in += (size_t)got;
     buf_consume(&c->in, have);
     ssize_t used = handle_records(c, h->rbuf, have + (size_t)got);
     if (used < 0)

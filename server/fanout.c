@@ -64,6 +64,8 @@ void fanout_flush(struct fanout *f)
     }
     if (f->ready) /* a farewell waited for these bytes */
         fanout_flush(f);
+    else
+        fanstats_turn(f);
     f->calls = io_calls;
 }
 
@@ -96,6 +98,9 @@ static void mark_dirty(struct fanout *f, struct view *v)
  * which finds nothing left to do: so whoever brings it, everybody is served. */
 static void raise_watermark(struct fanout *f, struct view *v, uint64_t end)
 {
+    if (end > v->watermark && v->started)
+        v->records += fanstats_records(v, v->watermark, end);
+    v->started = 1;
     if (end <= v->watermark)
         return;
     v->watermark = end;
@@ -147,7 +152,10 @@ static void apply_attach(struct fanout *f, const struct order *o, const void *pa
     int wire = has_wire ? fds[0] : (int)(int64_t)o->pos; /* borrowed from the hub, or -1 */
     e.nfds = (uint8_t)(o->nfds - has_wire);
     memcpy(e.fds, fds + has_wire, e.nfds * sizeof *fds);
-    if (!outlet_new(f, o->conn, &e, wire, !has_wire))
+    struct outlet *let = outlet_new(f, o->conn, &e, wire, !has_wire);
+    if (let)
+        let->row = o->room;
+    else
         fanout_report(f, REPORT_GONE, o->conn, REASON_LIMIT);
 }
 
@@ -191,6 +199,7 @@ static void apply_subscribe(struct fanout *f, struct outlet *o, const struct ord
     o->sub_count++;
     DL_APPEND2(o->subs, s, prev_of, next_of);
     raise_watermark(f, v, or->end);
+    s->records = v->records;
     if (or->type == ORDER_SUBSCRIBE) {
         DL_APPEND(v->subs, s);
     } else {
@@ -246,6 +255,7 @@ void fanout_apply(struct fanout *f, const struct order *o, const void *payload, 
 {
     struct view *v;
     struct outlet *let;
+    f->orders++;
     switch (o->type) {
     case ORDER_SEGMENT:
         apply_segment(f, o, fds[0]);
@@ -305,6 +315,7 @@ void fanout_free(struct fanout *f)
     struct view *v, *vtmp;
     HASH_ITER (hh, f->views, v, vtmp)
         free_view(f, v);
+    fanstats_close(f);
     uv_close((uv_handle_t *)f->lag_timer, on_timer_closed);
     free(f);
 }

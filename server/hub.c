@@ -90,6 +90,7 @@ static void on_again(uv_idle_t *i)
 
 static void end_of_turn(struct hub *h)
 {
+    h->count.turns++;
     do {
         commit_rooms(h);
         target_flush(&h->targets[HUB_TARGET]);
@@ -104,7 +105,9 @@ static void end_of_turn(struct hub *h)
 
 static void on_check(uv_check_t *c)
 {
-    end_of_turn(c->data);
+    struct hub *h = c->data;
+    h->count.waits++;
+    end_of_turn(h);
 }
 
 static void on_prepare(uv_prepare_t *p)
@@ -170,6 +173,7 @@ static void on_tick(uv_timer_t *t)
 {
     struct hub *h = t->data;
     uint64_t now = mono_ns();
+    hubstats_tick(h, now);
     conn_tick(h, now);
     session_expire(h, now);
     traces_expire(h, now);
@@ -306,6 +310,7 @@ static int start(struct hub *h)
     if ((r = become_user(h->opt)) < 0 || (r = listen_lock(h)) < 0 || (r = open_state(h)) < 0 ||
         (r = rooms_open(h)) < 0)
         return r;
+    hubstats_start(h);
     start_handles(h);
     r = supervise_start(h);
     if (r < 0) {
@@ -346,6 +351,7 @@ static void finish(struct hub *h)
     traces_free(h);
     sessions_free(h);
     rooms_close(h);
+    hubstats_close(h);
     buf_free(&h->reports);
     free(h->rbuf);
     io_close(&h->spare);
@@ -354,11 +360,12 @@ static void finish(struct hub *h)
 }
 
 /* The lock file goes last, and with it the directory if nothing else is in it. */
-static void remove_runtime(const struct hub *h)
+static void remove_runtime(struct hub *h)
 {
     char path[4200];
     if (h->runtime_lock < 0)
         return;
+    hubstats_remove(h);
     snprintf(path, sizeof path, "%s/lock", h->opt->runtime_dir);
     unlink(path);
     rmdir(h->opt->runtime_dir);

@@ -26,6 +26,7 @@
 #include "server/logwriter.h"
 #include "server/options.h"
 #include "server/pipelink.h"
+#include "server/stats.h"
 #include "transport/transport.h"
 
 #include <uthash.h>
@@ -58,6 +59,7 @@ struct target {
     uv_poll_t *reports, *orders, *socks; /* up pipe; down pipe and descriptor socket while full */
     int full;
     size_t conns;
+    struct stats_target count;
     struct feed *dirty;
     uint64_t started, restart_wait;
     uv_timer_t restart;
@@ -94,6 +96,8 @@ struct room {
     uint64_t sync_pos;
     struct member *members;
     size_t member_count;
+    uint64_t posts, batches; /* since the start */
+    unsigned row;            /* of the statistics page, from 1; 0: none */
     struct feed *feeds[WORKERS_MAX + 1];
     size_t traces; /* that have yet to be told to a target: see trace.c */
     UT_hash_handle by_id, by_key, by_uuid;
@@ -166,6 +170,8 @@ struct conn {
     uint64_t deadline; /* monotonic; 0: none */
     uint64_t since;    /* accepted (monotonic) */
     uint64_t lag;      /* bytes, as last reported */
+    struct conn_counts count;
+    unsigned row; /* of the statistics page, from 1; 0: none */
     struct room *last_room;
     double tokens;       /* posts it may send now, where a rate is set */
     uint64_t refilled;   /* monotonic; 0: never */
@@ -236,6 +242,8 @@ struct hub {
     } watchers[WATCHERS_MAX];
     size_t watcher_count;
     int sample; /* the next ordinary post is to be traced for them */
+    struct stats_hub count;
+    struct hub_stats stats;
     int stopping, failed;
     uint64_t stop_deadline;
     ino_t socket_inode; /* of the socket file we made */

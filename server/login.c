@@ -41,6 +41,7 @@ static void refuse(struct conn *c, enum reason code, const char *text)
     ssize_t n = body_refuse_put(
         b, sizeof b, &head, &(struct body_refuse){.code = (uint16_t)code, .text = str_of(text)});
     log_debug("connection %u refused: %s", c->id, text);
+    c->hub->count.turned_away++;
     if (n > 0)
         io_send_fds(c->fd, b, (size_t)n, NULL, 0); /* fits an empty socket buffer */
     conn_close(c);
@@ -269,7 +270,8 @@ static int send_welcome(struct conn *c, struct login *l, int resumed)
 static int attach(struct conn *c, struct login *l)
 {
     struct endpoint *e = &l->offer.down_tx;
-    struct order o = {.size = sizeof o + sizeof *e, .type = ORDER_ATTACH, .conn = c->id};
+    struct order o = {
+        .size = sizeof o + sizeof *e, .type = ORDER_ATTACH, .conn = c->id, .room = c->row};
     int fds[IO_FDS_MAX], wire = -1;
     if (c->t->flags & TRANSPORT_BELL) {
         wire = l->offer.bell_server;
@@ -323,6 +325,7 @@ static void admit(struct conn *c, struct login *l, struct session *s, int resume
     conn_logged_in(c);
     h->per_transport[c->t->id]++;
     c->state = CONN_OPENING;
+    hubstats_enter(c, resumed);
     if (r == 0) {
         c->up.spin = h->opt->wait == WAIT_SPIN && c->t->flags & TRANSPORT_BELL;
         r = attach(c, l);

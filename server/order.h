@@ -12,7 +12,8 @@ enum order_type {
     ORDER_SEGMENT = 1, /* fds: the segment, read-only. Room `room` continues, or begins, in it */
     ORDER_FORGET,      /* nobody here reads `room` any more: unmap it */
     ORDER_ATTACH,    /* payload: struct endpoint (down.tx); fds: the wire if has_wire, then its own.
-                        Connection `conn` is served here from now on */
+                        Connection `conn` is served here from now on; `room`: its row in the
+                        statistics page, from 1, or 0 */
     ORDER_DETACH,    /* connection `conn` is over: close its downlink */
     ORDER_SUBSCRIBE, /* send room `room` from position pos on; the watermark is `end` */
     ORDER_UNSUBSCRIBE, /* stop, after what stands below `end` */

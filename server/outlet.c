@@ -14,7 +14,7 @@
 
 /* --- reports ------------------------------------------------------------------------------ */
 
-static uint64_t lag_of(const struct outlet *o)
+uint64_t outlet_lag(const struct outlet *o)
 {
     uint64_t lag = o->replies.len;
     const struct sub *s;
@@ -28,7 +28,7 @@ static uint64_t lag_of(const struct outlet *o)
 
 static void report_lag(struct outlet *o)
 {
-    uint64_t lag = lag_of(o);
+    uint64_t lag = outlet_lag(o);
     if (lag != o->lag_reported)
         fanout_report(o->fan, REPORT_LAG, o->conn, lag);
     o->lag_reported = lag;
@@ -74,6 +74,7 @@ void outlet_kill(struct outlet *o, enum reason why)
         return;
     set_blocked(o, 0);
     o->dead = 1;
+    o->fan->killed += why != REASON_NONE;
     if (o->polling)
         uv_poll_stop(o->poll);
     o->polling = 0;
@@ -102,6 +103,7 @@ static void on_poll(uv_poll_t *p, int status, int events)
         o->polling = 0;
     }
     set_blocked(o, 0);
+    o->fan->resumed++;
     outlet_ready(o);
 }
 
@@ -196,6 +198,16 @@ static uint64_t next_target(const struct sub *s, const struct segment *g, uint64
     return at < stop ? at : stop;
 }
 
+ssize_t outlet_push(struct outlet *o, const struct slice *slice, unsigned flags)
+{
+    uint64_t calls = io_calls;
+    ssize_t took = link_push(&o->link, slice, flags);
+    o->count.pushes++;
+    o->count.calls += io_calls - calls;
+    o->count.bytes_out += took > 0 ? (uint64_t)took : 0;
+    return took;
+}
+
 /* Push up to the target. 1: reached; 0: the outlet is full or dead. */
 static int push_to_target(struct sub *s, const struct segment *g)
 {
@@ -206,7 +218,7 @@ static int push_to_target(struct sub *s, const struct segment *g)
                           .file = g->fd,
                           .key = (uint64_t)g->room << 40 | g->base_seq,
                           .offset = off};
-    ssize_t took = s->probe ? probe_push(s, &slice) : link_push(&o->link, &slice, 0);
+    ssize_t took = s->probe ? probe_push(s, &slice) : outlet_push(o, &slice, 0);
     if (took < 0) {
         push_failed(o, took);
         return 0;
@@ -240,8 +252,12 @@ void sub_push(struct sub *s)
         if (!push_to_target(s, g) || !push_replies(o))
             return;
     }
-    if (s->end != UINT64_MAX && s->pos >= s->end)
+    if (s->end != UINT64_MAX && s->pos >= s->end) {
         finish_replay(s);
+        return;
+    }
+    o->count.deliveries += s->view->records - s->records;
+    s->records = s->view->records;
 }
 
 /* Returns 1 when all replies are out. */
@@ -249,7 +265,7 @@ static int push_replies(struct outlet *o)
 {
     while (o->replies.len > 0) {
         struct slice slice = {.data = buf_head(&o->replies), .len = o->replies.len, .file = -1};
-        ssize_t took = link_push(&o->link, &slice, PUSH_CONTROL);
+        ssize_t took = outlet_push(o, &slice, PUSH_CONTROL);
         if (took < 0) {
             push_failed(o, took);
             return 0;
@@ -320,7 +336,7 @@ void outlet_overtake(struct outlet *o)
     if (o->dead || !o->blocked || !o->resume || !(o->link.t->flags & TRANSPORT_OVERTAKES))
         return;
     struct slice slice = {.data = buf_head(&o->replies), .len = o->replies.len, .file = -1};
-    ssize_t took = slice.len ? link_push(&o->link, &slice, PUSH_CONTROL) : 0;
+    ssize_t took = slice.len ? outlet_push(o, &slice, PUSH_CONTROL) : 0;
     if (took < 0)
         push_failed(o, took);
     else
@@ -366,6 +382,7 @@ void outlet_free(struct outlet *o)
             at = &(*at)->next_ready;
         *at = o->next_ready;
     }
+    fanstats_leave(o);
     while (o->subs)
         sub_free(o->subs);
     if (o->poll)

@@ -9,6 +9,7 @@
 #include "proto/types.h"
 #include "roomlog/segment.h"
 #include "server/fanout.h"
+#include "server/stats.h"
 #include "transport/transport.h"
 
 #include <uthash.h>
@@ -17,6 +18,8 @@
 struct view {
     uint32_t room;
     uint64_t watermark;
+    uint64_t records;     /* that came since the view was told of its first watermark */
+    int started;          /* it has been */
     struct segment *segs; /* ascending by base_pos, each the successor of the one before */
     struct sub *subs;     /* live ones */
     size_t refs;          /* all cursors in it, replays too */
@@ -32,6 +35,7 @@ struct sub {
     struct view *view;
     uint64_t pos;
     uint64_t end;        /* UINT64_MAX: live. Else the last byte to send, then `done` follows */
+    uint64_t records;    /* view->records when it last had all of them */
     uint64_t target;     /* the record boundary that the push under way aims at */
     struct segment *seg; /* where pos was last found, a hint */
     struct probe *probe; /* traced records that it has yet to send, first one first */
@@ -43,6 +47,8 @@ struct sub {
 
 struct outlet {
     uint32_t conn;
+    unsigned row; /* of the statistics page, from 1; 0: none */
+    struct outlet_counts count;
     struct link link;
     int wire;           /* owned unless `borrowed` */
     int borrowed;       /* the hub polls the same descriptor: poll a duplicate */
@@ -75,6 +81,8 @@ struct fanout {
     size_t blocked;
     uint64_t calls; /* io_calls at the end of the last turn */
     uv_timer_t *lag_timer;
+    uint64_t orders, resumed, killed; /* carried out; downlinks that had room again; given up */
+    struct fan_stats *stats;          /* NULL: none are kept */
 };
 
 /* fanout.c */
@@ -105,3 +113,6 @@ void probe_add(struct outlet *o, const struct order *o_trace);
 /* link_push for a sub that has a probe: the same, with a report of what reached its end. */
 ssize_t probe_push(struct sub *s, const struct slice *slice);
 void probes_free(struct sub *s);
+uint64_t outlet_lag(const struct outlet *o); /* bytes that it has yet to be sent */
+/* link_push, counted. */
+ssize_t outlet_push(struct outlet *o, const struct slice *slice, unsigned flags);

@@ -101,6 +101,7 @@ static int send_notes(struct pipelink *p)
         for (int i = 0; i < note->n; i++)
             close(note->fds[i]);
         sent++;
+        p->packets++;
     }
     p->note_count -= sent;
     if (sent && p->note_count)
@@ -123,6 +124,7 @@ int pipelink_flush(struct pipelink *p)
             continue;
         if (w < 0)
             return errno == EAGAIN ? 0 : -errno;
+        p->writes++;
         buf_consume(&p->out, (size_t)w);
         p->written += (uint64_t)w;
     }
@@ -170,6 +172,7 @@ int pipelink_read(struct pipelink *p,
         return errno == EAGAIN ? 0 : -errno;
     if (r == 0)
         return -EPIPE;
+    p->reads++;
     buf_added(&p->in, (size_t)r);
     return dispatch(p, handle, ctx);
 }

@@ -22,11 +22,12 @@ struct pipelink {
     struct buf out;
     struct fdnote *notes; /* descriptors that go with bytes of `out`, in order */
     size_t note_count, note_cap;
-    uint64_t queued, written; /* bytes ever, to place the notes */
+    uint64_t queued, written;        /* bytes ever, to place the notes */
+    uint64_t writes, reads, packets; /* system calls that moved something */
 };
 
 /* What the worker inherits, under these numbers. */
-enum { WORKER_FD_ORDERS = 3, WORKER_FD_REPORTS = 4, WORKER_FD_SOCK = 5 };
+enum { WORKER_FD_ORDERS = 3, WORKER_FD_REPORTS = 4, WORKER_FD_SOCK = 5, WORKER_FD_STATS = 6 };
 
 /* Make both ends. 0 or a negative errno with nothing made. */
 int pipelink_pair(struct pipelink *hub, struct pipelink *worker);

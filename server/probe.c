@@ -55,7 +55,7 @@ ssize_t probe_push(struct sub *s, const struct slice *slice)
 {
     struct link *l = &s->outlet->link;
     uint64_t began = mono_ns(), calls = io_calls, rung = l->bells, spared = l->muted;
-    ssize_t took = link_push(l, slice, 0);
+    ssize_t took = outlet_push(s->outlet, slice, 0);
     uint64_t pushed = mono_ns();
     uint64_t at = s->pos + (took > 0 ? (uint64_t)took : 0);
     for (struct probe *p = s->probe; p && p->end <= s->pos + slice->len; p = s->probe) {

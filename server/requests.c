@@ -122,8 +122,10 @@ static void handle_post(struct conn *c, const struct record *r)
 {
     struct session *s = c->session;
     struct body_post b;
-    if (r->counter <= s->last_counter)
+    if (r->counter <= s->last_counter) {
+        c->count.repeats++;
         return; /* sent again after a reconnect; we have it */
+    }
     if (r->counter != s->last_counter + 1) {
         char text[96];
         snprintf(text, sizeof text, "counter %u came, %u was expected", r->counter,
@@ -145,6 +147,8 @@ static void handle_post(struct conn *c, const struct record *r)
     if (s->spoke_in && s->spoke_in != room)
         room_commit(s->spoke_in);
     s->spoke_in = room;
+    room->posts++;
+    c->count.posts++;
     if (p != TEXT_OK)
         error_problem(c, r, REASON_TEXT, "text", TEXT_BODY, p);
     else

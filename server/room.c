@@ -55,6 +55,7 @@ static int enter(struct hub *h, struct room *r)
     HASH_ADD(by_uuid, h->rooms_by_uuid, uuid, sizeof r->uuid, r);
     if (r->id >= h->next_room)
         h->next_room = r->id + 1;
+    hubstats_room(r);
     return 0;
 }
 
@@ -165,11 +166,15 @@ void room_commit(struct room *r)
     if (r->batch.len == 0)
         return;
     const uint8_t *p = buf_head(&r->batch);
+    r->batches++;
+    r->hub->count.batches++;
+    r->hub->count.records += r->batch_count;
     int err;
     size_t done = logwriter_append(&r->log, p, r->batch.len, &err);
     size_t left = r->batch.len - done;
     if (r->traces)
         traces_logged(r, done);
+    r->hub->count.bytes_logged += done;
     /* Empty the batch first: telling posters may add to it. */
     struct buf batch = r->batch;
     r->batch = (struct buf){0};

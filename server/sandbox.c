@@ -37,7 +37,7 @@ static const int allowed[] = {
     SCMP_SYS(clock_nanosleep), SCMP_SYS(restart_syscall),
     /* memory */
     SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(futex),
-    SCMP_SYS(getrandom),
+    SCMP_SYS(getrandom), SCMP_SYS(getrusage),
     /* the end */
     SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(exit),
     SCMP_SYS(exit_group), SCMP_SYS(sched_yield)};

@@ -1,9 +1,9 @@
 /* Workers as processes: the same binary, started again with a role.
  *
  * fork and exec, never fork alone: libuv's loop and thread pool do not survive a fork. The child
- * keeps exactly three descriptors, its ends of pipelink.h. The death of a worker is the end of its
- * report pipe; its connections are closed, their sessions resume on other workers or on the next
- * one, and it is started again with a growing delay. */
+ * keeps its ends of pipelink.h and its statistics page, and no other descriptor. The death of a
+ * worker is the end of its report pipe; its connections are closed, their sessions resume on other
+ * workers or on the next one, and it is started again with a growing delay. */
 #include "server/hub.h"
 
 #include "base/log.h"
@@ -23,12 +23,13 @@ static const char *wait_name(enum wait_mode m)
     return names[m];
 }
 
-/* In the child, before exec: put the three ends under their numbers, through copies above them so
+/* In the child, before exec: put descriptors under their numbers, through copies above them so
  * that none is overwritten before it has been moved. dup2 clears close-on-exec. */
-static void child(struct hub *h, struct pipelink *p, int index)
+static void child(struct hub *h, struct pipelink *p, int index, int stats)
 {
     char number[16];
-    int from[3] = {p->rfd, p->wfd, p->sock};
+    int from[4] = {p->rfd, p->wfd, p->sock, stats};
+    int count = stats < 0 ? 3 : 4;
     snprintf(number, sizeof number, "%d", index);
     char *argv[] = {"parleyd",
                     "--worker",
@@ -37,12 +38,12 @@ static void child(struct hub *h, struct pipelink *p, int index)
                     (char *)(uintptr_t)wait_name(h->opt->wait),
                     h->opt->verbose ? "-v" : NULL,
                     NULL};
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < count; i++)
         from[i] = fcntl(from[i], F_DUPFD, 10);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < count; i++)
         if (dup2(from[i], WORKER_FD_ORDERS + i) < 0)
             _exit(127);
-    closefrom(WORKER_FD_SOCK + 1);
+    closefrom(WORKER_FD_ORDERS + count);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -168,9 +169,11 @@ static int spawn(struct target *t)
     int r = pipelink_pair(&t->pipe, &theirs);
     if (r < 0)
         return r;
+    int stats = hubstats_fanout_page(t);
     pid_t pid = fork();
     if (pid == 0)
-        child(h, &theirs, t->index);
+        child(h, &theirs, t->index, stats);
+    io_close(&stats);
     pipelink_close(&theirs);
     if (pid < 0) {
         r = -errno;
@@ -180,6 +183,7 @@ static int spawn(struct target *t)
     t->pid = pid;
     t->alive = 1;
     t->full = 0;
+    t->count.restarts += t->started != 0;
     t->started = mono_ns();
     t->reports = poll_new(t, t->pipe.rfd);
     t->orders = poll_new(t, t->pipe.wfd);
@@ -226,6 +230,9 @@ int supervise_start(struct hub *h)
     if (h->opt->place == PLACE_HUB || h->opt->workers == 0) {
         own->fan = fanout_new(&h->loop, own_report, h);
         own->alive = own->fan != NULL;
+        own->started = mono_ns();
+        if (own->fan)
+            hubstats_fanout_page(own);
         return own->fan ? 0 : -ENOMEM;
     }
     h->worker_count = h->opt->workers;

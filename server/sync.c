@@ -21,6 +21,7 @@ struct sync_job {
     int *fds; /* duplicates: segments may be rolled meanwhile */
     int count;
     uint64_t pos;
+    uint64_t took; /* ns */
     int result;
 };
 
@@ -39,7 +40,9 @@ static int sync_files(int *fds, int count)
 static void job_run(uv_work_t *w)
 {
     struct sync_job *j = w->data;
+    uint64_t began = mono_ns();
     j->result = sync_files(j->fds, j->count);
+    j->took = mono_ns() - began;
 }
 
 static void failed(struct hub *h, int err)
@@ -65,6 +68,8 @@ static void job_done(uv_work_t *w, int status)
     struct sync_job *j = w->data;
     struct room *r = room_by_id(j->hub, j->room);
     (void)status;
+    j->hub->count.syncs += (uint64_t)j->count;
+    j->hub->count.sync_ns += j->took;
     if (j->result < 0)
         failed(j->hub, j->result);
     else if (r)

@@ -24,6 +24,8 @@ static void stuck(struct target *t)
 
 void target_send(struct target *t, const struct order *o, const void *payload, const int *fds)
 {
+    t->count.orders++;
+    t->count.order_bytes += o->size;
     if (t->fan) {
         fanout_apply(t->fan, o, payload, fds);
         return;
@@ -158,8 +160,12 @@ void target_watermark(struct room *r)
 {
     for (int i = 0; i <= WORKERS_MAX; i++) {
         struct feed *f = r->feeds[i];
-        if (!f || f->refs == 0 || f->dirty)
+        if (!f || f->refs == 0)
             continue;
+        if (f->dirty) {
+            f->target->count.conflated++;
+            continue;
+        }
         f->dirty = 1;
         f->next_dirty = f->target->dirty;
         f->target->dirty = f;
@@ -191,6 +197,7 @@ static void send_watermarks(struct target *t)
             continue;
         }
         f->told = f->room->announced;
+        t->count.watermarks++;
         target_send(t,
                     &(struct order){.size = sizeof(struct order),
                                     .type = ORDER_WATERMARK,
@@ -213,6 +220,7 @@ static void set_full(struct target *t, int full)
         return;
     t->full = full;
     if (full) {
+        t->count.full++;
         /* Either the pipe or the descriptor socket is full; wait for whichever it is. */
         uv_poll_start(t->pipe.note_count ? t->socks : t->orders, UV_WRITABLE, on_writable);
     } else {
@@ -270,6 +278,8 @@ void target_report(struct hub *h, const struct order *o, const void *payload)
         trace_pushed(c, o, payload);
         return;
     }
+    if (c->target)
+        c->target->count.reports++;
     if (o->type == REPORT_LAG) {
         c->lag = o->pos;
     } else if (o->type == REPORT_GONE) {

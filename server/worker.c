@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "server/fanout.h"
+#include "server/outlet.h"
 #include "server/pipelink.h"
 #include "server/sandbox.h"
 
@@ -97,10 +98,21 @@ static void close_handle(uv_handle_t *h, void *arg)
         uv_close(h, NULL);
 }
 
+/* The page is mapped before the sandbox, which lets no file be opened, and before any descriptor
+ * is: if it was not inherited, its number is not in use. */
+static void open_page(struct stats_page *page, int index)
+{
+    struct stats_head h = {.target = (uint32_t)index};
+    *page = (struct stats_page){0};
+    if (stats_adopt(page, WORKER_FD_STATS) < 0)
+        stats_create_private(page, &h);
+}
+
 int worker_main(int index, enum wait_mode mode)
 {
     struct worker w = {
         .pipe = {.rfd = WORKER_FD_ORDERS, .wfd = WORKER_FD_REPORTS, .sock = WORKER_FD_SOCK}};
+    struct stats_page page;
     char name[16];
     snprintf(name, sizeof name, "parleyd/%d", index);
     prctl(PR_SET_NAME, name);
@@ -112,6 +124,7 @@ int worker_main(int index, enum wait_mode mode)
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     io_raise_nofile();
+    open_page(&page, index);
     if (uv_loop_init(&w.loop) < 0) {
         log_error("worker %d: no event loop", index);
         return 1;
@@ -121,6 +134,8 @@ int worker_main(int index, enum wait_mode mode)
         log_error("worker %d: no memory", index);
         return 1;
     }
+    if (page.base)
+        fanstats_open(w.fan, &page, 0);
     w.turn = (struct turner){.loop = &w.loop, .mode = mode, .ctx = &w};
     uv_poll_init(&w.loop, &w.orders, w.pipe.rfd);
     uv_poll_init(&w.loop, &w.reports, w.pipe.wfd);

@@ -72,6 +72,7 @@ enum stats_state { STATS_STARTING = 1, STATS_SERVING = 2, STATS_STOPPING = 3 };
     X(state, L, "1 starting, 2 serving, 3 stopping")                                       \
     X(turns, C, "turns of the loop")                                                       \
     X(waits, C, "calls of epoll_wait")                                                     \
+    X(calls, C, "system calls made to move messages: links, bells, pipes, logs")           \
     X(cpu_user_ns, C, "processor time of the process in user mode")                        \
     X(cpu_system_ns, C, "processor time of the process in the kernel")                     \
     X(posts, C, "posts accepted")                                                          \
@@ -245,7 +246,7 @@ struct stats_head {
     uint64_t started_wall; /* ns since 1970 */
     char boot[40];         /* /proc/sys/kernel/random/boot_id: monotonic times are of this boot */
     char build[24];        /* version of the program */
-    char server[112];      /* "unix:PATH" */
+    char server[120];      /* "unix:PATH" */
     uint32_t target;       /* row in STATS_TARGET; the hub's page: STATS_TARGETS */
     uint32_t area_count;
     struct stats_area areas[STATS_AREAS];

@@ -288,12 +288,15 @@ class Server:
         self.process = None
         until(lambda: not any(alive(p) for p in victims), "killed processes are gone")
 
+    def session_objects(self):
+        """Names in the runtime directory that are not the server's own for all its life."""
+        return [f for f in os.listdir(self.runtime) if f != "lock" and not f.startswith("stats")]
+
     def leftovers(self):
         left = []
         if os.path.isdir(self.runtime):
             left += [os.path.join(self.runtime, f) for f in os.listdir(self.runtime)]
-        if os.path.exists(self.socket):
-            left.append(self.socket)
+        left += [p for p in (self.socket, self.socket + ".stats") if os.path.lexists(p)]
         left += [f"System V queue {q}" for q in self.objects.sysv(self.pids)]
         left += [f"POSIX queue {q}" for q in self.objects.posix()]
         return left

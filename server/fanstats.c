@@ -1,0 +1,164 @@
+/* The fan-out's statistics page: see stats.h. A timer runs only while there is news, so an idle
+ * worker is never woken. */
+#include "server/outlet.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define WRITE_MS 250
+
+static uint64_t ns_of(struct timeval t)
+{
+    return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_usec * 1000;
+}
+
+static void add(struct stats_downlinks *sum, const struct outlet *o)
+{
+    sum->deliveries += o->count.deliveries;
+    sum->bytes_out += o->count.bytes_out;
+    sum->pushes += o->count.pushes;
+    sum->calls += o->count.calls;
+    sum->bells += o->link.bells;
+    sum->muted += o->link.muted;
+    sum->full += o->link.full;
+}
+
+static void write_outlet(struct fan_stats *s, const struct outlet *o)
+{
+    struct stats_outlet row = {.conn = o->conn,
+                               .deliveries = o->count.deliveries,
+                               .bytes_out = o->count.bytes_out,
+                               .pushes = o->count.pushes,
+                               .calls = o->count.calls,
+                               .bells = o->link.bells,
+                               .muted = o->link.muted,
+                               .full = o->link.full,
+                               .blocked = o->blocked ? 1 : 0,
+                               .lag = outlet_lag(o),
+                               .replies = o->replies.len};
+    stats_write(stats_row(&s->page, STATS_OUTLET, o->row - 1u), &row, sizeof row);
+}
+
+static void write_page(struct fanout *f)
+{
+    struct fan_stats *s = f->stats;
+    struct stats_fanout *c = &s->count;
+    struct stats_downlinks sums[STATS_TRANSPORTS];
+    struct outlet *o, *tmp;
+    memcpy(sums, s->gone, sizeof sums);
+    HASH_ITER (hh, f->outlets, o, tmp) {
+        add(&sums[o->link.t->id], o);
+        sums[o->link.t->id].sessions++;
+        if (o->row)
+            write_outlet(s, o);
+    }
+    c->deliveries = c->bytes_out = c->pushes = 0;
+    for (size_t i = 0; i < STATS_TRANSPORTS; i++) {
+        c->deliveries += sums[i].deliveries;
+        c->bytes_out += sums[i].bytes_out;
+        c->pushes += sums[i].pushes;
+        stats_write(stats_row(&s->page, STATS_DOWNLINKS, i), &sums[i], sizeof sums[i]);
+    }
+    struct rusage u;
+    if (!s->hub && getrusage(RUSAGE_SELF, &u) == 0) {
+        c->cpu_user_ns = ns_of(u.ru_utime);
+        c->cpu_system_ns = ns_of(u.ru_stime);
+    }
+    c->now = mono_ns();
+    c->orders = f->orders;
+    c->killed = f->killed;
+    c->sessions = HASH_COUNT(f->outlets);
+    c->rooms = HASH_COUNT(f->views);
+    c->blocked = f->blocked;
+    stats_write(stats_row(&s->page, STATS_FANOUT, 0), c, sizeof *c);
+}
+
+/* Records in [from, to) of a view. Both are watermarks, so the segments are here and stay. */
+uint64_t fanstats_records(const struct view *v, uint64_t from, uint64_t to)
+{
+    uint64_t n = 0;
+    const struct segment *g = v->segs;
+    while (g && from >= g->end_pos)
+        g = g->next;
+    while (g && from >= g->base_pos && from < to) {
+        uint32_t size = record_size_at(g->map + segment_offset(g, from));
+        if (size < RECORD_HEADER) /* damaged: its reader will say so */
+            break;
+        from += size;
+        n++;
+        if (from >= g->end_pos)
+            g = g->next;
+    }
+    return n;
+}
+
+/* Writing is no news itself, so this is the last call of an idle fan-out until there is some. */
+static void on_timer(uv_timer_t *t)
+{
+    struct fanout *f = t->data;
+    write_page(f);
+    f->stats->seen = f->orders + f->resumed;
+}
+
+void fanstats_turn(struct fanout *f)
+{
+    struct fan_stats *s = f->stats;
+    if (!s)
+        return;
+    s->count.turns++;
+    if (f->orders + f->resumed != s->seen && !uv_is_active((uv_handle_t *)s->timer))
+        uv_timer_start(s->timer, on_timer, WRITE_MS, 0);
+}
+
+void fanstats_leave(struct outlet *o)
+{
+    struct fan_stats *s = o->fan->stats;
+    static const struct stats_outlet none;
+    if (!s)
+        return;
+    add(&s->gone[o->link.t->id], o);
+    if (o->row)
+        stats_write(stats_row(&s->page, STATS_OUTLET, o->row - 1u), &none, sizeof none);
+}
+
+int fanstats_open(struct fanout *f, struct stats_page *page, int in_hub)
+{
+    struct fan_stats *s = calloc(1, sizeof *s);
+    uv_timer_t *timer = malloc(sizeof *timer);
+    if (!s || !timer) {
+        free(s);
+        free(timer);
+        stats_close(page);
+        return -ENOMEM;
+    }
+    s->page = *page;
+    s->hub = in_hub;
+    s->timer = timer;
+    s->count.pid = (uint64_t)getpid();
+    s->count.started = mono_ns();
+    uv_timer_init(f->loop, timer);
+    timer->data = f;
+    f->stats = s;
+    write_page(f);
+    return 0;
+}
+
+static void on_timer_closed(uv_handle_t *h)
+{
+    free(h);
+}
+
+void fanstats_close(struct fanout *f)
+{
+    struct fan_stats *s = f->stats;
+    if (!s)
+        return;
+    uv_close((uv_handle_t *)s->timer, on_timer_closed);
+    stats_close(&s->page);
+    free(s);
+    f->stats = NULL;
+}
