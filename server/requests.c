@@ -13,6 +13,7 @@
 static void error_text(struct conn *c, const struct record *r, enum reason code, const char *text)
 {
     uint8_t b[1024];
+    c->hub->count.refused += r->type == RECORD_POST;
     struct record head = {.type = RECORD_ERROR,
                           .room = r->room,
                           .counter = r->counter,
@@ -147,12 +148,13 @@ static void handle_post(struct conn *c, const struct record *r)
     if (s->spoke_in && s->spoke_in != room)
         room_commit(s->spoke_in);
     s->spoke_in = room;
+    if (p != TEXT_OK) {
+        error_problem(c, r, REASON_TEXT, "text", TEXT_BODY, p);
+        return;
+    }
     room->posts++;
     c->count.posts++;
-    if (p != TEXT_OK)
-        error_problem(c, r, REASON_TEXT, "text", TEXT_BODY, p);
-    else
-        say_post(c, room, r, b.text);
+    say_post(c, room, r, b.text);
 }
 
 /* --- rooms -------------------------------------------------------------------------------- */
