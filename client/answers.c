@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct pending *chat_pending(struct chat *c, uint32_t counter)
 {
@@ -36,7 +37,7 @@ int chat_waits(const struct chat *c)
     for (size_t i = 0; i < PENDING_MAX; i++)
         if (c->pending[i].ask != ASK_NONE && c->pending[i].ask != ASK_LEARN)
             return 1;
-    return c->switching;
+    return c->switching || c->tracing;
 }
 
 /* A TOPIC request is answered by the room's RETITLE, which everybody gets. */
@@ -268,6 +269,27 @@ void chat_on_pong(struct chat *c, const struct record *r)
     chat_forget(p);
 }
 
+void chat_on_trace(struct chat *c, const struct record *r)
+{
+    struct waterfall *w = &c->trace;
+    struct buf out = {0};
+    if (r->producer != session_producer(c->session))
+        return;
+    if (r->type == RECORD_TRACE) {
+        waterfall_free(w);
+        if (waterfall_begin(w, r) < 0)
+            return;
+    } else if (!waterfall_add(w, r, mono_ns())) {
+        return;
+    }
+    if (!waterfall_complete(w))
+        return;
+    waterfall_text(w, waterfall_width(STDOUT_FILENO), c->render.color, &out);
+    waterfall_free(w);
+    chat_show(c, &out);
+    c->tracing -= c->tracing > 0;
+}
+
 static const char *failure_of(enum ask ask)
 {
     switch (ask) {
@@ -296,6 +318,8 @@ void chat_on_error(struct chat *c, const struct record *r)
     else
         snprintf(why, sizeof why, "%s", reason_name(b.code));
     c->refused |= r->producer != 0;
+    if (r->producer)
+        c->tracing = 0; /* perhaps that one, and if not, only the end of a script is sooner */
     if (r->producer)
         chat_note(c, "not sent: %s", why);
     else if (p && p->ask == ASK_JOIN && p->text)

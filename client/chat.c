@@ -152,7 +152,7 @@ static void on_open(struct chat *c)
 
 static void on_lost(struct chat *c, const char *detail)
 {
-    c->switching = 0;
+    c->switching = c->tracing = 0;
     chat_forget_all(c);
     if (!c->offline) {
         char why[600];
@@ -256,9 +256,13 @@ static void on_tick(uv_timer_t *t)
         chat_stop(c, unacked ? EXIT_UNKNOWN : 0);
         return;
     }
+    if (c->tracing && mono_ns() >= c->trace_by) {
+        c->tracing = 0;
+        chat_note(c, "no trace came: an older server does not know how");
+    }
     c->unacked_shown = unacked;
     chat_prompt(c);
-    if (!unacked && !waiting && !c->leaving)
+    if (!unacked && !waiting && !c->leaving && !c->tracing)
         uv_timer_stop(t); /* nothing to count down: no wake-ups */
 }
 
@@ -385,6 +389,7 @@ static int run(struct chat *c)
 static void fini(struct chat *c)
 {
     chat_forget_all(c);
+    waterfall_free(&c->trace);
     while (c->room_count)
         chat_drop_room(c, &c->rooms[0]);
     session_free(c->session);

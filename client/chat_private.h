@@ -20,6 +20,7 @@
 #include "client/session.h"
 #include "client/table.h"
 #include "client/term.h"
+#include "client/waterfall.h"
 
 /* Buffers for render_safe: a byte may become six. */
 #define SAFE_NICK (NICK_MAX * 6 + 1)
@@ -100,6 +101,10 @@ struct chat {
     uint64_t lost, doubled;               /* ever, counted from the numbers of records shown */
     uint64_t lost_before, doubled_before; /* when the move began */
 
+    struct waterfall trace; /* arriving: a TRACE and so far some of its HOPs */
+    int tracing;            /* traces that have yet to come */
+    uint64_t trace_by;      /* mono_ns: then they will not come any more */
+
     size_t unacked_shown; /* in the prompt */
     int greeted;          /* has been open once */
     int joined;           /* has been in a room once */
@@ -160,6 +165,7 @@ void chat_on_item(struct chat *c, const struct record *r); /* MEMBER, ROOM, TRAN
 void chat_on_done(struct chat *c, const struct record *r);
 void chat_on_pong(struct chat *c, const struct record *r);
 void chat_on_error(struct chat *c, const struct record *r);
+void chat_on_trace(struct chat *c, const struct record *r); /* TRACE, HOP */
 
 /* --- commands.c */
 void chat_on_line(void *ctx, struct str text);

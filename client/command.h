@@ -13,5 +13,6 @@ int ping_run(const struct options *o);
 int rooms_run(const struct options *o);
 int send_run(const struct options *o);
 int tail_run(const struct options *o);
+int trace_run(const struct options *o);
 int transports_run(const struct options *o);
 int who_run(const struct options *o);

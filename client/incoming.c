@@ -365,6 +365,10 @@ void chat_on_record(void *ctx, const struct record *r)
     case RECORD_PONG:
         chat_on_pong(c, r);
         break;
+    case RECORD_TRACE:
+    case RECORD_HOP:
+        chat_on_trace(c, r);
+        break;
     case RECORD_ERROR:
         chat_on_error(c, r);
         break;

@@ -29,6 +29,8 @@ static const struct command commands[] = {
     {"send", send_run, ASKING | TAKES_SEND, 0, 1, 2, "#ROOM [TEXT|-]",
      "say each line of standard input, or TEXT; ends when all is acknowledged"},
     {"tail", tail_run, READING, 0, 1, 1, "#ROOM", "print what is being said, line by line"},
+    {"trace", trace_run, ASKING | TAKES_COUNT, 0, 2, 2, "#ROOM TEXT",
+     "say TEXT, and show hop by hop how it reached everybody"},
     {"transports", transports_run, ASKING, 0, 0, 0, "",
      "what this server offers, and the limits in force"},
     {"who", who_run, ASKING, 0, 0, 1, "[#ROOM]", "who is there, by which transport"},

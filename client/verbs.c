@@ -3,10 +3,14 @@
 
 #include "client/chat_private.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+/* A server waits 2 s for receivers that do not answer; one that does not trace says nothing. */
+#define TRACE_PATIENCE_NS (5 * NS_PER_SEC)
 #define HISTORY_LINES  20
 #define SEARCH_RECORDS 5000 /* what /search looks through: as much as scrolls by in a second */
 
@@ -244,6 +248,19 @@ static void do_topic(struct chat *c, struct str arg)
     chat_expect(c, e, ASK_TOPIC, counter, r->room, (struct str){0});
 }
 
+static void do_trace(struct chat *c, struct str arg)
+{
+    struct chat_room *r = chat_here(c);
+    if (r && !arg.n)
+        usage(c, "trace");
+    if (!r || !arg.n)
+        return;
+    chat_say(c, r->room, RECORD_TRACED, arg);
+    c->tracing++;
+    c->trace_by = mono_ns() + TRACE_PATIENCE_NS;
+    uv_timer_again(&c->tick);
+}
+
 static void do_transport(struct chat *c, struct str arg)
 {
     uint8_t ids[TRANSPORT_COUNT];
@@ -328,6 +345,7 @@ const struct verb verbs[] = {
     {"search",     ARG_TEXT,      "TEXT",        "earlier lines of this room with TEXT",      do_search},
     {"stats",      ARG_NONE,      "",            "what has been counted on this connection",  do_stats},
     {"topic",      ARG_TEXT,      "[TEXT|-]",    "see, set or clear the room's topic",        do_topic},
+    {"trace",      ARG_TEXT,      "TEXT",        "say it, and see how it reached everybody",  do_trace},
     {"transport",  ARG_TRANSPORT, "[NAME]",      "move to another one in mid-conversation",   do_transport},
     {"transports", ARG_NONE,      "",            "what this server offers, and its limits",   do_transports},
     {"unignore",   ARG_NICK,      "NICK",        "show what NICK says again",                 do_unignore},

@@ -386,6 +386,7 @@ static void on_life(uv_poll_t *p, int status, int events)
 {
     struct conn *c = p->data;
     (void)events;
+    hub_mono(c->hub); /* before the bell is heard: that is part of reading */
     if (status < 0)
         conn_close(c);
     else if (c->state == CONN_HELLO || c->state == CONN_HELD)
