@@ -2,6 +2,7 @@
 #include "client/bench/bench.h"
 
 #include "base/log.h"
+#include "client/bench/compare.h"
 #include "client/bench/environ.h"
 #include "client/bench/plan.h"
 #include "client/bench/report.h"
@@ -167,12 +168,18 @@ int bench_run(const struct options *o)
 {
     struct bench b = {.o = o};
     int code = check(o);
-    if (code == 0 && o->argc == 0) {
+    if (code != 0)
+        return code;
+    if (o->vs && o->argc != 1) {
+        log_error("--vs takes two files that `parley bench --json` wrote: --vs BEFORE AFTER");
+        return EXIT_USAGE;
+    }
+    if (o->vs)
+        return compare_run(o, o->vs, o->argv[0]);
+    if (o->argc == 0) {
         list();
         return 0;
     }
-    if (code != 0)
-        return code;
     if (strcmp(o->argv[0], "show") == 0)
         return show(o);
     b.what = find(o->argv[0]);
