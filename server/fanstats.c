@@ -9,8 +9,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define WRITE_MS 250
-
 static uint64_t ns_of(struct timeval t)
 {
     return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_usec * 1000;
@@ -111,7 +109,7 @@ void fanstats_turn(struct fanout *f)
         return;
     s->count.turns++;
     if (f->orders + f->resumed != s->seen && !uv_is_active((uv_handle_t *)s->timer))
-        uv_timer_start(s->timer, on_timer, WRITE_MS, 0);
+        uv_timer_start(s->timer, on_timer, STATS_PERIOD_MS, 0);
 }
 
 void fanstats_leave(struct outlet *o)

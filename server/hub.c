@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define TICK_MS 250
+#define TICK_MS STATS_PERIOD_MS
 
 uint64_t hub_wall(struct hub *h)
 {

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -216,15 +217,38 @@ static size_t read_text(const char *path, char *out, size_t cap)
     return n > 0 ? (size_t)n : 0;
 }
 
-/* Field 22 of a /proc/PID/stat; what stands before may hold blanks and ends with the last ")". */
-static uint64_t start_of(const char *path)
+/* Field 22 of a /proc/PID/stat, and the letter in field 3; what stands before may hold blanks and
+ * ends with the last ")". 0: there is no such process. */
+static uint64_t start_of(const char *path, char *letter)
 {
     char text[1024];
     read_text(path, text, sizeof text);
     char *at = strrchr(text, ')');
+    if (!at || !at[1])
+        return 0;
+    *letter = at[2];
     for (int field = 2; at && field < 22; field++)
         at = strchr(at + 1, ' ');
     return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+static void read_boot(char *out, size_t cap)
+{
+    read_text("/proc/sys/kernel/random/boot_id", out, cap);
+    out[strcspn(out, "\n")] = '\0';
+}
+
+char stats_process(const struct stats_head *h)
+{
+    char path[64], boot[sizeof h->boot], letter = '?';
+    read_boot(boot, sizeof boot);
+    if (strcmp(boot, h->boot) != 0)
+        return '\0';
+    snprintf(path, sizeof path, "/proc/%llu/stat", (unsigned long long)h->pid);
+    uint64_t start = start_of(path, &letter);
+    if (start == 0) /* hidden from us, or gone */
+        return h->pid && kill((pid_t)h->pid, 0) < 0 && errno == ESRCH ? '\0' : '?';
+    return start != h->pid_start || letter == 'Z' || letter == 'X' ? '\0' : letter;
 }
 
 /* Complete the head: who we are, and the areas that a page of this target has. */
@@ -233,9 +257,9 @@ static void fill_head(struct stats_head *h)
     memcpy(h->magic, STATS_MAGIC, sizeof h->magic);
     h->version = STATS_VERSION;
     h->pid = (uint64_t)getpid();
-    h->pid_start = start_of("/proc/self/stat");
-    read_text("/proc/sys/kernel/random/boot_id", h->boot, sizeof h->boot);
-    h->boot[strcspn(h->boot, "\n")] = '\0';
+    char letter;
+    h->pid_start = start_of("/proc/self/stat", &letter);
+    read_boot(h->boot, sizeof h->boot);
     snprintf(h->build, sizeof h->build, "%s", PARLEY_VERSION);
     uint64_t at = STATS_HEAD;
     h->area_count = 0;

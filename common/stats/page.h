@@ -45,6 +45,10 @@
 #define STATS_HUB_TARGET (STATS_TARGETS - 1)
 #define STATS_TRANSPORTS 8u /* row = number of the transport in the protocol; row 0 is not used */
 
+/* The hub writes its page so often. A fan-out writes that long after it had something to do, and is
+ * not woken to say that there is nothing. */
+#define STATS_PERIOD_MS 250
+
 #define STATS_LINE 64 /* rows start at multiples of a cache line */
 
 /* Kinds of areas. Numbers are never reused. */
@@ -301,6 +305,11 @@ void stats_close(struct stats_page *p); /* removes nothing */
 
 /* A copy of the head, as found; strings are terminated. */
 void stats_head(const struct stats_page *p, struct stats_head *out);
+
+/* Is the server that made the page still that process? '\0': no, it is gone; else the letter of
+ * /proc/PID/stat: 'T' and 't' mean that it is stopped, by a signal or a debugger; '?' that the
+ * system does not let us know. */
+char stats_process(const struct stats_head *h);
 
 /* Rows of this kind; 0 if the page has none. */
 size_t stats_rows(const struct stats_page *p, enum stats_kind kind);

@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct place {
@@ -221,6 +223,31 @@ static void test_page_that_is_none_is_refused(void **state)
     stats_close(&w);
 }
 
+static void test_page_knows_whether_its_writer_lives(void **state)
+{
+    struct place *p = *state;
+    struct stats_page w;
+    struct stats_head h;
+    create(&w, p, STATS_TARGETS);
+    stats_head(&w, &h);
+    assert_int_equal(stats_process(&h), 'R');
+    struct stats_head other = h;
+    other.pid_start--; /* the number is another process now */
+    assert_int_equal(stats_process(&other), '\0');
+    other = h;
+    other.boot[0] ^= 1; /* the machine was started again */
+    assert_int_equal(stats_process(&other), '\0');
+    pid_t child = fork();
+    if (child == 0)
+        pause();
+    other = h;
+    other.pid = (uint64_t)child;
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    assert_int_equal(stats_process(&other), '\0');
+    stats_close(&w);
+}
+
 static void test_page_private_is_the_same_without_a_file(void **state)
 {
     struct place *p = *state;
@@ -260,6 +287,7 @@ int main(void)
         CASE(test_page_shorter_rows_read_as_zeros),
         CASE(test_page_garbage_areas_are_out_of_reach),
         CASE(test_page_that_is_none_is_refused),
+        CASE(test_page_knows_whether_its_writer_lives),
         CASE(test_page_private_is_the_same_without_a_file),
         CASE(test_page_fields_cover_their_rows),
     };
