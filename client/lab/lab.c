@@ -10,8 +10,9 @@
 #include <unistd.h>
 
 static const struct lab_def *const lab_defs[] = {
-    &lab_atomic_pipe, &lab_full_queue, &lab_mmap_coherence,
-    &lab_mtype,       &lab_priority,   &lab_truncate,
+    &lab_atomic_pipe, &lab_fan_out,     &lab_full_queue,     &lab_kill_client,
+    &lab_kill_worker, &lab_leftovers,   &lab_mmap_coherence, &lab_mtype,
+    &lab_priority,    &lab_slow_reader, &lab_switch,         &lab_truncate,
 };
 #define LABS (sizeof lab_defs / sizeof *lab_defs)
 

@@ -21,6 +21,7 @@
  */
 #pragma once
 
+#include "client/crew.h"
 #include "client/json.h"
 #include "client/localserver.h"
 #include "client/options.h"
@@ -110,11 +111,30 @@ struct localserver *lab_server(struct lab *l, const char *const *args);
 /* A System V queue of our own, removed with the directory even if we are killed; its id or -1. */
 int lab_sysv_queue(struct lab *l);
 
+/* --- with a server (cast.c) ----------------------------------------------------------------- */
+
+#define LAB_ROOM "#lab"
+
+/* Add a reader by each transport to an empty crew, first the one by `speaker` (a transport's
+ * number), and wait until all are in the room. A posixmq reader that is refused, because others use
+ * up RLIMIT_MSGQUEUE, is told about and left out. 0 or -1. */
+int lab_readers(struct lab *l, struct crew *c, const struct localserver *s, uint8_t speaker,
+                int reconnect);
+/* The crew could not go on: for `return lab_crew_failed(l, c)`. */
+int lab_crew_failed(struct lab *l, const struct crew *c);
+/* What all members have heard together. */
+struct lab_heard {
+    uint64_t least, lost, doubled; /* numbers heard by whoever has heard the least */
+    int readers;
+};
+struct lab_heard lab_heard(const struct crew *c);
+
 /* For the command: signals, and the end of everything above. */
 void lab_catch_signals(void);
 void lab_cleanup(struct lab *l);
 
 /* --- the labs ------------------------------------------------------------------------------- */
 
-extern const struct lab_def lab_atomic_pipe, lab_full_queue, lab_mmap_coherence, lab_mtype,
-    lab_priority, lab_truncate;
+extern const struct lab_def lab_atomic_pipe, lab_fan_out, lab_full_queue, lab_kill_client,
+    lab_kill_worker, lab_leftovers, lab_mmap_coherence, lab_mtype, lab_priority, lab_slow_reader,
+    lab_switch, lab_truncate;
