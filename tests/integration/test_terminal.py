@@ -267,7 +267,7 @@ def test_commands(server, chats):
     a.enter("/jion #x")
     a.sees("Did you mean /join?")
     a.enter("/t x")
-    a.sees("/t may be /topic /transport /transports")
+    a.sees("/t may be /topic /trace /transport /transports")
     a.enter("/xyzzy")
     a.sees("there is no /xyzzy")
     a.enter("/help")
