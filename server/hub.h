@@ -107,6 +107,7 @@ struct session {
     uint64_t producer;
     uint32_t last_counter;
     char nick[NICK_MAX + 1];
+    uint8_t nick_len;
     char key[NICK_MAX * 4];
     size_t key_len;
     uid_t uid;

@@ -86,7 +86,7 @@ static struct room *room_of(struct conn *c, const struct record *r)
 static int say(struct room *room, struct session *s, enum record_type type, const struct record *r,
                uint8_t flags, struct str text)
 {
-    struct str from = str_of(s->nick);
+    struct str from = {s->nick, s->nick_len};
     size_t cap = record_align(RECORD_HEADER + 1 + from.n + 2 + text.n);
     uint8_t *p = room_reserve(room, cap);
     if (!p)

@@ -135,6 +135,7 @@ static int nick_take(struct hub *h, struct session *s, struct str name)
     s->key_len = (size_t)len;
     memcpy(s->nick, name.p, name.n);
     s->nick[name.n] = '\0';
+    s->nick_len = (uint8_t)name.n;
     return 0;
 }
 

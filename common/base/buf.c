@@ -9,10 +9,8 @@
 /* An empty buffer larger than this is freed: a burst must not pin its memory for ever. */
 #define BUF_KEEP 4096
 
-uint8_t *buf_reserve(struct buf *b, size_t n)
+uint8_t *buf_grow(struct buf *b, size_t n)
 {
-    if (b->cap - b->start - b->len >= n && b->data)
-        return b->data + b->start + b->len;
     if (b->data && b->start && b->cap - b->len >= n) {
         memmove(b->data, b->data + b->start, b->len);
         b->start = 0;
@@ -33,12 +31,6 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
     b->start = 0;
     b->cap = cap;
     return data + b->len;
-}
-
-void buf_added(struct buf *b, size_t n)
-{
-    assert(b->start + b->len + n <= b->cap);
-    b->len += n;
 }
 
 int buf_append(struct buf *b, const void *p, size_t n)

@@ -12,3 +12,7 @@
 /* Of `n` bytes at `p`, going on from `crc`; begin with 0. crc32c(crc32c(0, a), b) is that of both.
  */
 uint32_t crc32c(uint32_t crc, const void *p, size_t n);
+
+/* Of a record without the four bytes at offset 4, where its checksum stands. `n` is its size: at
+ * least 8, and a multiple of 8. */
+uint32_t crc32c_record(const uint8_t *p, size_t n);

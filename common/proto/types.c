@@ -3,71 +3,61 @@
 
 #include <errno.h>
 
-/* A position in bytes being written or read, with a sticky failure: checks once, at the end. */
+/* A position in bytes being written: they have been counted before, and there is room. */
 struct pen {
     uint8_t *p;
-    size_t left;
-    int failed;
 };
 
+/* A position in bytes being read, with a sticky failure: checked once, at the end. */
 struct eye {
     const uint8_t *p;
     size_t left;
     int failed;
 };
 
-static void put_bytes(struct pen *w, const void *p, size_t n)
+static inline void put_bytes(struct pen *w, const void *p, size_t n)
 {
-    if (w->failed || n > w->left) {
-        w->failed = 1;
-        return;
-    }
     if (n)
         memcpy(w->p, p, n);
     w->p += n;
-    w->left -= n;
 }
 
-static void put_u8(struct pen *w, uint8_t v)
+static inline void put_u8(struct pen *w, uint8_t v)
 {
-    put_bytes(w, &v, 1);
+    *w->p++ = v;
 }
 
-static void put_u16(struct pen *w, uint16_t v)
+static inline void put_u16(struct pen *w, uint16_t v)
 {
-    v = htole16(v);
-    put_bytes(w, &v, sizeof v);
+    le16_put(w->p, v);
+    w->p += sizeof v;
 }
 
-static void put_u32(struct pen *w, uint32_t v)
+static inline void put_u32(struct pen *w, uint32_t v)
 {
-    v = htole32(v);
-    put_bytes(w, &v, sizeof v);
+    le32_put(w->p, v);
+    w->p += sizeof v;
 }
 
-static void put_u64(struct pen *w, uint64_t v)
+static inline void put_u64(struct pen *w, uint64_t v)
 {
-    v = htole64(v);
-    put_bytes(w, &v, sizeof v);
+    le64_put(w->p, v);
+    w->p += sizeof v;
 }
 
-static void put_s8(struct pen *w, struct str s)
+static inline void put_s8(struct pen *w, struct str s)
 {
-    if (s.n > UINT8_MAX)
-        w->failed = 1;
     put_u8(w, (uint8_t)s.n);
     put_bytes(w, s.p, s.n);
 }
 
-static void put_s16(struct pen *w, struct str s)
+static inline void put_s16(struct pen *w, struct str s)
 {
-    if (s.n > UINT16_MAX)
-        w->failed = 1;
     put_u16(w, (uint16_t)s.n);
     put_bytes(w, s.p, s.n);
 }
 
-static void put_id(struct pen *w, struct id128 id)
+static inline void put_id(struct pen *w, struct id128 id)
 {
     put_bytes(w, id.b, sizeof id.b);
 }
@@ -128,6 +118,19 @@ static struct id128 get_id(struct eye *r)
     return id;
 }
 
+#define SIZE_U8(f)  n += 1;
+#define SIZE_U16(f) n += 2;
+#define SIZE_U32(f) n += 4;
+#define SIZE_U64(f) n += 8;
+#define SIZE_S8(f)             \
+    n += 1 + body->f.n;        \
+    if (body->f.n > UINT8_MAX) \
+        return -EMSGSIZE;
+#define SIZE_S16(f)             \
+    n += 2 + body->f.n;         \
+    if (body->f.n > UINT16_MAX) \
+        return -EMSGSIZE;
+#define SIZE_ID(f) n += 16;
 #define PUT_U8(f)  put_u8(&w, body->f);
 #define PUT_U16(f) put_u16(&w, body->f);
 #define PUT_U32(f) put_u32(&w, body->f);
@@ -143,29 +146,30 @@ static struct id128 get_id(struct eye *r)
 #define GET_S16(f) b.f = get_s16(&e);
 #define GET_ID(f)  b.f = get_id(&e);
 
-#define X(name)                                                                    \
-    ssize_t body_##name##_put(void *buf, size_t cap, const struct record *header,  \
-                              const struct body_##name *body)                      \
-    {                                                                              \
-        (void)body;                                                                \
-        if (cap < RECORD_HEADER)                                                   \
-            return -EMSGSIZE;                                                      \
-        struct pen w = {(uint8_t *)buf + RECORD_HEADER, cap - RECORD_HEADER, 0};   \
-        FIELDS_##name(PUT_U8, PUT_U16, PUT_U32, PUT_U64, PUT_S8, PUT_S16, PUT_ID); \
-        if (w.failed)                                                              \
-            return -EMSGSIZE;                                                      \
-        return record_seal(buf, cap, header, cap - RECORD_HEADER - w.left);        \
-    }                                                                              \
-    int body_##name##_get(const struct record *r, struct body_##name *body)        \
-    {                                                                              \
-        struct eye e = {r->body, r->body_len, 0};                                  \
-        struct body_##name b;                                                      \
-        memset(&b, 0, sizeof b);                                                   \
-        FIELDS_##name(GET_U8, GET_U16, GET_U32, GET_U64, GET_S8, GET_S16, GET_ID); \
-        if (e.failed)                                                              \
-            return -EBADMSG;                                                       \
-        *body = b;                                                                 \
-        return 0;                                                                  \
+#define X(name)                                                                           \
+    ssize_t body_##name##_put(void *buf, size_t cap, const struct record *header,         \
+                              const struct body_##name *body)                             \
+    {                                                                                     \
+        (void)body;                                                                       \
+        size_t n = 0;                                                                     \
+        FIELDS_##name(SIZE_U8, SIZE_U16, SIZE_U32, SIZE_U64, SIZE_S8, SIZE_S16, SIZE_ID); \
+        if (cap < RECORD_HEADER || n > cap - RECORD_HEADER)                               \
+            return -EMSGSIZE;                                                             \
+        struct pen w = {(uint8_t *)buf + RECORD_HEADER};                                  \
+        (void)w;                                                                          \
+        FIELDS_##name(PUT_U8, PUT_U16, PUT_U32, PUT_U64, PUT_S8, PUT_S16, PUT_ID);        \
+        return record_seal(buf, cap, header, n);                                          \
+    }                                                                                     \
+    int body_##name##_get(const struct record *r, struct body_##name *body)               \
+    {                                                                                     \
+        struct eye e = {r->body, r->body_len, 0};                                         \
+        struct body_##name b;                                                             \
+        memset(&b, 0, sizeof b);                                                          \
+        FIELDS_##name(GET_U8, GET_U16, GET_U32, GET_U64, GET_S8, GET_S16, GET_ID);        \
+        if (e.failed)                                                                     \
+            return -EBADMSG;                                                              \
+        *body = b;                                                                        \
+        return 0;                                                                         \
     }
 RECORD_BODIES(X)
 #undef X
