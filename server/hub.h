@@ -306,7 +306,16 @@ struct room *room_by_name(struct hub *h, struct str name);
 struct room *room_open(struct hub *h, struct str name, enum reason *why, const char **text);
 /* Where the next record of `n` bytes goes; NULL: no memory. Then room_added with its size. */
 uint8_t *room_reserve(struct room *r, size_t n);
-struct record room_header(struct room *r, enum record_type type);
+/* The header of a record that is written next: all of it but flags, counter and producer. */
+static inline struct record room_header(struct room *r, enum record_type type)
+{
+    uint64_t now = r->hub->wall ? r->hub->wall : hub_wall(r->hub);
+    if (now < r->log.last_time)
+        now = r->log.last_time; /* the clock was set back: time in a room does not go back */
+    r->log.last_time = now;
+    return (struct record){
+        .type = (uint8_t)type, .room = r->id, .seq = r->log.next_seq + r->batch_count, .time = now};
+}
 void room_added(struct room *r, size_t n);
 void room_commit(struct room *r); /* write the batch now */
 void room_announce(struct room *r, uint64_t pos);

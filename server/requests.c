@@ -119,6 +119,14 @@ static void say_post(struct conn *c, struct room *room, const struct record *r, 
         trace_taken(t);
 }
 
+static void refuse_gap(struct conn *c, const struct record *r)
+{
+    char text[96];
+    snprintf(text, sizeof text, "counter %u came, %u was expected", r->counter,
+             c->session->last_counter + 1);
+    error_text(c, r, REASON_GAP, text);
+}
+
 static void handle_post(struct conn *c, const struct record *r)
 {
     struct session *s = c->session;
@@ -128,10 +136,7 @@ static void handle_post(struct conn *c, const struct record *r)
         return; /* sent again after a reconnect; we have it */
     }
     if (r->counter != s->last_counter + 1) {
-        char text[96];
-        snprintf(text, sizeof text, "counter %u came, %u was expected", r->counter,
-                 s->last_counter + 1);
-        error_text(c, r, REASON_GAP, text);
+        refuse_gap(c, r);
         return;
     }
     s->last_counter = r->counter; /* spent, whatever comes of it */

@@ -88,20 +88,6 @@ struct room *room_open(struct hub *h, struct str name, enum reason *why, const c
 
 /* --- the batch ---------------------------------------------------------------------------- */
 
-static struct record header_at(struct room *r, enum record_type type, uint64_t seq)
-{
-    uint64_t now = hub_wall(r->hub);
-    if (now < r->log.last_time)
-        now = r->log.last_time; /* the clock was set back: time in a room does not go back */
-    r->log.last_time = now;
-    return (struct record){.type = (uint8_t)type, .room = r->id, .seq = seq, .time = now};
-}
-
-struct record room_header(struct room *r, enum record_type type)
-{
-    return header_at(r, type, r->log.next_seq + r->batch_count);
-}
-
 /* Before the first record after a restart: say so in the log itself. */
 static void mark_epoch(struct room *r)
 {

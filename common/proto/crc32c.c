@@ -32,21 +32,23 @@ __attribute__((target("sse4.2"))) static uint32_t crc_short(uint32_t crc, const 
     return (uint32_t)c;
 }
 
+__attribute__((target("sse4.2"))) static inline uint64_t add8(uint64_t c, const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return _mm_crc32_u64(c, v);
+}
+
 /* One loop for both parts, and for all of a length that is a multiple of 8: a record is read and
  * written for every post, and calls and tests would cost as much as the sum itself. */
 __attribute__((target("sse4.2"))) static uint32_t crc_short_record(const uint8_t *p, size_t n)
 {
-    uint64_t a, b, c = _mm_crc32_u32(UINT32_MAX, le32_get(p));
+    uint64_t c = _mm_crc32_u32(UINT32_MAX, le32_get(p));
     const uint8_t *end = p + n;
-    for (p += 8; end - p >= 16; p += 16) {
-        memcpy(&a, p, sizeof a);
-        memcpy(&b, p + 8, sizeof b);
-        c = _mm_crc32_u64(_mm_crc32_u64(c, a), b);
-    }
-    if (p < end) {
-        memcpy(&a, p, sizeof a);
-        c = _mm_crc32_u64(c, a);
-    }
+    for (p += 8; end - p >= 32; p += 32)
+        c = add8(add8(add8(add8(c, p), p + 8), p + 16), p + 24);
+    for (; p < end; p += 8)
+        c = add8(c, p);
     return ~(uint32_t)c;
 }
 
