@@ -2,6 +2,7 @@
 #include "client/bench/bench.h"
 
 #include "base/log.h"
+#include "client/bench/chart.h"
 #include "client/bench/compare.h"
 #include "client/bench/environ.h"
 #include "client/bench/plan.h"
@@ -180,6 +181,8 @@ int bench_run(const struct options *o)
         list();
         return 0;
     }
+    if (o->svg && (code = chart_check(o->svg)) != 0)
+        return code;
     if (strcmp(o->argv[0], "show") == 0)
         return show(o);
     b.what = find(o->argv[0]);

@@ -57,18 +57,26 @@ int field_constant(const struct field *f, const struct bench_result *r, size_t c
 
 /* --- for people ----------------------------------------------------------------------------- */
 
-static void append(char *out, size_t cap, const struct field *f, const struct bench_case *c)
+/* These need no name beside their value. */
+static int speaks_for_itself(const struct field *f)
+{
+    static const char *const keys[] = {"benchmark", "variant", "transport", "load"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (strcmp(f->key, keys[i]) == 0)
+            return 1;
+    return 0;
+}
+
+void field_append(const struct field *f, const struct bench_case *c, char *out, size_t cap)
 {
     char text[FIELD_TEXT_MAX];
-    size_t have = strlen(out);
+    size_t n = strlen(out);
     if (!field_text(f, c, text)[0])
         return;
-    if (f->cap && strcmp(f->key, "wait") != 0 && strcmp(f->key, "server_wait") != 0 &&
-        strcmp(f->key, "sync") != 0 && strcmp(f->key, "pin") != 0 && strcmp(f->key, "place") != 0)
-        snprintf(out + have, cap - have, "%s%s", have ? ", " : "", text);
-    else
-        snprintf(out + have, cap - have, "%s%s %s", have ? ", " : "", f->key, text);
-    for (char *p = out + have; *p; p++)
+    int bare = speaks_for_itself(f);
+    snprintf(out + n, cap - n, "%s%s%s%s", n ? ", " : "", bare ? "" : f->key, bare ? "" : " ",
+             text);
+    for (char *p = out + n; *p; p++)
         if (*p == '_')
             *p = ' ';
 }
@@ -79,7 +87,7 @@ const char *fields_label(const struct bench_result *of, const struct bench_resul
     out[0] = '\0';
     for (size_t i = 0; i < FIELD_COUNT; i++)
         if (!field_constant(&fields[i], all, count))
-            append(out, cap, &fields[i], &of->c);
+            field_append(&fields[i], &of->c, out, cap);
     return out;
 }
 
@@ -88,6 +96,6 @@ const char *fields_common(const struct bench_result *all, size_t count, char *ou
     out[0] = '\0';
     for (size_t i = 0; i < FIELD_COUNT && count; i++)
         if (field_constant(&fields[i], all, count))
-            append(out, cap, &fields[i], &all[0].c);
+            field_append(&fields[i], &all[0].c, out, cap);
     return out;
 }

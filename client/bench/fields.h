@@ -31,6 +31,9 @@ int field_equal(const struct field *f, const struct bench_case *a, const struct 
 /* Do all results have the same value in this field? */
 int field_constant(const struct field *f, const struct bench_result *r, size_t count);
 
+/* Append the field for people, after a comma: "unix", "subscribers 10"; nothing if it does not
+ * apply. */
+void field_append(const struct field *f, const struct bench_case *c, char *out, size_t cap);
 /* What tells this case from the other results, for people: "unix, S=10". Returns `out`. */
 const char *fields_label(const struct bench_result *of, const struct bench_result *all,
                          size_t count, char *out, size_t cap);

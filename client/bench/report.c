@@ -1,6 +1,7 @@
 /* See report.h. */
 #include "client/bench/report.h"
 
+#include "client/bench/chart.h"
 #include "client/json.h"
 
 int report_write(const struct report *r, const struct options *o)
@@ -10,5 +11,7 @@ int report_write(const struct report *r, const struct options *o)
             json_line(stdout, report_json(&r->results[i], r->environment));
     else
         report_table(stdout, r);
-    return fflush(stdout) == 0 ? 0 : 1;
+    if (fflush(stdout) != 0)
+        return 1;
+    return o->svg ? chart_write(r, o->svg) : 0;
 }
