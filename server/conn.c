@@ -31,11 +31,7 @@ void conn_send(struct conn *c, const void *records, size_t n)
 {
     c->work += n;
     if (c->target && c->state != CONN_CLOSED)
-        target_send(c->target,
-                    &(struct order){.size = (uint32_t)(sizeof(struct order) + n),
-                                    .type = ORDER_REPLY,
-                                    .conn = c->id},
-                    records, NULL);
+        target_reply(c, records, n);
 }
 
 /* --- the end of a connection --------------------------------------------------------------- */
@@ -64,13 +60,11 @@ static void detach(struct conn *c)
 {
     if (!c->target)
         return;
-    if (c->state != CONN_CLOSING)
+    if (c->move)
+        move_drop(c);
+    else if (c->state != CONN_CLOSING)
         unsubscribe_all(c);
-    target_send(c->target,
-                &(struct order){.size = sizeof(struct order), .type = ORDER_DETACH, .conn = c->id},
-                NULL, NULL);
-    c->target->conns--;
-    c->target = NULL;
+    target_detach(c);
 }
 
 static void forget_names(struct conn *c, int over)
@@ -105,6 +99,9 @@ void conn_close(struct conn *c)
         return;
     hubstats_leave(c);
     detach(c);
+    place_forget(c);
+    kept_free(c->kept);
+    c->kept = NULL;
     leave_ready(c);
     if (h->traces || h->watcher_count)
         traces_forget(c);
@@ -145,11 +142,7 @@ void conn_farewell(struct conn *c, enum reason why, const char *text)
     unsubscribe_all(c);
     ssize_t n = body_bye_put(b, sizeof b, &head,
                              &(struct body_bye){.code = (uint16_t)why, .text = str_of(text)});
-    target_send(c->target,
-                &(struct order){.size = (uint32_t)(sizeof(struct order) + (size_t)n),
-                                .type = ORDER_FAREWELL,
-                                .conn = c->id},
-                b, NULL);
+    target_farewell(c, b, (size_t)n);
     leave_ready(c);
     c->state = CONN_CLOSING;
     c->deadline = mono_ns() + FAREWELL_NS;
@@ -228,7 +221,8 @@ static int is_written(unsigned type)
 /* Is there room for the answer of a request? Posts make none. */
 static int may_answer(const struct conn *c, unsigned type)
 {
-    return type == RECORD_POST || !c->target || c->target->pipe.out.len <= ORDERS_HIGH;
+    return type == RECORD_POST || !c->target ||
+           (c->target->pipe.out.len <= ORDERS_HIGH && move_kept(c) <= REPLIES_MAX / 2);
 }
 
 static void on_rate(uv_timer_t *t);

@@ -1,6 +1,7 @@
 /* See fanout.h and outlet.h: views, orders, and the end of a turn. */
 #include "server/outlet.h"
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "server/limits.h"
 
@@ -10,8 +11,10 @@
 
 void fanout_report(struct fanout *f, uint8_t type, uint32_t conn, uint64_t value)
 {
-    f->report(f->ctx, &(struct order){
-                          .size = sizeof(struct order), .type = type, .conn = conn, .pos = value});
+    f->report(
+        f->ctx,
+        &(struct order){.size = sizeof(struct order), .type = type, .conn = conn, .pos = value},
+        NULL);
 }
 
 static void free_view(struct fanout *f, struct view *v)
@@ -38,6 +41,77 @@ void view_unref(struct fanout *f, struct view *v)
         free_view(f, v);
 }
 
+static struct view *find_view(struct fanout *f, uint32_t room)
+{
+    struct view *v;
+    HASH_FIND(hh, f->views, &room, sizeof room, v);
+    return v;
+}
+
+/* --- what it costs ------------------------------------------------------------------------ */
+
+/* The clock is read only where there is enough to send that it does not matter: twice for a turn of
+ * a room with FANOUT_TIMED readers or more. 0: not here. */
+static uint64_t begin(const struct fanout *f, const struct view *v)
+{
+    return f->timed && v && v->live >= FANOUT_TIMED ? mono_ns() : 0;
+}
+
+static void spent(struct fanout *f, struct view *v, uint64_t began)
+{
+    uint64_t took = began ? mono_ns() - began : 0;
+    if (!took)
+        return;
+    if (v->window != f->window) {
+        v->window = f->window;
+        v->spent = v->longest = 0;
+    }
+    v->spent += took;
+    v->longest = took > v->longest ? took : v->longest;
+    f->longest = took > f->longest ? took : f->longest;
+}
+
+void fanout_measure(struct fanout *f)
+{
+    f->timed = 1;
+}
+
+void fanout_cost(struct fanout *f, uint32_t room, uint64_t *all, uint64_t *longest)
+{
+    const struct view *v = find_view(f, room);
+    int known = v && v->window == f->window;
+    *all = known ? v->spent : 0;
+    *longest = known ? v->longest : 0;
+}
+
+uint64_t fanout_longest(const struct fanout *f)
+{
+    return f->longest;
+}
+
+void fanout_new_window(struct fanout *f)
+{
+    f->window++;
+    f->longest = 0;
+}
+
+/* --- the end of a turn --------------------------------------------------------------------- */
+
+/* A busy room's readers that were full come back one by one: that is its cost too. */
+static void flush_ready(struct fanout *f, struct outlet *o)
+{
+    struct view *v = f->timed && o->subs ? o->subs->view : NULL;
+    uint64_t began = begin(f, v);
+    if (began)
+        v->refs++; /* it may lose its last cursor */
+    outlet_overtake(o);
+    outlet_flush(o);
+    if (began) {
+        spent(f, v, began);
+        view_unref(f, v);
+    }
+}
+
 void fanout_flush(struct fanout *f)
 {
     /* Ready outlets first: replies (JOINED) go before what they announce. */
@@ -45,13 +119,13 @@ void fanout_flush(struct fanout *f)
         struct outlet *o = f->ready;
         f->ready = o->next_ready;
         o->ready = 0;
-        outlet_overtake(o);
-        outlet_flush(o);
+        flush_ready(f, o);
     }
     while (f->dirty) {
         struct view *v = f->dirty;
         f->dirty = v->next_dirty;
         v->dirty = 0;
+        uint64_t began = begin(f, v);
         struct sub *s;
         DL_FOREACH(v->subs, s)
         {
@@ -61,6 +135,7 @@ void fanout_flush(struct fanout *f)
                     outlet_ready(s->outlet);
             }
         }
+        spent(f, v, began);
     }
     if (f->ready) /* a farewell waited for these bytes */
         fanout_flush(f);
@@ -70,13 +145,6 @@ void fanout_flush(struct fanout *f)
 }
 
 /* --- orders ------------------------------------------------------------------------------- */
-
-static struct view *find_view(struct fanout *f, uint32_t room)
-{
-    struct view *v;
-    HASH_FIND(hh, f->views, &room, sizeof room, v);
-    return v;
-}
 
 static struct outlet *find_outlet(struct fanout *f, uint32_t conn)
 {
@@ -145,14 +213,14 @@ static void apply_segment(struct fanout *f, const struct order *o, int fd)
 static void apply_attach(struct fanout *f, const struct order *o, const void *payload,
                          const int *fds)
 {
-    struct endpoint e;
-    assert(o->size - sizeof *o == sizeof e);
-    memcpy(&e, payload, sizeof e);
+    struct attach a;
+    assert(o->size - sizeof *o == sizeof a);
+    memcpy(&a, payload, sizeof a);
     int has_wire = o->flags & ORDER_HAS_WIRE ? 1 : 0;
     int wire = has_wire ? fds[0] : (int)(int64_t)o->pos; /* borrowed from the hub, or -1 */
-    e.nfds = (uint8_t)(o->nfds - has_wire);
-    memcpy(e.fds, fds + has_wire, e.nfds * sizeof *fds);
-    struct outlet *let = outlet_new(f, o->conn, &e, wire, !has_wire);
+    a.end.nfds = (uint8_t)(o->nfds - has_wire);
+    memcpy(a.end.fds, fds + has_wire, a.end.nfds * sizeof *fds);
+    struct outlet *let = outlet_new(f, o->conn, &a, wire, !has_wire);
     if (let)
         let->row = o->room;
     else
@@ -170,6 +238,7 @@ static void apply_unsubscribe(struct outlet *o, const struct order * or)
         raise_watermark(o->fan, s->view, or->end);
         if (s->pos < or->end) {
             DL_DELETE(s->view->subs, s);
+            s->view->live--;
             s->end = or->end;
             outlet_ready(o);
         } else {
@@ -202,6 +271,7 @@ static void apply_subscribe(struct fanout *f, struct outlet *o, const struct ord
     s->records = v->records;
     if (or->type == ORDER_SUBSCRIBE) {
         DL_APPEND(v->subs, s);
+        v->live++;
     } else {
         s->done_len = or->size - sizeof * or ;
         s->done = malloc(s->done_len ? s->done_len : 1);
@@ -240,6 +310,14 @@ static void apply_to_outlet(struct fanout *f, struct outlet *o, const struct ord
             return;
         }
         outlet_ready(o);
+        return;
+    case ORDER_HANDOVER:
+        o->leaving = 1;
+        outlet_ready(o);
+        return;
+    case ORDER_STAY:
+        if (o->leaving)
+            outlet_stay(o);
         return;
     case ORDER_FAREWELL:
         free(o->farewell);
@@ -287,7 +365,7 @@ static void on_timer_closed(uv_handle_t *h)
     free(h);
 }
 
-struct fanout *fanout_new(uv_loop_t *loop, void (*rep)(void *, const struct order *), void *ctx)
+struct fanout *fanout_new(uv_loop_t *loop, fanout_note *report, void *ctx)
 {
     struct fanout *f = calloc(1, sizeof *f);
     if (!f)
@@ -298,7 +376,7 @@ struct fanout *fanout_new(uv_loop_t *loop, void (*rep)(void *, const struct orde
         return NULL;
     }
     f->loop = loop;
-    f->report = rep;
+    f->report = report;
     f->ctx = ctx;
     uv_timer_init(loop, f->lag_timer);
     f->lag_timer->data = f;

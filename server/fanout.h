@@ -17,10 +17,11 @@
 
 struct fanout;
 
-/* `report` receives REPORT_* orders, their payload right behind them; it must only note them (it is
- * called in the middle of work). */
-struct fanout *fanout_new(uv_loop_t *loop, void (*report)(void *ctx, const struct order *),
-                          void *ctx);
+/* Receives REPORT_* orders with their payload; must only note them, as it is called in the middle
+ * of work. Takes the descriptors in a HANDED. */
+typedef void fanout_note(void *ctx, const struct order *o, const void *payload);
+
+struct fanout *fanout_new(uv_loop_t *loop, fanout_note *report, void *ctx);
 /* Closes every link. The loop must run once more before it is closed. */
 void fanout_free(struct fanout *f);
 
@@ -30,3 +31,11 @@ void fanout_apply(struct fanout *f, const struct order *o, const void *payload, 
 
 /* End of turn: send what can be sent. */
 void fanout_flush(struct fanout *f);
+
+/* From now on measure what each room with at least FANOUT_TIMED readers costs. */
+#define FANOUT_TIMED 8u
+void fanout_measure(struct fanout *f);
+/* In this window so far: all of it, and the longest turn, in ns. */
+void fanout_cost(struct fanout *f, uint32_t room, uint64_t *spent, uint64_t *longest);
+uint64_t fanout_longest(const struct fanout *f); /* of any room */
+void fanout_new_window(struct fanout *f);

@@ -59,16 +59,21 @@ void hub_complain(struct hub *h, const char *fmt, ...)
 
 /* --- a turn ------------------------------------------------------------------------------- */
 
-static void handle_reports(struct hub *h)
+/* 1: there were some, and what they caused may have to be sent yet. */
+static int handle_reports(struct hub *h)
 {
-    while (h->reports.len >= sizeof(struct order)) {
-        struct trace_report r; /* the longest there is */
-        memcpy(&r.head, buf_head(&h->reports), sizeof r.head);
-        assert(r.head.size <= sizeof r);
-        memcpy(&r, buf_head(&h->reports), r.head.size);
-        buf_consume(&h->reports, r.head.size);
-        target_report(h, &r.head, &r.push);
+    /* Handling one may cause others. */
+    struct buf reports = h->reports;
+    int any = reports.len > 0;
+    h->reports = (struct buf){0};
+    while (reports.len > 0) {
+        struct order o;
+        memcpy(&o, buf_head(&reports), sizeof o);
+        target_report(&h->targets[HUB_TARGET], &o, buf_head(&reports) + sizeof o);
+        buf_consume(&reports, o.size);
     }
+    buf_free(&reports);
+    return any;
 }
 
 static void commit_rooms(struct hub *h)
@@ -90,16 +95,18 @@ static void on_again(uv_idle_t *i)
 
 static void end_of_turn(struct hub *h)
 {
+    int again;
     h->count.turns++;
+    place_turn(h);
     do {
         commit_rooms(h);
         target_flush(&h->targets[HUB_TARGET]);
         for (int i = 0; i < h->worker_count; i++)
             target_flush(&h->targets[i]);
-        handle_reports(h); /* may close connections, and so leave rooms */
-    } while (h->dirty);
+        again = handle_reports(h); /* may close connections, and so leave rooms */
+    } while (again || h->dirty);
     h->wall = h->mono = 0;
-    if (h->ready)
+    if (h->ready || h->misplaced)
         uv_idle_start(&h->again, on_again);
 }
 
@@ -149,6 +156,7 @@ static void reload(struct hub *h)
     struct conn *c, *tmp;
     size_t moved = 0;
     log_setup("parleyd", h->opt->verbose ? LOG_DEBUG : LOG_INFO);
+    place_reload(h);
     DL_FOREACH_SAFE(h->conns, c, tmp)
     {
         if (c->t && off & 1u << c->t->id) {
@@ -175,6 +183,8 @@ static void on_tick(uv_timer_t *t)
     uint64_t now = mono_ns();
     hubstats_tick(h, now);
     conn_tick(h, now);
+    moves_tick(h, now);
+    place_tick(h, now);
     session_expire(h, now);
     traces_expire(h, now);
     targets_retry(h);

@@ -26,6 +26,7 @@
 #include "server/logwriter.h"
 #include "server/options.h"
 #include "server/pipelink.h"
+#include "server/place.h"
 #include "server/stats.h"
 #include "transport/transport.h"
 
@@ -34,6 +35,8 @@
 #include <uv.h>
 
 struct fanout;
+struct kept;
+struct move;
 struct trace;
 
 /* --- where downlinks are served ----------------------------------------------------------- */
@@ -60,6 +63,7 @@ struct target {
     int full;
     size_t conns;
     struct stats_target count;
+    size_t coming; /* on the move to it */
     struct feed *dirty;
     uint64_t started, restart_wait;
     uv_timer_t restart;
@@ -99,7 +103,8 @@ struct room {
     uint64_t posts, batches; /* since the start */
     unsigned row;            /* of the statistics page, from 1; 0: none */
     struct feed *feeds[WORKERS_MAX + 1];
-    size_t traces; /* that have yet to be told to a target: see trace.c */
+    struct place_room place; /* where its members are to be served */
+    size_t traces;           /* that have yet to be told to a target: see trace.c */
     UT_hash_handle by_id, by_key, by_uuid;
 };
 
@@ -168,6 +173,11 @@ struct conn {
     struct endpoint *names; /* up_rx and down_tx, while there are names to remove; else NULL */
     struct session *session;
     struct target *target;
+    struct move *move; /* under way to another target; else NULL */
+    struct kept *kept; /* while a worker serves what the hub's fan-out once did; else NULL */
+    int stays;         /* moving it has failed for good */
+    int misplaced;     /* in the hub's list of those to be moved */
+    struct conn *prev_misplaced, *next_misplaced;
     uint64_t deadline; /* monotonic; 0: none */
     uint64_t since;    /* accepted (monotonic) */
     uint64_t lag;      /* bytes, as last reported */
@@ -228,6 +238,14 @@ struct hub {
     size_t conn_count, login_count;
     size_t per_transport[TRANSPORT_COUNT + 1];
     struct target targets[WORKERS_MAX + 1];
+    struct place_window window; /* the one under way: its number and turns */
+    struct place_meter {
+        int cpus;
+        uint64_t wall, busy, idle; /* at its beginning */
+    } meter;
+    size_t outgrown;        /* rooms whose members are served by workers */
+    struct conn *misplaced; /* to be moved */
+    size_t moving;          /* moves under way */
     int worker_count;
     uint8_t *rbuf; /* RECORD_MAX + TURN_BYTES */
     struct web web;
@@ -275,12 +293,46 @@ void target_subscribe(struct target *t, struct conn *c, struct room *r, uint64_t
 void target_unsubscribe(struct target *t, struct conn *c, struct room *r);
 void target_replay(struct target *t, struct conn *c, struct room *r, uint64_t pos, uint64_t end,
                    const void *done, size_t n);
+/* Serve `c` there from now on. Takes the descriptors of a->end and `wire` (-1: none of its own),
+ * also on failure. 0 or a negative errno. */
+int target_attach(struct target *t, struct conn *c, struct attach *a, int wire);
+void target_detach(struct conn *c); /* it is over */
+void target_reply(struct conn *c, const void *records, size_t n);
+void target_farewell(struct conn *c, const void *record, size_t n);
+/* Nothing of `t` reads `r` for some connection any more, and no order needs to say so. */
+void target_release(struct target *t, struct room *r);
+/* An order that was kept while its connection was on the move. */
+void target_carry_out(struct conn *c, const struct order *o, const void *payload);
 void target_watermark(struct room *r); /* r->announced moved */
 void target_flush(struct target *t);
 void targets_retry(struct hub *h);        /* the tick: what could not be handed over */
 void target_forget_all(struct target *t); /* it died: nothing it was told counts any more */
-void target_report(struct hub *h, const struct order *o, const void *payload);
+void target_report(struct target *t, const struct order *o, const void *payload);
 void target_free_feeds(struct room *r);
+
+/* move.c: from one target to another */
+/* 1: on its way; 0: it cannot be moved now. */
+int move_start(struct conn *c, struct target *to);
+void move_keep(struct conn *c, const struct order *o, const void *payload);
+size_t move_kept(const struct conn *c); /* bytes of orders that wait for the end of the move */
+void move_drop(struct conn *c);         /* the connection closes */
+void move_report(struct conn *c, const struct order *o, const void *payload);
+void moves_tick(struct hub *h, uint64_t now);
+void kept_free(struct kept *k);
+
+/* placing.c: --place auto */
+void place_tick(struct hub *h, uint64_t now);
+static inline void place_news(struct room *r) /* in this turn */
+{
+    struct place_window *w = &r->hub->window;
+    w->turns++;
+    r->place.turns = r->place.window == w->number ? r->place.turns + 1 : 1;
+    r->place.window = w->number;
+}
+void place_turn(struct hub *h);    /* move some of those that are misplaced */
+void place_look(struct conn *c);   /* its rooms have changed: is it where it belongs? */
+void place_forget(struct conn *c); /* it closes */
+void place_reload(struct hub *h);  /* the budget has changed */
 
 /* supervise.c: workers as processes */
 int supervise_start(struct hub *h); /* 0 or a negative errno */

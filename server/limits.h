@@ -70,6 +70,13 @@
  * their end. Far above what a session can have that reads; bounds what one that does not can pile
  * up. */
 #define SUBS_MAX 4096u
+/* The record that ends a replay: a DONE is 40 bytes. */
+#define DONE_MAX 64u
+/* --place auto: a session that moves is waited for so long; a client that reads too slowly to let
+ * its downlink come to a stop keeps its place. Meanwhile answers to it wait. */
+#define MOVE_PATIENCE_NS NS_PER_SEC
+/* … and so many sessions leave the hub, or come back, in one turn: about a millisecond of work. */
+#define MOVES_PER_TURN 32
 /* Orders a worker has not read. Watermarks conflate, so only a worker that is stopped gets here;
  * it is then killed and its sessions go on elsewhere. */
 #define ORDERS_MAX (64u * 1024u * 1024u)

@@ -269,29 +269,11 @@ static int send_welcome(struct conn *c, struct login *l, int resumed)
 /* Give the downlink's sending end to the target: attach, at no cursor yet. */
 static int attach(struct conn *c, struct login *l)
 {
-    struct endpoint *e = &l->offer.down_tx;
-    struct order o = {
-        .size = sizeof o + sizeof *e, .type = ORDER_ATTACH, .conn = c->id, .room = c->row};
-    int fds[IO_FDS_MAX], wire = -1;
-    if (c->t->flags & TRANSPORT_BELL) {
-        wire = l->offer.bell_server;
-        l->offer.bell_server = -1;
-    } else if (c->t->flags & TRANSPORT_STREAM && !c->target->fan) {
-        wire = dup(c->fd);
-        if (wire < 0)
-            return -errno;
-    }
-    o.pos = (uint64_t)(int64_t)(c->t->flags & TRANSPORT_STREAM ? c->fd : -1);
-    if (wire >= 0) {
-        o.flags = ORDER_HAS_WIRE;
-        fds[o.nfds++] = wire;
-    }
-    for (int i = 0; i < e->nfds; i++)
-        fds[o.nfds++] = e->fds[i];
-    e->nfds = 0; /* on their way */
-    target_send(c->target, &o, e, fds);
-    c->target->conns++;
-    return 0;
+    struct attach a = {.end = l->offer.down_tx};
+    int wire = l->offer.bell_server;
+    l->offer.down_tx.nfds = 0; /* on their way, as is the bell */
+    l->offer.bell_server = -1;
+    return target_attach(c->target, c, &a, wire);
 }
 
 static int keep_names(struct conn *c, const struct login *l)
@@ -330,10 +312,15 @@ static void admit(struct conn *c, struct login *l, struct session *s, int resume
         c->up.spin = h->opt->wait == WAIT_SPIN && c->t->flags & TRANSPORT_BELL;
         r = attach(c, l);
     }
+    int attached = r == 0;
     if (r == 0)
         r = conn_open_uplink(c);
     offer_close(&l->offer);
     if (r < 0) {
+        /* The session's rooms are not subscribed here yet, so there is nothing to unsubscribe. */
+        if (attached)
+            target_detach(c);
+        c->target = NULL;
         hub_complain(h, "connection %u: cannot open its %s links (%s)", c->id, c->t->name,
                      errno_name(-r));
         conn_close(c);

@@ -6,6 +6,7 @@
 #include "base/paths.h"
 #include "base/version.h"
 #include "server/limits.h"
+#include "server/place.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -29,7 +30,10 @@ static const char usage[] =
     "  --runtime-dir D       names of kernel objects, while they are needed (default SOCKET.d)\n"
     "  --workers N           processes that do the fan-out (default: CPUs, at most 4); 0 means\n"
     "                        --place hub\n"
-    "  --place workers|hub   where the fan-out runs (default workers)\n"
+    "  --place auto|hub|workers  where the fan-out runs: in the hub, in workers, or (default)\n"
+    "                        in the hub until a room outgrows it\n"
+    "  --place-budget N      auto: percent of its time the hub may be busy before its largest\n"
+    "                        rooms go to workers (default 85; 0: all go, 100: none)\n"
     "  --wait block|adaptive|spin   sleep, spin a moment then sleep, or never sleep (default "
     "block)\n"
     "  --transports LIST     offer only these: fifo,posixmq,sysvmq,shm,mmap,unix,tcp\n"
@@ -46,11 +50,11 @@ static const char usage[] =
     "  -v, --verbose         say more on stderr\n"
     "  --version, --help\n"
     "\n"
-    "SIGHUP reads the configuration again: transports, max-clients, max-per-user, rate and "
-    "verbose\n"
-    "change at once; sessions on a transport that was switched off move to another.\n";
+    "SIGHUP reads the configuration again: transports, max-clients, max-per-user, rate,\n"
+    "place-budget and verbose change at once; sessions on a transport that was switched off move "
+    "to another.\n";
 
-enum { OPT_FIRST = 256, OPT_WORKER, OPT_HTTP, OPT_HTTP_REMOTE };
+enum { OPT_FIRST = 256, OPT_WORKER, OPT_HTTP, OPT_HTTP_REMOTE, OPT_PLACE_BUDGET };
 
 static const struct option longs[] = {
     {"socket", required_argument, NULL, 's'},
@@ -61,6 +65,7 @@ static const struct option longs[] = {
     {"runtime-dir", required_argument, NULL, 'r'},
     {"workers", required_argument, NULL, 'w'},
     {"place", required_argument, NULL, 'p'},
+    {"place-budget", required_argument, NULL, OPT_PLACE_BUDGET},
     {"wait", required_argument, NULL, 'W'},
     {"transports", required_argument, NULL, 't'},
     {"sync", required_argument, NULL, 'y'},
@@ -133,7 +138,7 @@ static int transport_mask(const char *v, unsigned *mask)
 /* Set one option. -EINVAL: the value is not usable, *expected says what is. */
 static int set(struct server_options *o, int c, const char *v, const char **expected)
 {
-    static const char *const places[] = {"workers", "hub", NULL};
+    static const char *const places[] = {"workers", "hub", "auto", NULL};
     static const char *const waits[] = {"block", "adaptive", "spin", NULL};
     static const char *const syncs[] = {"none", "interval", "always", NULL};
     int i = 0, r = 0;
@@ -164,10 +169,13 @@ static int set(struct server_options *o, int c, const char *v, const char **expe
         *expected = "a number from 0 to 16";
         return number(v, 0, WORKERS_MAX, &o->workers);
     case 'p':
-        *expected = "workers or hub";
+        *expected = "auto, hub or workers";
         r = word(v, places, &i);
         o->place = (enum placement)i;
         return r;
+    case OPT_PLACE_BUDGET:
+        *expected = "a number from 0 to 100";
+        return number(v, 0, 100, &o->place_budget);
     case 'W':
         *expected = "block, adaptive or spin";
         r = word(v, waits, &i);
@@ -271,6 +279,7 @@ static void defaults(struct server_options *o)
         .workers = cpus < 1                     ? 1
                    : cpus < WORKERS_DEFAULT_MAX ? (int)cpus
                                                 : WORKERS_DEFAULT_MAX,
+        .place_budget = PLACE_BUDGET_DEFAULT,
         .sync = SYNC_INTERVAL,
         .max_clients = CLIENTS_DEFAULT,
         .max_per_user = PER_USER_DEFAULT,
@@ -376,6 +385,7 @@ unsigned options_reload(struct server_options *o, int argc, char **argv)
     o->max_clients = n.max_clients;
     o->max_per_user = n.max_per_user;
     o->rate = n.rate;
+    o->place_budget = n.place_budget;
     o->verbose = n.verbose;
     return off;
 }

@@ -6,7 +6,7 @@
 
 #define LISTEN_MAX 8
 
-enum placement { PLACE_WORKERS, PLACE_HUB };
+enum placement { PLACE_WORKERS, PLACE_HUB, PLACE_AUTO };
 enum sync_mode { SYNC_NONE, SYNC_INTERVAL, SYNC_ALWAYS };
 
 struct server_options {
@@ -19,6 +19,7 @@ struct server_options {
     int http_remote;
     int workers;
     enum placement place;
+    int place_budget; /* PLACE_AUTO: percent of its time that the hub may be busy, see place.h */
     enum wait_mode wait;
     enum sync_mode sync;
     unsigned transports; /* bit 1 << id for each that may be given */

@@ -5,13 +5,15 @@
  * layout: both ends are the same binary on the same machine. */
 #pragma once
 
+#include "transport/transport.h"
+
 #include <stdint.h>
 
 enum order_type {
     /* hub to fan-out */
     ORDER_SEGMENT = 1, /* fds: the segment, read-only. Room `room` continues, or begins, in it */
     ORDER_FORGET,      /* nobody here reads `room` any more: unmap it */
-    ORDER_ATTACH,    /* payload: struct endpoint (down.tx); fds: the wire if has_wire, then its own.
+    ORDER_ATTACH,    /* payload: struct attach; fds: the wire if has_wire, then the endpoint's own.
                         Connection `conn` is served here from now on; `room`: its row in the
                         statistics page, from 1, or 0 */
     ORDER_DETACH,    /* connection `conn` is over: close its downlink */
@@ -21,13 +23,35 @@ enum order_type {
     ORDER_WATERMARK,   /* room `room` now reaches byte `end` */
     ORDER_REPLY,       /* payload: whole records for connection `conn` */
     ORDER_FAREWELL,    /* payload: one record, to be sent after everything before it; then GONE */
+    ORDER_HANDOVER,    /* connection `conn` goes elsewhere: come to a stop between two records, then
+                          report its cursors and HANDED. No other order about it but STAY and DETACH
+                          comes before the answer */
+    ORDER_STAY,        /* never mind, if it has not gone yet: STAYED */
     ORDER_STOP,        /* worker: end */
     ORDER_TRACE, /* before its watermark: report when `conn` is pushed byte `end` - 1 of `room` */
     /* fan-out to hub */
-    REPORT_READY, /* a worker serves from now on */
-    REPORT_GONE,  /* the downlink of `conn` has ended; pos: enum reason, 0 after a farewell */
-    REPORT_LAG,   /* `conn` has pos bytes yet to be sent */
-    REPORT_TRACE, /* of ORDER_TRACE with the same conn, room, end; payload: struct trace_push */
+    REPORT_READY,  /* a worker serves from now on */
+    REPORT_GONE,   /* the downlink of `conn` has ended; pos: enum reason, 0 after a farewell */
+    REPORT_LAG,    /* `conn` has pos bytes yet to be sent */
+    REPORT_TRACE,  /* of ORDER_TRACE with the same conn, room, end; payload: struct trace_push */
+    REPORT_CURSOR, /* one cursor of `conn`, which is going: `room`, `pos`, `end` and payload as in
+                      SUBSCRIBE (end: UINT64_MAX) and REPLAY */
+    REPORT_HANDED, /* `conn` is not served here any more. Payload: struct handed, from a worker only
+                      its `state`: the hub has descriptors of its own */
+    REPORT_STAYED, /* `conn` did not go */
+};
+
+/* An ATTACH: the end, and where it stands if it was in use before. */
+struct attach {
+    struct endpoint end;
+    int resumes; /* `state` counts */
+    struct link_state state;
+};
+
+struct handed {
+    struct link_state state;
+    struct endpoint end; /* with its descriptors, the receiver's now */
+    int wire;            /* likewise; -1: it was borrowed */
 };
 
 #define ORDER_HAS_WIRE 0x01u /* ATTACH: the first descriptor is the wire, owned by the fan-out */

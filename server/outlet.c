@@ -147,8 +147,10 @@ void sub_free(struct sub *s)
 {
     struct view *v = s->view;
     struct fanout *f = s->outlet->fan;
-    if (s->end == UINT64_MAX)
+    if (s->end == UINT64_MAX) {
         DL_DELETE(v->subs, s);
+        v->live--;
+    }
     DL_DELETE2(s->outlet->subs, s, prev_of, next_of);
     s->outlet->sub_count--;
     if (s->outlet->resume == s)
@@ -241,7 +243,7 @@ void sub_push(struct sub *s)
         outlet_kill(o, REASON_STORAGE);
         return;
     }
-    while (s->pos < limit || s->pos < s->target) {
+    while (s->pos < s->target || (s->pos < limit && !o->leaving)) {
         const struct segment *g = segment_at(s);
         if (!g) { /* the hub sends segments first, so this is our bug; contain it */
             outlet_kill(o, REASON_STORAGE);
@@ -298,6 +300,57 @@ static void push_farewell(struct outlet *o)
         outlet_kill(o, REASON_NONE); /* said goodbye: GONE with reason 0 is the good end */
 }
 
+/* --- changing hands ----------------------------------------------------------------------- */
+
+void outlet_stay(struct outlet *o)
+{
+    o->leaving = 0;
+    fanout_report(o->fan, REPORT_STAYED, o->conn, 0);
+    outlet_ready(o);
+}
+
+static void report_cursor(const struct outlet *o, const struct sub *s)
+{
+    o->fan->report(o->fan->ctx,
+                   &(struct order){.size = (uint32_t)(sizeof(struct order) + s->done_len),
+                                   .type = REPORT_CURSOR,
+                                   .conn = o->conn,
+                                   .room = s->view->room,
+                                   .pos = s->pos,
+                                   .end = s->end},
+                   s->done);
+}
+
+/* Nothing is half done: take the outlet apart and give the pieces back. */
+static void hand_over(struct outlet *o)
+{
+    struct handed h;
+    memset(&h, 0, sizeof h); /* it travels as bytes */
+    struct link was = o->link;
+    if (link_export(&o->link, &h.end, &h.state) < 0) {
+        outlet_stay(o);
+        return;
+    }
+    /* What it has counted is still to be added up. */
+    o->link.t = was.t;
+    o->link.bells = was.bells;
+    o->link.muted = was.muted;
+    o->link.full = was.full;
+    h.wire = o->borrowed ? -1 : o->wire;
+    o->borrowed = 1;
+    const struct sub *s;
+    DL_FOREACH2(o->subs, s, next_of)
+    {
+        report_cursor(o, s);
+    }
+    o->fan->report(o->fan->ctx,
+                   &(struct order){.size = (uint32_t)(sizeof(struct order) + sizeof h),
+                                   .type = REPORT_HANDED,
+                                   .conn = o->conn},
+                   &h);
+    outlet_free(o);
+}
+
 void outlet_flush(struct outlet *o)
 {
     if (o->dead || o->blocked)
@@ -315,6 +368,10 @@ void outlet_flush(struct outlet *o)
         return;
     if (!push_replies(o))
         return;
+    if (o->leaving) {
+        hand_over(o);
+        return;
+    }
     struct sub *s, *tmp;
     DL_FOREACH_SAFE2(o->subs, s, tmp, next_of)
     {
@@ -345,12 +402,12 @@ void outlet_overtake(struct outlet *o)
 
 /* --- beginning and end -------------------------------------------------------------------- */
 
-struct outlet *outlet_new(struct fanout *f, uint32_t conn, struct endpoint *e, int wire,
-                          int borrowed)
+struct outlet *outlet_new(struct fanout *f, uint32_t conn, struct attach *a, int wire, int borrowed)
 {
     struct outlet *o = calloc(1, sizeof *o);
-    if (!o || link_open(&o->link, e, wire) < 0) {
-        endpoint_close(e);
+    if (!o || (a->resumes ? link_resume(&o->link, &a->end, &a->state, wire)
+                          : link_open(&o->link, &a->end, wire)) < 0) {
+        endpoint_close(&a->end);
         if (!borrowed)
             io_close(&wire);
         free(o);

@@ -18,13 +18,16 @@
 struct view {
     uint32_t room;
     uint64_t watermark;
-    uint64_t records;     /* that came since the view was told of its first watermark */
-    int started;          /* it has been */
-    struct segment *segs; /* ascending by base_pos, each the successor of the one before */
-    struct sub *subs;     /* live ones */
-    size_t refs;          /* all cursors in it, replays too */
-    int forgotten;        /* unmap when the last cursor goes */
-    int broken;           /* a segment could not be mapped: nothing can be read here */
+    uint64_t records;        /* that came since the view was told of its first watermark */
+    int started;             /* it has been */
+    struct segment *segs;    /* ascending by base_pos, each the successor of the one before */
+    struct sub *subs;        /* live ones */
+    size_t refs;             /* all cursors in it, replays too */
+    size_t live;             /* … and in `subs` */
+    uint64_t spent, longest; /* ns, in the window of that number */
+    uint32_t window;
+    int forgotten; /* unmap when the last cursor goes */
+    int broken;    /* a segment could not be mapped: nothing can be read here */
     struct view *next_dirty;
     int dirty;
     UT_hash_handle hh;
@@ -54,6 +57,7 @@ struct outlet {
     int borrowed;       /* the hub polls the same descriptor: poll a duplicate */
     int dead;           /* reported; waits for DETACH */
     int blocked;        /* the last push took less than all */
+    int leaving;        /* HANDOVER: nothing new is begun, and it goes once nothing is half done */
     struct sub *resume; /* its push is half done and must be continued first */
     uint64_t lag_reported;
     struct buf replies;
@@ -72,14 +76,17 @@ struct outlet {
 
 struct fanout {
     uv_loop_t *loop;
-    void (*report)(void *ctx, const struct order *);
+    fanout_note *report;
     void *ctx;
     struct view *views;
     struct outlet *outlets;
     struct view *dirty;
     struct outlet *ready; /* have replies, or were just unblocked */
     size_t blocked;
-    uint64_t calls; /* io_calls at the end of the last turn */
+    int timed;        /* fanout_measure */
+    uint32_t window;  /* of measuring */
+    uint64_t longest; /* ns: of any view in one turn, in this window */
+    uint64_t calls;   /* io_calls at the end of the last turn */
     uv_timer_t *lag_timer;
     uint64_t orders, resumed, killed; /* carried out; downlinks that had room again; given up */
     struct fan_stats *stats;          /* NULL: none are kept */
@@ -90,13 +97,15 @@ void fanout_report(struct fanout *f, uint8_t type, uint32_t conn, uint64_t value
 void view_unref(struct fanout *f, struct view *v);
 
 /* outlet.c */
-/* Open the downlink that `e` describes and enter it in f->outlets; takes the wire (unless borrowed)
- * and e's descriptors, also on failure. NULL: it could not be opened. */
-struct outlet *outlet_new(struct fanout *f, uint32_t conn, struct endpoint *e, int wire,
+/* Open the downlink that `a` describes and enter it in f->outlets; takes the wire (unless borrowed)
+ * and the end's descriptors, also on failure. NULL: it could not be opened. */
+struct outlet *outlet_new(struct fanout *f, uint32_t conn, struct attach *a, int wire,
                           int borrowed);
 void outlet_free(struct outlet *o);
 /* Report that it is over; it waits for DETACH. */
 void outlet_kill(struct outlet *o, enum reason why);
+/* It was leaving, and does not. */
+void outlet_stay(struct outlet *o);
 /* Have it flushed at the end of the turn. */
 void outlet_ready(struct outlet *o);
 /* Send what can be sent: what was begun, then replies, then every room. */

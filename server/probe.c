@@ -23,7 +23,7 @@ static void report(const struct outlet *o, uint32_t room, const struct probe *p)
                                       .room = room,
                                       .end = p->end},
                              .push = p->push};
-    o->fan->report(o->fan->ctx, &r.head);
+    o->fan->report(o->fan->ctx, &r.head, &r.push);
 }
 
 void probe_add(struct outlet *o, const struct order * or)

@@ -71,7 +71,7 @@ static void note_report(void *ctx, const struct order *o, const void *payload, c
     if (o->type == REPORT_READY)
         worker_ready(t);
     else
-        target_report(t->hub, o, payload);
+        target_report(t, o, payload);
 }
 
 static void on_handle_closed(uv_handle_t *handle)
@@ -209,11 +209,18 @@ static void on_restart(uv_timer_t *timer)
     login_held(t->hub);
 }
 
-static void own_report(void *ctx, const struct order *o)
+static void own_report(void *ctx, const struct order *o, const void *payload)
 {
     struct hub *h = ctx;
-    if (buf_append(&h->reports, o, o->size) < 0)
+    uint8_t *p = buf_reserve(&h->reports, o->size);
+    if (!p) {
         log_error("out of memory: a report of the fan-out is lost");
+        return;
+    }
+    memcpy(p, o, sizeof *o);
+    if (o->size > sizeof *o)
+        memcpy(p + sizeof *o, payload, o->size - sizeof *o);
+    buf_added(&h->reports, o->size);
 }
 
 int supervise_start(struct hub *h)
@@ -227,14 +234,18 @@ int supervise_start(struct hub *h)
         uv_timer_init(&h->loop, &t->restart);
         t->restart.data = t;
     }
-    if (h->opt->place == PLACE_HUB || h->opt->workers == 0) {
+    if (h->opt->place != PLACE_WORKERS || h->opt->workers == 0) {
         own->fan = fanout_new(&h->loop, own_report, h);
         own->alive = own->fan != NULL;
         own->started = mono_ns();
-        if (own->fan)
-            hubstats_fanout_page(own);
-        return own->fan ? 0 : -ENOMEM;
+        if (!own->fan)
+            return -ENOMEM;
+        hubstats_fanout_page(own);
     }
+    if (h->opt->place == PLACE_HUB || h->opt->workers == 0)
+        return 0;
+    if (own->fan)
+        fanout_measure(own->fan);
     h->worker_count = h->opt->workers;
     for (int i = 0; i < h->worker_count; i++) {
         int r = spawn(&h->targets[i]);

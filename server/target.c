@@ -52,6 +52,68 @@ struct target *target_pick(struct hub *h)
     return best;
 }
 
+/* --- connections -------------------------------------------------------------------------- */
+
+int target_attach(struct target *t, struct conn *c, struct attach *a, int wire)
+{
+    struct order o = {
+        .size = sizeof o + sizeof *a, .type = ORDER_ATTACH, .conn = c->id, .room = c->row};
+    int stream = (c->t->flags & TRANSPORT_STREAM) != 0, fds[IO_FDS_MAX + 1];
+    if (stream && !t->fan && (wire = dup(c->fd)) < 0) {
+        int r = -errno;
+        endpoint_close(&a->end);
+        return r;
+    }
+    o.pos = (uint64_t)(int64_t)(stream ? c->fd : -1);
+    if (wire >= 0) {
+        o.flags = ORDER_HAS_WIRE;
+        fds[o.nfds++] = wire;
+    }
+    for (int i = 0; i < a->end.nfds; i++)
+        fds[o.nfds++] = a->end.fds[i];
+    a->end.nfds = 0; /* on their way */
+    target_send(t, &o, a, fds);
+    c->target = t;
+    t->conns++;
+    return 0;
+}
+
+void target_detach(struct conn *c)
+{
+    struct order o = {.size = sizeof o, .type = ORDER_DETACH, .conn = c->id};
+    target_send(c->target, &o, NULL, NULL);
+    c->target->conns--;
+    c->target = NULL;
+}
+
+/* The last step of all orders about a connection; while it is on the move they wait. */
+static void send_about(struct conn *c, uint8_t type, const struct room *r, uint64_t pos,
+                       uint64_t end, const void *payload, size_t n)
+{
+    struct order o = {.size = (uint32_t)(sizeof o + n),
+                      .type = type,
+                      .conn = c->id,
+                      .room = r ? r->id : 0,
+                      .pos = pos,
+                      .end = end};
+    if (c->move)
+        move_keep(c, &o, payload);
+    else
+        target_send(c->target, &o, payload, NULL);
+}
+
+void target_reply(struct conn *c, const void *records, size_t n)
+{
+    send_about(c, ORDER_REPLY, NULL, 0, 0, records, n);
+}
+
+void target_farewell(struct conn *c, const void *record, size_t n)
+{
+    send_about(c, ORDER_FAREWELL, NULL, 0, 0, record, n);
+}
+
+/* --- rooms -------------------------------------------------------------------------------- */
+
 static struct feed *feed_of(struct target *t, struct room *r)
 {
     struct feed **f = &r->feeds[t->index];
@@ -99,21 +161,12 @@ static int send_segments(struct feed *f, uint64_t pos)
     return 0;
 }
 
-static void send_about(struct target *t, uint8_t type, const struct conn *c, const struct room *r,
-                       uint64_t pos, uint64_t end, const void *payload, size_t n)
-{
-    target_send(t,
-                &(struct order){.size = (uint32_t)(sizeof(struct order) + n),
-                                .type = type,
-                                .conn = c->id,
-                                .room = r->id,
-                                .pos = pos,
-                                .end = end},
-                payload, NULL);
-}
-
 void target_subscribe(struct target *t, struct conn *c, struct room *r, uint64_t pos)
 {
+    if (c->move) {
+        send_about(c, ORDER_SUBSCRIBE, r, pos, 0, NULL, 0);
+        return;
+    }
     struct feed *f = feed_of(t, r);
     if (!f) {
         conn_farewell(c, REASON_LIMIT, "the server is out of memory");
@@ -124,40 +177,80 @@ void target_subscribe(struct target *t, struct conn *c, struct room *r, uint64_t
         conn_farewell(c, REASON_LIMIT, "the server is out of descriptors");
         return;
     }
-    send_about(t, ORDER_SUBSCRIBE, c, r, pos, r->announced, NULL, 0);
+    send_about(c, ORDER_SUBSCRIBE, r, pos, r->announced, NULL, 0);
+    place_look(c);
 }
 
-void target_unsubscribe(struct target *t, struct conn *c, struct room *r)
+static void forget(struct feed *f)
+{
+    target_send(
+        f->target,
+        &(struct order){.size = sizeof(struct order), .type = ORDER_FORGET, .room = f->room->id},
+        NULL, NULL);
+    f->lo = f->hi = 0;
+    f->told = 0;
+}
+
+void target_release(struct target *t, struct room *r)
+{
+    struct feed *f = r->feeds[t->index];
+    if (f && f->refs > 0 && --f->refs == 0)
+        forget(f);
+}
+
+static void unsubscribe(struct target *t, struct conn *c, struct room *r, uint64_t end)
 {
     struct feed *f = r->feeds[t->index];
     if (!f || f->refs == 0)
         return;
     /* It may be told of bytes that it has no watermark for yet. */
-    uint64_t end = send_segments(f, r->announced) == 0 ? r->announced : f->told;
-    send_about(t, ORDER_UNSUBSCRIBE, c, r, 0, end, NULL, 0);
-    if (--f->refs == 0) {
-        target_send(
-            t, &(struct order){.size = sizeof(struct order), .type = ORDER_FORGET, .room = r->id},
-            NULL, NULL);
-        f->lo = f->hi = 0;
-        f->told = 0;
-    }
+    if (send_segments(f, end) < 0)
+        end = f->told;
+    send_about(c, ORDER_UNSUBSCRIBE, r, 0, end, NULL, 0);
+    target_release(t, r);
+}
+
+void target_unsubscribe(struct target *t, struct conn *c, struct room *r)
+{
+    if (c->move)
+        send_about(c, ORDER_UNSUBSCRIBE, r, 0, r->announced, NULL, 0);
+    else
+        unsubscribe(t, c, r, r->announced);
 }
 
 void target_replay(struct target *t, struct conn *c, struct room *r, uint64_t pos, uint64_t end,
                    const void *done, size_t n)
 {
-    struct feed *f = r->feeds[t->index];
-    if (!f || f->refs == 0)
-        return; /* only members ask, and a member is subscribed */
-    if (send_segments(f, pos) == 0)
-        send_about(t, ORDER_REPLAY, c, r, pos, end, done, n);
+    if (c->move) {
+        send_about(c, ORDER_REPLAY, r, pos, end, done, n);
+        return;
+    }
+    struct feed *f = feed_of(t, r);
+    if (f && send_segments(f, pos) == 0)
+        send_about(c, ORDER_REPLAY, r, pos, end, done, n);
     else
         conn_farewell(c, REASON_LIMIT, "the server is out of descriptors");
+    if (f && f->refs == 0) /* what is left of a room that it is not in any more */
+        forget(f);
+}
+
+void target_carry_out(struct conn *c, const struct order *o, const void *payload)
+{
+    size_t n = o->size - sizeof *o;
+    struct room *r = room_by_id(c->hub, o->room);
+    if (o->type == ORDER_REPLY || o->type == ORDER_FAREWELL)
+        send_about(c, o->type, NULL, 0, 0, payload, n);
+    else if (o->type == ORDER_SUBSCRIBE)
+        target_subscribe(c->target, c, r, o->pos);
+    else if (o->type == ORDER_UNSUBSCRIBE)
+        unsubscribe(c->target, c, r, o->end);
+    else
+        target_replay(c->target, c, r, o->pos, o->end, payload, n);
 }
 
 void target_watermark(struct room *r)
 {
+    place_news(r);
     for (int i = 0; i <= WORKERS_MAX; i++) {
         struct feed *f = r->feeds[i];
         if (!f || f->refs == 0)
@@ -269,26 +362,38 @@ void target_free_feeds(struct room *r)
     }
 }
 
-void target_report(struct hub *h, const struct order *o, const void *payload)
+/* A report that nobody waits for any more: only what the hub's own fan-out gave up needs care. */
+static void drop_report(const struct target *t, const struct order *o, const void *payload)
 {
+    struct handed h;
+    if (!t->fan || o->type != REPORT_HANDED)
+        return;
+    memcpy(&h, payload, sizeof h);
+    endpoint_close(&h.end);
+    io_close(&h.wire);
+}
+
+void target_report(struct target *t, const struct order *o, const void *payload)
+{
+    struct hub *h = t->hub;
     struct conn *c = conn_by_id(h, o->conn);
-    if (!c)
-        return;
-    if (o->type == REPORT_TRACE) {
+    if (o->type != REPORT_TRACE)
+        t->count.reports++;
+    if (!c || c->target != t) {
+        drop_report(t, o, payload);
+    } else if (o->type == REPORT_TRACE) {
         trace_pushed(c, o, payload);
-        return;
-    }
-    if (c->target)
-        c->target->count.reports++;
-    if (o->type == REPORT_LAG) {
+    } else if (o->type == REPORT_LAG) {
         c->lag = o->pos;
     } else if (o->type == REPORT_GONE) {
         if (o->pos != REASON_NONE)
             hub_complain(h, "connection %u (%s, uid %d) closed: %s", c->id, c->t->name,
                          c->local ? (int)c->uid : -1, reason_name((unsigned)o->pos));
-        if (c->state == CONN_CLOSING && o->pos == REASON_NONE)
+        if (c->state == CONN_CLOSING && o->pos == REASON_NONE && !c->move)
             conn_said_farewell(c);
         else
             conn_close(c);
+    } else {
+        move_report(c, o, payload);
     }
 }

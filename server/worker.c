@@ -44,13 +44,26 @@ static void on_orders(uv_poll_t *p, int status, int events)
         w->turn.stop = 1;
 }
 
-static void take_report(void *ctx, const struct order *o)
+/* What is handed back are numbers: the hub kept descriptors of its own, so none goes up. */
+static void queue_handed(struct worker *w, const struct order *o, struct handed h)
+{
+    struct order up = *o;
+    endpoint_close(&h.end);
+    io_close(&h.wire);
+    up.size = sizeof up + sizeof h.state;
+    if (pipelink_queue(&w->pipe, &up, &h.state, NULL) < 0)
+        w->turn.stop = 1;
+}
+
+static void take_report(void *ctx, const struct order *o, const void *payload)
 {
     struct worker *w = ctx;
     /* A lag report is only news while it is fresh. */
     if (o->type == REPORT_LAG && w->reports_blocked)
         return;
-    if (pipelink_queue(&w->pipe, o, o + 1, NULL) < 0)
+    if (o->type == REPORT_HANDED)
+        queue_handed(w, o, *(const struct handed *)payload);
+    else if (pipelink_queue(&w->pipe, o, payload, NULL) < 0)
         w->turn.stop = 1;
 }
 
@@ -149,7 +162,7 @@ int worker_main(int index, enum wait_mode mode)
     uv_poll_start(&w.orders, UV_READABLE, on_orders);
     uv_check_start(&w.check, on_check);
     uv_prepare_start(&w.prepare, on_prepare);
-    take_report(&w, &(struct order){.size = sizeof(struct order), .type = REPORT_READY});
+    take_report(&w, &(struct order){.size = sizeof(struct order), .type = REPORT_READY}, NULL);
     turn_run(&w.turn);
     pipelink_flush(&w.pipe);
     fanout_free(w.fan);

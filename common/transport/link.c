@@ -103,7 +103,7 @@ int link_export(struct link *l, struct endpoint *e, struct link_state *s)
 {
     assert(l->role == DOWN_TX);
     *e = (struct endpoint){.transport = l->t->id, .role = l->role};
-    *s = (struct link_state){.bells = l->bells, .muted = l->muted, .full = l->full};
+    s->len = 0;
     int r = l->t->leave ? l->t->leave(l, e, s) : 0;
     if (r == 0)
         link_close(l);
@@ -118,14 +118,9 @@ int link_resume(struct link *l, struct endpoint *e, const struct link_state *s, 
     if (r < 0)
         return r;
     r = l->t->resume ? l->t->resume(l, s) : s->len == 0 ? 0 : -EBADMSG;
-    if (r < 0) {
+    if (r < 0)
         link_close(l);
-        return r;
-    }
-    l->bells = s->bells;
-    l->muted = s->muted;
-    l->full = s->full;
-    return 0;
+    return r;
 }
 
 void link_close(struct link *l)

@@ -129,12 +129,11 @@ struct link {
     uint64_t full;  /* times a push found no room */
 };
 
-/* What an open tx link knows apart from its kernel objects: private indexes and counts, never read
+/* What an open tx link knows apart from its kernel objects: private indexes, never read
  * back from memory that a peer can write. Without pointers and descriptors, so it may travel. */
 #define LINK_STATE_MAX 280
 struct link_state {
-    uint64_t bells, muted, full;
-    uint16_t len; /* of what is mechanism-private; 0 for most */
+    uint16_t len; /* 0 for most mechanisms */
     uint8_t bytes[LINK_STATE_MAX];
 };
 

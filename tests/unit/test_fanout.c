@@ -25,8 +25,9 @@ struct fixture {
     int peer[8]; /* our ends of the wires, by connection */
 };
 
-static void on_report(void *ctx, const struct order *o)
+static void on_report(void *ctx, const struct order *o, const void *payload)
 {
+    (void)payload;
     struct fixture *x = ctx;
     if (o->type == REPORT_GONE && x->report_count < 8)
         x->reports[x->report_count++] = *o;
@@ -87,13 +88,13 @@ static void attach(struct fixture *x, uint32_t conn)
     int sv[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv), 0);
     x->peer[conn] = sv[0];
-    struct endpoint e = {.transport = TRANSPORT_UNIX, .role = DOWN_TX};
-    struct order o = {.size = sizeof o + sizeof e,
+    struct attach a = {.end = {.transport = TRANSPORT_UNIX, .role = DOWN_TX}};
+    struct order o = {.size = sizeof o + sizeof a,
                       .type = ORDER_ATTACH,
                       .flags = ORDER_HAS_WIRE,
                       .nfds = 1,
                       .conn = conn};
-    fanout_apply(x->f, &o, &e, &sv[1]);
+    fanout_apply(x->f, &o, &a, &sv[1]);
 }
 
 static void give(struct fixture *x, uint8_t type, uint32_t conn, uint64_t pos, uint64_t end)
