@@ -46,9 +46,6 @@ class Mover:
         """{nick: "hub" or number of its worker} of the members of a room."""
         return {m["nick"]: m.get("worker", "hub") for m in self.server.json("who", room) if m["type"] == "member"}
 
-    def present(self):
-        return self.where()
-
     def moved(self, out, nicks):
         """Wait until these are in workers (or in the hub) as far as they can be moved."""
         def there():
@@ -210,7 +207,7 @@ def test_worker_killed_while_sessions_move_costs_nobody_a_line(make_server, free
 def test_clients_that_close_while_they_move_leave_nothing(make_server, free_port):
     m = Mover(make_server(), free_port)
     keeper = m.tail("unix", "--after", "0")
-    talker = Talker(m)
+    talker = Talker(m, pause=0.2)  # little: a log that grows has more segments, and each is open
     m.budget(0)
     m.moved(True, ["to-unix"])
     m.budget(100)
@@ -222,7 +219,7 @@ def test_clients_that_close_while_they_move_leave_nothing(make_server, free_port
         os.kill(m.server.pid, signal.SIGHUP)
         for t in going:
             t.process.send_signal(signal.SIGKILL if i % 3 else signal.SIGTERM)
-        until(lambda: not {"to-" + t for t in TRANSPORTS[:5]} & set(m.present()), "they are gone")
+        until(lambda: not {"to-" + t for t in TRANSPORTS[:5]} & set(m.where()), "they are gone")
     m.budget(100)
     m.moved(False, ["to-unix"])
     until(lambda: m.server.count_fds() <= before, f"descriptors: {m.server.count_fds()}, before: {before}")
