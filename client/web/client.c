@@ -170,6 +170,7 @@ static int opened(struct lws *wsi, struct client *c)
     DL_APPEND(w->clients, c);
     w->client_count++;
     greet(c);
+    trace_watch(w, 0);
     return 0;
 }
 
@@ -180,6 +181,7 @@ static void closed(struct client *c)
         return; /* it never opened */
     DL_DELETE(w->clients, c);
     w->client_count--;
+    trace_watch(w, 0);
     poster_leave(c->poster);
     feed_close(c->room);
     buf_free(&c->in);

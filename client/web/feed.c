@@ -196,6 +196,10 @@ static void on_record(void *ctx, const struct record *rec)
     case RECORD_DONE:
         on_done(w, rec);
         break;
+    case RECORD_TRACE:
+    case RECORD_HOP:
+        trace_record(w, rec);
+        break;
     default:
         r = rec->seq ? by_number(w, rec->room) : NULL;
         if (r)
@@ -218,6 +222,8 @@ static void on_state(void *ctx, enum session_state state, const char *detail)
     {
         r->join = 0; /* requests are not kept across a loss; rooms are */
     }
+    if (state == SESSION_OPEN)
+        trace_watch(w, 1);
     json_t *o = json_begin("link");
     json_object_set_new(o, "connected", json_boolean(state == SESSION_OPEN));
     json_put(o, "text", str_of(detail));
@@ -274,6 +280,7 @@ void feed_stop(struct web *w)
     w->reader_loop = NULL;
     session_free(w->reader);
     w->reader = NULL;
+    trace_stop(w);
     free(w->room_list);
     w->room_list = NULL;
     json_decref(w->room_list_next);

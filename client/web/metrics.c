@@ -25,6 +25,7 @@ static void own(FILE *f, const struct web *w)
     metric(f, "web_dropped_total", "counter",
            "Pages dropped: too slow, too fast, or not speaking the page's language.",
            (double)w->count_dropped);
+    metric(f, "web_traces_total", "counter", "Messages traced for pages.", (double)w->count_traces);
     metric(f, "web_posts_total", "counter", "Lines posted from pages.", (double)w->count_posts);
 }
 

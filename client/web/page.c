@@ -2,12 +2,24 @@
  * source, where make runs), so nothing has to be generated. */
 #include "client/web/page.h"
 
-#define FILES(X)                                                                              \
-    X(index, "/", "text/html; charset=utf-8", "page/index.html")                              \
-    X(style, "/style.css", "text/css; charset=utf-8", "page/style.css")                       \
-    X(main, "/main.js", "text/javascript; charset=utf-8", "page/main.js")                     \
-    X(uplot, "/uplot.js", "text/javascript; charset=utf-8", "vendor/uplot/uPlot.iife.min.js") \
-    X(uplot_css, "/uplot.css", "text/css; charset=utf-8", "vendor/uplot/uPlot.min.css")
+/* clang-format off */
+#define HTML "text/html; charset=utf-8"
+#define CSS  "text/css; charset=utf-8"
+#define JS   "text/javascript; charset=utf-8"
+#define SVG  "image/svg+xml"
+#define FILES(X)                                                 \
+    X(index,     "/",           HTML, "page/index.html")         \
+    X(style,     "/style.css",  CSS,  "page/style.css")          \
+    X(icon,      "/icon.svg",   SVG,  "page/icon.svg")           \
+    X(main,      "/main.js",    JS,   "page/main.js")            \
+    X(util,      "/util.js",    JS,   "page/util.js")            \
+    X(room,      "/room.js",    JS,   "page/room.js")            \
+    X(picture,   "/picture.js", JS,   "page/picture.js")         \
+    X(charts,    "/charts.js",  JS,   "page/charts.js")          \
+    X(trace,     "/trace.js",   JS,   "page/trace.js")           \
+    X(uplot,     "/uplot.js",   JS,   "vendor/uplot/uPlot.iife.min.js") \
+    X(uplot_css, "/uplot.css",  CSS,  "vendor/uplot/uPlot.min.css")
+/* clang-format on */
 
 #define X(name, path, type, file)               \
     __asm__(".section .rodata\n"                \

@@ -189,6 +189,7 @@ static int start(struct web *w)
     start_handles(w);
     if ((r = take_token(w)) < 0 || (r = start_lws(w)) < 0 || (r = listen_start(w)) < 0)
         return r;
+    clock_id(); /* for traces; reads files that the sandbox hides */
     r = sandbox_web();
     if (r < 0) {
         log_error("cannot give up what is not needed (%s)", errno_name(-r));

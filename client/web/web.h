@@ -118,9 +118,13 @@ struct web {
     uint32_t room_list_ask;
 
     struct journal events, traces;
+    json_t *trace; /* arriving; its first stamp, and how many of its hops are missing */
+    uint64_t trace_first;
+    unsigned trace_hops;
+    int watching; /* samples are being sent */
 
     /* counted for /metrics */
-    uint64_t count_requests, count_refused, count_dropped, count_posts;
+    uint64_t count_requests, count_refused, count_dropped, count_posts, count_traces;
 };
 
 /* web.c */
@@ -157,6 +161,12 @@ void feed_close(struct feed_room *r); /* one reader fewer; NULL is fine */
 void feed_tick(struct web *w);
 /* An event for all pages; takes o. */
 void feed_event(struct web *w, json_t *o);
+
+/* trace.c: sampled messages */
+void trace_record(struct web *w, const struct record *r);
+/* Ask for samples while pages are open; `again`: the session is a new one. */
+void trace_watch(struct web *w, int again);
+void trace_stop(struct web *w);
 
 /* poster.c */
 int poster_start(struct client *c, struct str nick);

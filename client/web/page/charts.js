@@ -135,7 +135,7 @@ export const on = {
     for (const h of t.hops) {
       const share = h.push_bytes > t.bytes ? t.bytes / h.push_bytes : 1; // its part of a push of many
       samples.push({ at, transport: h.transport,
-        delay: t.sent !== null && h.arrived !== null ? (h.arrived - t.sent) / 1000 : null,
+        delay: h.arrived !== null ? (h.arrived - (t.sent ?? t.posted ?? t.woken)) / 1000 : null,
         push: h.pushed !== null && h.began !== null ? ((h.pushed - h.began) * share) / 1000 : null });
     }
     if (samples.length > 20000) samples.splice(0, samples.length - 20000);
