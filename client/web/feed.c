@@ -1,5 +1,6 @@
 /* The reader: one session that sits, unseen (QUIET), in every room that a page looks at, and keeps
  * what is said there in the room's journal for all of them. */
+#include "client/web/state.h"
 #include "client/web/web.h"
 
 #include "base/log.h"
@@ -86,6 +87,18 @@ static void tell_room(struct feed_room *r, json_t *o)
     web_news(r->web);
 }
 
+/* Is this the next one? The session has seen to that; here it is checked, for the page to show. */
+static void check(struct feed_room *r, uint64_t seq)
+{
+    struct web *w = r->web;
+    w->count_checked++;
+    if (r->last && seq <= r->last)
+        w->count_doubled++;
+    else if (r->last && seq > r->last + 1)
+        w->count_lost += seq - r->last - 1;
+    r->last = seq;
+}
+
 static void on_joined(struct web *w, const struct record *rec)
 {
     struct body_joined b;
@@ -99,6 +112,9 @@ static void on_joined(struct web *w, const struct record *rec)
             continue;
         r->number = rec->room;
         r->join = 0;
+        if (b.rewound ||
+            !r->last) /* what a crash of the server's machine took is told by a notice */
+            r->last = b.first ? b.first - 1 : 0;
         json_t *o = json_begin("topic");
         json_put(o, "text", b.topic);
         tell_room(r, o);
@@ -202,8 +218,10 @@ static void on_record(void *ctx, const struct record *rec)
         break;
     default:
         r = rec->seq ? by_number(w, rec->room) : NULL;
-        if (r)
-            tell_room(r, json_logged(rec, str_of(r->name)));
+        if (!r)
+            break;
+        check(r, rec->seq);
+        tell_room(r, json_logged(rec, str_of(r->name)));
     }
 }
 
@@ -222,8 +240,10 @@ static void on_state(void *ctx, enum session_state state, const char *detail)
     {
         r->join = 0; /* requests are not kept across a loss; rooms are */
     }
-    if (state == SESSION_OPEN)
+    if (state == SESSION_OPEN) {
         trace_watch(w, 1);
+        state_forget(w);
+    }
     json_t *o = json_begin("link");
     json_object_set_new(o, "connected", json_boolean(state == SESSION_OPEN));
     json_put(o, "text", str_of(detail));

@@ -43,6 +43,8 @@
 #define WEB_FLUSH_MS 40
 /* The picture of the server is taken so often while a page is open. */
 #define WEB_STATE_MS 500
+/* Sessions told one by one; a picture with more could not be read. */
+#define WEB_STATE_SESSIONS 64
 /* Messages traced a second while a page is open: more than an eye follows. */
 #define WEB_TRACE_RATE 10
 /* A page that takes nothing for so long while something waits for it is dropped. */

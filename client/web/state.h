@@ -1,4 +1,6 @@
-/* The newest picture of the server, as a message for pages. */
+/* The newest picture of the server as a message for pages, taken from its statistics pages while a
+ * page is open; and what is seen to happen from one picture to the next: switches, crashes,
+ * restarts. */
 #pragma once
 
 #include "client/web/web.h"
@@ -7,3 +9,7 @@
 uint64_t state_number(const struct web *w);
 /* The message; borrowed until the next state_tick. */
 struct str state_text(const struct web *w);
+void state_tick(struct web *w);
+/* The session is a new one: perhaps the server is, too. */
+void state_forget(struct web *w);
+void state_stop(struct web *w);

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "client/web/sandbox.h"
+#include "client/web/state.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -61,6 +62,11 @@ void web_news(struct web *w)
 {
     if (!uv_is_active((uv_handle_t *)&w->flush))
         uv_timer_start(&w->flush, on_flush, WEB_FLUSH_MS, 0);
+}
+
+static void on_look(uv_timer_t *t)
+{
+    state_tick(t->data);
 }
 
 static void on_second(uv_timer_t *t)
@@ -171,9 +177,11 @@ static void start_handles(struct web *w)
         uv_signal_start(signals[i], on_signal, numbers[i]);
     }
     uv_timer_init(&w->loop, &w->flush);
+    uv_timer_init(&w->loop, &w->look);
     uv_timer_init(&w->loop, &w->second);
     uv_check_init(&w->loop, &w->check);
-    w->flush.data = w->second.data = w->check.data = w;
+    w->flush.data = w->look.data = w->second.data = w->check.data = w;
+    uv_timer_start(&w->look, on_look, WEB_STATE_MS, WEB_STATE_MS);
     uv_timer_start(&w->second, on_second, 1000, 1000);
     uv_check_start(&w->check, on_check);
 }
@@ -219,7 +227,7 @@ static void close_handles(struct web *w)
     uv_handle_t *own[] = {(uv_handle_t *)&w->accept,  (uv_handle_t *)&w->life,
                           (uv_handle_t *)&w->sigterm, (uv_handle_t *)&w->sigint,
                           (uv_handle_t *)&w->flush,   (uv_handle_t *)&w->second,
-                          (uv_handle_t *)&w->check};
+                          (uv_handle_t *)&w->look,    (uv_handle_t *)&w->check};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (own[i]->loop && !uv_is_closing(own[i]))
             uv_close(own[i], NULL);
@@ -232,6 +240,7 @@ static void finish(struct web *w)
     if (w->lws) /* every page is closed */
         lws_context_destroy(w->lws);
     feed_stop(w);
+    state_stop(w);
     close_handles(w);
     while (uv_run(&w->loop, UV_RUN_NOWAIT) && mono_ns() < until)
         usleep(1000);

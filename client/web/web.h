@@ -23,8 +23,10 @@
 #include "client/loop.h"
 #include "client/session.h"
 #include "client/web/bucket.h"
+#include "client/web/changes.h"
 #include "client/web/journal.h"
 #include "client/web/limits.h"
+#include "client/web/source.h"
 
 #include <libwebsockets.h>
 #include <sys/socket.h>
@@ -50,6 +52,7 @@ struct feed_room {
     struct web *web;
     char name[ROOM_NAME_MAX + 1];
     uint32_t number, join; /* 0: not joined (yet); the JOIN request under way */
+    uint64_t last;         /* number of the last record seen; 0: none */
     size_t readers;
     struct journal lines;
     struct feed_room *prev, *next;
@@ -95,7 +98,7 @@ struct web {
     int listen_fd;
     uv_poll_t accept, life;
     uv_signal_t sigterm, sigint;
-    uv_timer_t flush, second;
+    uv_timer_t flush, look, second;
     uv_check_t check;
     int stop, code;
 
@@ -123,8 +126,15 @@ struct web {
     unsigned trace_hops;
     int watching; /* samples are being sent */
 
+    /* the picture of the server */
+    struct source source;
+    struct changes changes, changes_next;
+    char *state; /* JSON; NULL: none yet */
+    uint64_t state_number;
+
     /* counted for /metrics */
     uint64_t count_requests, count_refused, count_dropped, count_posts, count_traces;
+    uint64_t count_checked, count_lost, count_doubled; /* records of rooms that were read */
 };
 
 /* web.c */

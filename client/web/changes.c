@@ -1,0 +1,83 @@
+/* See changes.h. */
+#include "client/web/web.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static void tell(struct web *w, const char *kind, uint64_t now, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+static void tell(struct web *w, const char *kind, uint64_t now, const char *fmt, ...)
+{
+    char text[256];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    json_t *o = json_begin("event");
+    json_put(o, "kind", str_of(kind));
+    json_put_int(o, "now", now);
+    json_put(o, "text", str_of(text));
+    feed_event(w, o);
+}
+
+void changes_workers(struct web *w, const struct stats_target *targets, uint64_t now)
+{
+    struct changes *c = &w->changes;
+    for (size_t i = 0; i < STATS_HUB_TARGET; i++) {
+        const struct stats_target *t = &targets[i];
+        int alive = t->used && t->alive;
+        int was = c->known && c->workers[i].alive;
+        uint64_t pid = c->workers[i].pid;
+        if (was && (!alive || t->pid != pid))
+            tell(w, "crash", now, "worker %zu (pid %llu) died; its sessions resume", i,
+                 (unsigned long long)pid);
+        if (c->known && alive && pid && t->pid != pid)
+            tell(w, "restart", now, "worker %zu was started again (pid %llu)", i,
+                 (unsigned long long)t->pid);
+        c->workers[i].alive = alive;
+        if (alive) /* kept over its death, to be told from the next */
+            c->workers[i].pid = t->pid;
+    }
+    c->known = 1;
+}
+
+static size_t find(const struct changes *c, const char *nick)
+{
+    size_t i = 0;
+    while (i < c->people_count && strcmp(c->people[i].nick, nick) != 0)
+        i++;
+    return i;
+}
+
+void changes_people(struct web *w, const struct stats_session *sessions, size_t n, uint64_t now)
+{
+    struct changes *old = &w->changes;
+    struct changes *is = &w->changes_next;
+    is->people_count = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct stats_session *s = &sessions[i];
+        if (s->state != 2 || !s->nick[0])
+            continue;
+        size_t at = find(is, s->nick);
+        if (at < is->people_count) {
+            is->people[at].many = 1;
+            continue;
+        }
+        if (at == CHANGES_SESSIONS)
+            break;
+        snprintf(is->people[at].nick, STATS_NICK, "%s", s->nick);
+        is->people[at].transport = (uint8_t)s->transport;
+        is->people[at].many = 0;
+        is->people_count++;
+    }
+    for (size_t i = 0; i < is->people_count; i++) {
+        size_t k = find(old, is->people[i].nick);
+        const struct transport *to = transport_by_id(is->people[i].transport);
+        const struct transport *from =
+            k < old->people_count ? transport_by_id(old->people[k].transport) : NULL;
+        if (from && to && from != to && !is->people[i].many && !old->people[k].many)
+            tell(w, "switch", now, "%s: %s → %s", is->people[i].nick, from->name, to->name);
+    }
+    memcpy(old->people, is->people, sizeof old->people);
+    old->people_count = is->people_count;
+}

@@ -1,0 +1,29 @@
+/* What happened between two looks at the server: workers that died or were started, people who
+ * changed their transport. */
+#pragma once
+
+#include "stats/page.h"
+
+#include <stdint.h>
+
+#define CHANGES_SESSIONS 256 /* looked at; a server with more is too busy to be told one by one */
+
+struct web;
+
+/* What is remembered of the last look. */
+struct changes {
+    int known;
+    struct {
+        uint64_t pid;
+        int alive;
+    } workers[STATS_TARGETS];
+    struct {
+        char nick[STATS_NICK];
+        uint8_t transport, many; /* many: several sessions have this nick, which tells nothing */
+    } people[CHANGES_SESSIONS];
+    size_t people_count;
+};
+
+/* Compare with the last look and tell pages (feed_event) what changed; then remember this one. */
+void changes_workers(struct web *w, const struct stats_target *targets, uint64_t now);
+void changes_people(struct web *w, const struct stats_session *sessions, size_t n, uint64_t now);
