@@ -4,9 +4,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static void tell(struct web *w, const char *kind, uint64_t now, const char *fmt, ...)
+static void tell(struct web *w, const char *kind, uint64_t at, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-static void tell(struct web *w, const char *kind, uint64_t now, const char *fmt, ...)
+static void tell(struct web *w, const char *kind, uint64_t at, const char *fmt, ...)
 {
     char text[256];
     va_list ap;
@@ -15,24 +15,24 @@ static void tell(struct web *w, const char *kind, uint64_t now, const char *fmt,
     va_end(ap);
     json_t *o = json_begin("event");
     json_put(o, "kind", str_of(kind));
-    json_put_int(o, "now", now);
+    json_put_int(o, "at", at);
     json_put(o, "text", str_of(text));
     feed_event(w, o);
 }
 
-void changes_workers(struct web *w, const struct stats_target *targets, uint64_t now)
+static void look_at_workers(struct web *w, const struct snapshot *s)
 {
     struct changes *c = &w->changes;
     for (size_t i = 0; i < STATS_HUB_TARGET; i++) {
-        const struct stats_target *t = &targets[i];
+        const struct stats_target *t = &s->targets[i];
         int alive = t->used && t->alive;
         int was = c->known && c->workers[i].alive;
         uint64_t pid = c->workers[i].pid;
         if (was && (!alive || t->pid != pid))
-            tell(w, "crash", now, "worker %zu (pid %llu) died; its sessions resume", i,
+            tell(w, "crash", s->at, "worker %zu (pid %llu) died; its sessions resume", i,
                  (unsigned long long)pid);
         if (c->known && alive && pid && t->pid != pid)
-            tell(w, "restart", now, "worker %zu was started again (pid %llu)", i,
+            tell(w, "restart", s->at, "worker %zu was started again (pid %llu)", i,
                  (unsigned long long)t->pid);
         c->workers[i].alive = alive;
         if (alive) /* kept over its death, to be told from the next */
@@ -49,24 +49,24 @@ static size_t find(const struct changes *c, const char *nick)
     return i;
 }
 
-void changes_people(struct web *w, const struct stats_session *sessions, size_t n, uint64_t now)
+static void look_at_people(struct web *w, const struct snapshot *s)
 {
     struct changes *old = &w->changes;
     struct changes *is = &w->changes_next;
     is->people_count = 0;
-    for (size_t i = 0; i < n; i++) {
-        const struct stats_session *s = &sessions[i];
-        if (s->state != 2 || !s->nick[0])
+    for (size_t i = 0; i < s->session_count; i++) {
+        const struct stats_session *one = &s->sessions[i].hub;
+        if (one->state != 2 || !one->nick[0])
             continue;
-        size_t at = find(is, s->nick);
+        size_t at = find(is, one->nick);
         if (at < is->people_count) {
             is->people[at].many = 1;
             continue;
         }
         if (at == CHANGES_SESSIONS)
             break;
-        snprintf(is->people[at].nick, STATS_NICK, "%s", s->nick);
-        is->people[at].transport = (uint8_t)s->transport;
+        snprintf(is->people[at].nick, STATS_NICK, "%s", one->nick);
+        is->people[at].transport = (uint8_t)one->transport;
         is->people[at].many = 0;
         is->people_count++;
     }
@@ -76,8 +76,14 @@ void changes_people(struct web *w, const struct stats_session *sessions, size_t 
         const struct transport *from =
             k < old->people_count ? transport_by_id(old->people[k].transport) : NULL;
         if (from && to && from != to && !is->people[i].many && !old->people[k].many)
-            tell(w, "switch", now, "%s: %s → %s", is->people[i].nick, from->name, to->name);
+            tell(w, "switch", s->at, "%s: %s → %s", is->people[i].nick, from->name, to->name);
     }
     memcpy(old->people, is->people, sizeof old->people);
     old->people_count = is->people_count;
+}
+
+void changes_look(struct web *w, const struct snapshot *s)
+{
+    look_at_workers(w, s);
+    look_at_people(w, s);
 }

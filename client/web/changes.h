@@ -2,7 +2,7 @@
  * changed their transport. */
 #pragma once
 
-#include "stats/page.h"
+#include "client/statsview.h"
 
 #include <stdint.h>
 
@@ -25,5 +25,4 @@ struct changes {
 };
 
 /* Compare with the last look and tell pages (feed_event) what changed; then remember this one. */
-void changes_workers(struct web *w, const struct stats_target *targets, uint64_t now);
-void changes_people(struct web *w, const struct stats_session *sessions, size_t n, uint64_t now);
+void changes_look(struct web *w, const struct snapshot *s);

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 static const char *name_of(uint64_t id)
@@ -30,19 +31,15 @@ static json_t *row_of(enum stats_kind kind, const void *row)
     return o;
 }
 
-static json_t *workers(struct web *w, struct stats_target targets[STATS_TARGETS])
+static json_t *workers(const struct snapshot *s)
 {
     json_t *list = json_array();
-    for (uint32_t i = 0; i < STATS_TARGETS; i++) {
-        struct stats_target *t = &targets[i];
-        struct stats_fanout f = {0};
-        if (stats_read(&w->source.hub, STATS_TARGET, i, t) < 0)
-            *t = (struct stats_target){0};
+    for (size_t i = 0; i < STATS_TARGETS; i++) {
+        const struct stats_target *t = &s->targets[i];
         if (!t->used)
             continue;
         json_t *o = row_of(STATS_TARGET, t);
-        stats_read(&w->source.fan[i], STATS_FANOUT, 0, &f);
-        put_row(o, STATS_FANOUT, &f);
+        put_row(o, STATS_FANOUT, &s->fanouts[i]);
         /* both rows have these: as the hub sees them */
         json_put_int(o, "pid", t->pid);
         json_put_int(o, "sessions", t->sessions);
@@ -52,79 +49,47 @@ static json_t *workers(struct web *w, struct stats_target targets[STATS_TARGETS]
     return list;
 }
 
-/* Of one transport: its uplinks, and its downlinks in all fan-outs together. */
-static void read_transport(const struct web *w, uint32_t id, struct stats_uplinks *up,
-                           struct stats_downlinks *down)
-{
-    *down = (struct stats_downlinks){0};
-    if (stats_read(&w->source.hub, STATS_UPLINKS, id, up) < 0)
-        *up = (struct stats_uplinks){0};
-    for (uint32_t i = 0; i < STATS_TARGETS; i++) {
-        struct stats_downlinks d;
-        if (stats_read(&w->source.fan[i], STATS_DOWNLINKS, id, &d) < 0)
-            continue;
-#define X(name, class, what) down->name += d.name;
-        STATS_DOWNLINKS_FIELDS(X)
-#undef X
-    }
-}
-
-static json_t *by_transport(const struct web *w)
+static json_t *by_transport(const struct snapshot *s)
 {
     json_t *all = json_object();
-    for (uint32_t id = 1; id < STATS_TRANSPORTS; id++) {
-        struct stats_uplinks up;
-        struct stats_downlinks down;
-        read_transport(w, id, &up, &down);
-        json_t *o = row_of(STATS_UPLINKS, &up);
-        json_put_int(o, "deliveries", down.deliveries);
-        json_put_int(o, "bytes_out", down.bytes_out);
-        json_put_int(o, "pushes", down.pushes);
-        json_put_int(o, "push_calls", down.calls);
-        json_put_int(o, "bells", down.bells);
-        json_put_int(o, "muted", down.muted);
-        json_put_int(o, "full", down.full);
+    for (size_t id = 1; id < STATS_TRANSPORTS; id++) {
+        const struct stats_downlinks *down = &s->down[id];
+        json_t *o = row_of(STATS_UPLINKS, &s->up[id]);
+        json_put_int(o, "deliveries", down->deliveries);
+        json_put_int(o, "bytes_out", down->bytes_out);
+        json_put_int(o, "pushes", down->pushes);
+        json_put_int(o, "push_calls", down->calls);
+        json_put_int(o, "bells", down->bells);
+        json_put_int(o, "muted", down->muted);
+        json_put_int(o, "full", down->full);
         json_object_set_new(all, name_of(id), o);
     }
     return all;
 }
 
-static json_t *session(const struct web *w, size_t row, const struct stats_session *s)
+static json_t *session(const struct snapshot_session *s)
 {
-    struct stats_outlet out = {0};
     json_t *o = json_object();
-    if (s->target < STATS_TARGETS)
-        stats_read(&w->source.fan[s->target], STATS_OUTLET, row, &out);
-    if (out.conn != s->conn)
-        out = (struct stats_outlet){.lag = s->lag}; /* not there yet, or no more */
-    json_put(o, "nick", str_of(s->nick));
-    json_put(o, "transport", str_of(name_of(s->transport)));
-    json_put_int(o, "conn", s->conn);
-    json_put_int(o, "worker", s->target);
-    json_put_int(o, "state", s->state);
-    json_put_int(o, "rooms", s->rooms);
-    json_put_int(o, "posts", s->posts);
-    json_put_int(o, "deliveries", out.deliveries);
-    json_put_int(o, "lag", out.lag);
-    json_put_int(o, "fill", out.fill);
-    json_put_int(o, "capacity", out.capacity);
-    json_put_int(o, "full", out.full);
+    json_put(o, "nick", str_of(s->hub.nick));
+    json_put(o, "transport", str_of(name_of(s->hub.transport)));
+    json_put_int(o, "conn", s->hub.conn);
+    json_put_int(o, "worker", s->hub.target);
+    json_put_int(o, "state", s->hub.state);
+    json_put_int(o, "rooms", s->hub.rooms);
+    json_put_int(o, "posts", s->hub.posts);
+    json_put_int(o, "deliveries", s->out.deliveries);
+    json_put_int(o, "lag", s->out.conn ? s->out.lag : s->hub.lag);
+    json_put_int(o, "fill", s->out.fill);
+    json_put_int(o, "capacity", s->out.capacity);
+    json_put_int(o, "full", s->out.full);
     return o;
 }
 
-static json_t *sessions(struct web *w, uint64_t now)
+static json_t *sessions(const struct snapshot *s)
 {
-    static struct stats_session seen[CHANGES_SESSIONS];
-    size_t rows = stats_rows(&w->source.hub, STATS_SESSION), n = 0;
     json_t *list = json_array();
-    for (size_t i = 0; i < rows && n < CHANGES_SESSIONS; i++) {
-        struct stats_session *s = &seen[n];
-        if (stats_read(&w->source.hub, STATS_SESSION, i, s) < 0 || s->conn == 0)
-            continue;
-        if (n++ < WEB_STATE_SESSIONS)
-            json_array_append_new(list, session(w, i, s));
-    }
-    changes_people(w, seen, n, now);
+    for (size_t i = 0; i < s->session_count && i < WEB_STATE_SESSIONS; i++)
+        json_array_append_new(list, session(&s->sessions[i]));
     return list;
 }
 
@@ -141,21 +106,36 @@ static json_t *own(const struct web *w)
     return o;
 }
 
+int state_take(struct web *w)
+{
+    char why[256];
+    int r = statsview_find(&w->view, session_server(w->reader), why, sizeof why);
+    if (r == 0)
+        r = snapshot_take(&w->snapshot, &w->view, why, sizeof why);
+    if (r == 0 && w->snapshot.hub.now == 0)
+        r = -EAGAIN; /* it has just started */
+    else if (r < 0 && !w->complained++)
+        log_warn("%s; the page shows rooms only", why);
+    return r;
+}
+
 void state_tick(struct web *w)
 {
-    static struct stats_target targets[STATS_TARGETS];
-    struct stats_hub hub;
-    if (w->client_count == 0 || source_refresh(&w->source, session_server(w->reader)) < 0 ||
-        stats_read(&w->source.hub, STATS_HUB, 0, &hub) < 0 || hub.now == 0)
+    const struct snapshot *s = &w->snapshot;
+    if (w->client_count == 0 || state_take(w) < 0)
         return;
     json_t *o = json_begin("state");
-    json_put_int(o, "now", hub.now);
-    json_object_set_new(o, "hub", row_of(STATS_HUB, &hub));
-    json_object_set_new(o, "workers", workers(w, targets));
-    json_object_set_new(o, "transports", by_transport(w));
-    changes_workers(w, targets, hub.now);
-    json_object_set_new(o, "sessions", sessions(w, hub.now));
+    json_put_int(o, "at", s->at);
+    json_put(o, "life",
+             str_of(s->life == SNAPSHOT_STOPPED ? "stopped"
+                    : s->life == SNAPSHOT_GONE  ? "gone"
+                                                : "running"));
+    json_object_set_new(o, "hub", row_of(STATS_HUB, &s->hub));
+    json_object_set_new(o, "workers", workers(s));
+    json_object_set_new(o, "transports", by_transport(s));
+    json_object_set_new(o, "sessions", sessions(s));
     json_object_set_new(o, "page", own(w));
+    changes_look(w, s);
     char *text = json_dumps(o, JSON_COMPACT);
     json_decref(o);
     if (!text)
@@ -178,14 +158,13 @@ struct str state_text(const struct web *w)
 
 void state_forget(struct web *w)
 {
-    source_close(&w->source);
     w->changes.known = 0;
     w->changes.people_count = 0;
 }
 
 void state_stop(struct web *w)
 {
-    source_close(&w->source);
+    snapshot_free(&w->snapshot);
     free(w->state);
     w->state = NULL;
 }

@@ -22,11 +22,11 @@
 #include "client/json.h"
 #include "client/loop.h"
 #include "client/session.h"
+#include "client/statsview.h"
 #include "client/web/bucket.h"
 #include "client/web/changes.h"
 #include "client/web/journal.h"
 #include "client/web/limits.h"
-#include "client/web/source.h"
 
 #include <libwebsockets.h>
 #include <sys/socket.h>
@@ -127,7 +127,9 @@ struct web {
     int watching; /* samples are being sent */
 
     /* the picture of the server */
-    struct source source;
+    struct statsview view;
+    struct snapshot snapshot;
+    int complained; /* that it cannot be had */
     struct changes changes, changes_next;
     char *state; /* JSON; NULL: none yet */
     uint64_t state_number;

@@ -2,16 +2,20 @@
 // pushes come from sampled traces.
 import { $, el, color, colorOf, clock, safe, short, transports, themeChanged } from "/util.js";
 
-const span = 120; // seconds shown
+const span = 60; // seconds shown
 const recent = 10; // seconds of samples behind one point
 const samples = []; // { at (s), transport, delay, push } in µs
 const times = [];
-const series = { delay: {}, rate: {}, calls: {}, push: {} };
-for (const s of Object.values(series)) for (const t of transports) s[t] = [];
+const quantiles = ["0.5", "0.9", "0.99", "1"];
+const names = ["delay", "rate", "calls", "push"];
+const series = {}; // by chart (delay: by quantile, too) and transport
+for (const key of [...quantiles, ...names.slice(1)]) series[key] = Object.fromEntries(transports.map((t) => [t, []]));
+const of = (name) => series[name === "delay" ? $("percentile").value : name];
 const marks = []; // { at, kind, text }
 const shown = new Set(transports);
 const present = new Set();
-let before = null;
+const states = []; // of the last seconds: counters are written four times a second, so that a
+const over = 2e9; // difference over less than two would be mostly chance
 const charts = {};
 
 const patterns = [[], [8, 4], [2, 3], [8, 3, 2, 3], [12, 4], [4, 4], [1, 4]]; // not by colour alone
@@ -42,7 +46,7 @@ function options(name, box) {
     cursor: { show: false },
     scales: { x: { time: false, range: () => { const now = times.at(-1) ?? 0; return [now - span, now]; } },
       y: { range: (u, lo, hi) => [0, Math.max((hi ?? 0) * 1.15, name === "calls" ? 1 : 0.001)] } },
-    axes: [{ ...axis, size: 24, values: (u, v) => v.map((x) => { const s = Math.round((times.at(-1) ?? 0) - x); return s ? `-${s} s` : "now"; }), incrs: [30, 60], splits: () => { const now = times.at(-1) ?? 0; return [now - 120, now - 90, now - 60, now - 30, now]; } },
+    axes: [{ ...axis, size: 24, values: (u, v) => v.map((x) => { const s = Math.round((times.at(-1) ?? 0) - x); return s ? `-${s} s` : "now"; }), splits: () => { const now = times.at(-1) ?? 0; return [0, 1, 2, 3, 4].map((i) => now - span + (span * i) / 4); } },
       { ...axis, size: 46, values: (u, v) => v.map(short) }],
     series: [{}, ...transports.map((t, i) => ({ label: t, stroke: () => colorOf(t), width: 2, dash: patterns[i], show: shown.has(t), points: { show: false }, spanGaps: true }))],
     hooks: { draw: [drawMarks] },
@@ -50,11 +54,11 @@ function options(name, box) {
 }
 
 function data(name) {
-  return [times, ...transports.map((t) => series[name][t])];
+  return [times, ...transports.map((t) => of(name)[t])];
 }
 
 function build() {
-  for (const name of Object.keys(series)) {
+  for (const name of names) {
     const box = $("chart-" + name);
     charts[name]?.destroy();
     charts[name] = new uPlot(options(name, box), data(name), box);
@@ -63,31 +67,31 @@ function build() {
 
 function redraw() {
   if (document.hidden) return;
-  for (const name of Object.keys(series)) {
+  for (const name of names) {
     charts[name]?.setData(data(name));
-    const said = transports.filter((t) => present.has(t) && series[name][t].at(-1) !== null && series[name][t].at(-1) !== undefined)
-      .map((t) => `${t} ${short(series[name][t].at(-1))}`);
+    const said = transports.filter((t) => present.has(t) && Number.isFinite(of(name)[t].at(-1)))
+      .map((t) => `${t} ${short(of(name)[t].at(-1))}`);
     $("d-" + name).textContent = said.length ? "Now: " + said.join(", ") : "Nothing measured yet";
   }
 }
 
-function quantile(list, q) {
+function quantile(list, q) { // of a sorted list
   if (!list.length) return null;
-  list.sort((a, b) => a - b);
   return list[Math.min(list.length - 1, Math.floor(q * list.length))];
 }
 
 function point(m) {
-  const now = m.now / 1e9, dt = before ? (m.now - before.now) / 1e9 : 0;
+  const now = m.at / 1e9, before = states[0], dt = before ? (m.at - before.at) / 1e9 : 0;
   times.push(now);
   while (samples.length && samples[0].at < now - recent) samples.shift();
   for (const t of transports) {
     const is = m.transports[t], was = before?.transports[t];
     const mine = samples.filter((s) => s.transport === t);
     const d = (key) => (is && was ? Math.max(0, is[key] - was[key]) : 0);
-    const out = d("deliveries"), q = Number($("percentile").value);
-    series.delay[t].push(quantile(mine.map((s) => s.delay).filter((x) => x !== null), q));
-    series.push[t].push(quantile(mine.map((s) => s.push).filter((x) => x !== null), 0.5));
+    const out = d("deliveries");
+    const delays = mine.map((s) => s.delay).filter((x) => x !== null).sort((a, b) => a - b);
+    for (const q of quantiles) series[q][t].push(quantile(delays, Number(q)));
+    series.push[t].push(quantile(mine.map((s) => s.push).filter((x) => x !== null).sort((a, b) => a - b), 0.5));
     series.rate[t].push(is?.sessions && dt > 0 ? out / dt : null);
     series.calls[t].push(out > 0 ? d("push_calls") / out : null);
     if (is?.sessions) present.add(t);
@@ -96,7 +100,8 @@ function point(m) {
     times.shift();
     for (const s of Object.values(series)) for (const t of transports) s[t].shift();
   }
-  before = m;
+  states.push(m);
+  while (states.length > 2 && states[1].at <= m.at - over) states.shift();
 }
 
 function legend() {
@@ -118,12 +123,11 @@ function happened(m, kind, text) {
 
 export const on = {
   state(m) {
-    if (before && m.now < before.now) { // another start of the server
-      times.length = marks.length = 0;
+    const last = states.at(-1);
+    if (last && (m.at < last.at || m.hub.posts < last.hub.posts)) { // another start of the server
+      times.length = marks.length = states.length = 0;
       for (const s of Object.values(series)) for (const t of transports) s[t].length = 0;
-      before = null;
     }
-    if (before && m.now - before.now < 4e8) return;
     point(m);
     legend();
     if (!charts.delay) build();
@@ -131,7 +135,7 @@ export const on = {
   },
   trace(t) {
     if (t.code) return;
-    const at = (before?.now ?? 0) / 1e9;
+    const at = (states.at(-1)?.at ?? 0) / 1e9;
     for (const h of t.hops) {
       const share = h.push_bytes > t.bytes ? t.bytes / h.push_bytes : 1; // its part of a push of many
       samples.push({ at, transport: h.transport,
@@ -142,7 +146,7 @@ export const on = {
   },
   event(m) {
     happened(m, m.kind, safe(m.text));
-    if (m.kind === "switch" || m.kind === "crash") marks.push({ at: m.now / 1e9, kind: m.kind });
+    if (m.kind === "switch" || m.kind === "crash") marks.push({ at: m.at / 1e9, kind: m.kind });
     if (marks.length > 50) marks.shift();
   },
   notice: (m) => happened(m, "crash", safe(m.text)),

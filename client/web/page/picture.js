@@ -6,7 +6,9 @@ import { common, legs, open } from "/trace.js";
 const rowsMax = 12; // sessions drawn one by one; more are drawn as one row for each transport
 const dotsMax = 40;
 const slowMs = 1400; // how long the slowest way of a message takes to be seen
+const leadMs = 350; // … and at least so much of it to the hub
 const picture = $("picture");
+const history = []; // of two seconds, for rates
 let state = null, before = null;
 let root = null, dots = null; // the drawing, and its layer of dots
 let places = null; // where things are: { up: {key: path}, pipe: {n: path}, down: {key: path}, log: path }
@@ -83,7 +85,7 @@ function pill(g, r, x, y, down) {
 }
 
 function rate(now, was, key) {
-  const dt = state && before ? (state.now - before.now) / 1e9 : 0;
+  const dt = state && before ? (state.at - before.at) / 1e9 : 0;
   return dt > 0 && was ? Math.max(0, (now[key] - was[key]) / dt) : 0;
 }
 
@@ -101,7 +103,11 @@ function pipe(d, w) {
   return g;
 }
 
-const cpu = (now, was) => (rate({ c: now.cpu_user_ns + now.cpu_system_ns }, was && { c: was.cpu_user_ns + was.cpu_system_ns }, "c") / 1e7).toFixed(0) + " % cpu";
+const used = (x) => x && { c: x.cpu_user_ns + x.cpu_system_ns };
+const cpu = (now, was) => {
+  const percent = rate(used(now), used(was), "c") / 1e7;
+  return percent.toFixed(percent < 10 ? 1 : 0) + " % cpu";
+};
 
 function draw() {
   if (!state) return;
@@ -115,7 +121,7 @@ function draw() {
     "aria-label": `${m.hub.sessions} clients send to the hub, which writes the log${inline ? " and delivers itself" : ` and tells ${workers.length} workers by pipes, which deliver`}. The table below has the figures.` });
   const wires = svg("g", {}), boxes = svg("g", {});
   dots = svg("g", {});
-  const hubH = 66, hubY = g.middle - hubH - 6;
+  const hubH = 78, hubY = g.middle - hubH - 6;
   const logY = g.middle + 26, hubMid = hubY + hubH / 2;
   const right = g.width - g.pill;
   s.append(text(0, 13, g.narrow ? "sending" : "clients, sending", { class: "small" }),
@@ -224,23 +230,27 @@ export function animate(t) {
   const scale = slowMs / t.total; // ms on the screen for each ns
   const shared = common(t);
   const first = shared[0]?.from ?? 0, taken = t.taken ?? first;
-  dot(t, places.up[up], first, taken, c, 0, scale);
-  if (t.logged !== null) dot(t, places.log, taken, t.logged, c, 0, scale);
+  // Samples have no stamp of their sender: their way to the hub is shown, but says nothing of its time.
+  const lead = Math.max(leadMs - (taken - first) * scale, 0);
+  dot(t, places.up[up], first - lead / scale, taken, c, lead, scale);
+  if (t.logged !== null) dot(t, places.log, taken, t.logged, c, lead, scale);
   const pipes = new Map(), seen = new Set();
   for (const h of t.hops) {
     if (h.received !== null && h.ordered !== null && h.worker !== 255) pipes.set(h.worker, h);
     const key = rowOf(h.session), l = legs(t, h), last = l.at(-1);
     if (seen.has(key) || !last) continue;
     seen.add(key);
-    dot(t, places.down[key], h.began ?? last.from, last.to, colorOf(h.transport), 0, scale);
+    dot(t, places.down[key], h.began ?? last.from, last.to, colorOf(h.transport), lead, scale);
   }
-  for (const [n, h] of pipes) dot(t, places.pipe[n], h.ordered, h.began ?? h.received, c, 0, scale);
+  for (const [n, h] of pipes) dot(t, places.pipe[n], h.ordered, h.began ?? h.received, c, lead, scale);
   if (!frame) frame = requestAnimationFrame(step);
 }
 
 export const on = {
   state(m) {
-    before = state;
+    history.push(m);
+    while (history.length > 2 && history[1].at <= m.at - 2e9) history.shift();
+    before = history.length > 1 ? history[0] : null;
     state = m;
     draw();
   },

@@ -46,10 +46,11 @@ function list() {
       `${safe(cut(t.room, 14))} ${t.seq} from ${safe(cut(t.from, 12))}: ${micro(t.total)} µs to ${t.hops.length}`))));
 }
 
-let due = 0; // the list is read by people: not more than twice a second
+let due = 0; // the list is read, and clicked, by people: not more than once in two seconds
 function listSoon() {
-  if (due) return;
-  due = setTimeout(() => { due = 0; if (!$("traced").contains(document.activeElement)) list(); }, 500);
+  if (due || $("traced").contains(document.activeElement) || $("traced").matches(":hover")) return;
+  list();
+  due = setTimeout(() => { due = 0; }, 2000);
 }
 
 export const on = {

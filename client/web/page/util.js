@@ -39,7 +39,7 @@ export const bytes = (n) => (n >= 1024 ? short(n / 1024) + (n >= 1024 ? " KiB" :
 export const micro = (ns) => (ns / 1000 >= 100 ? (ns / 1000).toFixed(0) : (ns / 1000).toFixed(1));
 export const clock = (iso) => {
   const d = new Date(iso);
-  return Number.isNaN(d.getTime()) ? "" : d.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  return Number.isNaN(d.getTime()) ? "" : d.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 };
 export const cut = (s, n) => (s.length > n ? s.slice(0, n - 1) + "…" : s);
 
