@@ -43,8 +43,8 @@ function rowsOf(m) {
 
 function geometry(width, rows, workers) {
   const narrow = width < 640;
-  const pill = narrow ? Math.max(78, width * 0.25) : Math.min(200, width * 0.2);
-  const box = narrow ? width * 0.14 : Math.min(150, width * 0.14);
+  const pill = narrow ? Math.max(72, width * 0.235) : Math.min(200, width * 0.2);
+  const box = narrow ? width * 0.17 : Math.min(150, width * 0.14);
   const pitch = 36, top = 26;
   const height = Math.max(rows * pitch + top + 12, workers * 74 + top, 250);
   const middle = top + (height - top) / 2;
@@ -106,7 +106,7 @@ function pipe(d, w) {
 const used = (x) => x && { c: x.cpu_user_ns + x.cpu_system_ns };
 const cpu = (now, was) => {
   const percent = rate(used(now), used(was), "c") / 1e7;
-  return percent.toFixed(percent < 10 ? 1 : 0) + " % cpu";
+  return percent.toFixed(percent < 10 ? 1 : 0) + " % CPU";
 };
 
 function draw() {
@@ -121,7 +121,7 @@ function draw() {
     "aria-label": `${m.hub.sessions} clients send to the hub, which writes the log${inline ? " and delivers itself" : ` and tells ${workers.length} workers by pipes, which deliver`}. The table below has the figures.` });
   const wires = svg("g", {}), boxes = svg("g", {});
   dots = svg("g", {});
-  const hubH = 78, hubY = g.middle - hubH - 6;
+  const hubH = g.narrow ? 60 : 78, hubY = g.middle - hubH - 6;
   const logY = g.middle + 26, hubMid = hubY + hubH / 2;
   const right = g.width - g.pill;
   s.append(text(0, 13, g.narrow ? "sending" : "clients, sending", { class: "small" }),
@@ -149,7 +149,7 @@ function draw() {
   });
   paths.log = `M${g.hubX + g.box / 2} ${hubY + hubH} L${g.hubX + g.box / 2} ${logY}`;
   wires.append(svg("path", { d: paths.log, class: "wire", stroke: "currentColor" }));
-  boxes.append(box(g.hubX, hubY, g.box, hubH, ["hub", cpu(m.hub, before?.hub), short(rate(m.hub, before?.hub, "posts")) + " posts/s", g.narrow ? "" : short(rate(m.hub, before?.hub, "turns")) + " turns/s"]));
+  boxes.append(box(g.hubX, hubY, g.box, hubH, ["hub", cpu(m.hub, before?.hub), short(rate(m.hub, before?.hub, "posts")) + (g.narrow ? "/s" : " posts/s"), g.narrow ? "" : short(rate(m.hub, before?.hub, "turns")) + " turns/s"]));
   const log = box(g.hubX, logY, g.box, 54, ["log", short(rate(m.hub, before?.hub, "batches")) + (g.narrow ? "/s" : " appends/s"), bytes(Math.round(rate(m.hub, before?.hub, "bytes_logged"))) + "/s"]);
   log.firstChild.classList.add("log");
   boxes.append(log);

@@ -97,7 +97,7 @@ function waterfall(t) {
         svg("title", {}, `${leg.name}: ${micro(leg.to - leg.from)} µs`)));
     const last = r.end ?? r.legs.at(-1)?.to;
     if (last !== undefined && last !== null)
-      s.append(svg("text", { x: x(last) + 5, y: y + 12, class: "small" }, micro(r.end !== undefined ? last : last - r.legs[0].from)));
+      s.append(svg("text", { x: x(Math.max(last, ...r.legs.map((l) => l.to))) + 5, y: y + 12, class: "small" }, micro(r.end !== undefined ? last : last - r.legs[0].from)));
   });
   return s;
 }
