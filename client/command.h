@@ -14,5 +14,6 @@ int rooms_run(const struct options *o);
 int send_run(const struct options *o);
 int tail_run(const struct options *o);
 int trace_run(const struct options *o);
+int top_run(const struct options *o);
 int transports_run(const struct options *o);
 int who_run(const struct options *o);

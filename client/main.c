@@ -31,6 +31,8 @@ static const struct command commands[] = {
     {"tail", tail_run, READING, 0, 1, 1, "#ROOM", "print what is being said, line by line"},
     {"trace", trace_run, ASKING | TAKES_COUNT, 0, 2, 2, "#ROOM TEXT",
      "say TEXT, and show hop by hop how it reached everybody"},
+    {"top", top_run, TAKES_ALL | TAKES_COUNT | TAKES_TOP, 0, 0, 0, "",
+     "the server's inside, live, read from its statistics page"},
     {"transports", transports_run, ASKING, 0, 0, 0, "",
      "what this server offers, and the limits in force"},
     {"who", who_run, ASKING, 0, 0, 1, "[#ROOM]", "who is there, by which transport"},

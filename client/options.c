@@ -68,6 +68,9 @@ static const struct option_def defs[] = {
     {"ignore", 0, KIND_TEXT, TAKES_GUEST, AT(ignore), "PATTERNS", "nicks not to answer: guest-*,bot"},
     {"hold", 0, KIND_FLAG, TAKES_LAB, AT(hold), NULL,
      "wait for Enter wherever there is something to look at"},
+    {"delay", 'd', KIND_SECONDS, TAKES_TOP, AT(delay), "SECONDS", "between two looks (1)"},
+    {"once", 0, KIND_FLAG, TAKES_TOP, AT(once), NULL, "print one look and end"},
+    {"page", 0, KIND_TEXT, TAKES_TOP, AT(page), "FILE", "the statistics page, if it is not found"},
     {"help", 'h', KIND_FLAG, TAKES_NOTHING, 0, NULL, "this text; after a command, more about it"},
     {"version", 0, KIND_FLAG, TAKES_NOTHING, 0, NULL, "the version"},
 };

@@ -22,6 +22,7 @@ enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 #define TAKES_NOTHING 0x80u /* known to the table, handled before anything else */
 #define TAKES_LAB     0x100u
 #define TAKES_RACE    0x200u
+#define TAKES_TOP     0x400u
 
 #define OPTION_UNSET UINT64_MAX
 
@@ -51,6 +52,10 @@ struct options {
     const char *ignore;
     /* lab: wait for Enter wherever there is something to look at */
     int hold;
+    /* top: ns between two looks, 0: its own choice; the page, NULL: that of the server */
+    uint64_t delay;
+    int once;
+    const char *page;
     /* race: on a server of its own */
     int private;
     /* operands after the command's name */

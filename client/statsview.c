@@ -152,17 +152,17 @@ static void take_hub(struct snapshot *s, const struct stats_page *p)
     s->silent = s->at > s->hub.now ? s->at - s->hub.now : 0;
 }
 
-static void add_downlinks(struct snapshot *s, const struct stats_page *p)
+static void add_downlinks(struct snapshot *s, const struct stats_page *p, size_t target)
 {
     for (size_t i = 0; i < STATS_TRANSPORTS; i++) {
-        struct stats_downlinks d;
+        struct stats_downlinks *d = &s->down_of[target][i];
         size_t count;
         const struct stats_field *f = stats_fields(STATS_DOWNLINKS, &count);
-        take(s, p, STATS_DOWNLINKS, i, &d);
+        take(s, p, STATS_DOWNLINKS, i, d);
         for (size_t n = 0; n < count; n++) {
             uint64_t sum, more;
             memcpy(&sum, (char *)&s->down[i] + f[n].at, sizeof sum);
-            memcpy(&more, (char *)&d + f[n].at, sizeof more);
+            memcpy(&more, (char *)d + f[n].at, sizeof more);
             sum += more;
             memcpy((char *)&s->down[i] + f[n].at, &sum, sizeof sum);
         }
@@ -181,7 +181,7 @@ static void take_fanout(struct snapshot *s, const struct statsview *v, size_t ta
     if (stats_open(&p, path, NULL) < 0)
         return;
     take(s, &p, STATS_FANOUT, 0, &s->fanouts[target]);
-    add_downlinks(s, &p);
+    add_downlinks(s, &p, target);
     for (size_t i = 0; i < s->session_count; i++) {
         struct snapshot_session *to = &s->sessions[i];
         struct stats_outlet row;
@@ -215,6 +215,7 @@ int snapshot_take(struct snapshot *s, const struct statsview *v, char *why, size
     take_hub(s, &p);
     stats_close(&p);
     memset(s->down, 0, sizeof s->down);
+    memset(s->down_of, 0, sizeof s->down_of);
     for (size_t i = 0; i < STATS_TARGETS; i++)
         take_fanout(s, v, i);
     for (size_t i = 0; i < s->session_count; i++)
@@ -265,6 +266,23 @@ double snapshot_rate(const struct snapshot *before, const struct snapshot *now, 
     else
         seconds = 0;
     return seconds > 0 ? (double)(to - from) / seconds : 0;
+}
+
+double snapshot_down_rate(const struct snapshot *before, const struct snapshot *now,
+                          unsigned transport, size_t field)
+{
+    double sum = 0;
+    for (size_t t = 0; t < STATS_TARGETS; t++) {
+        for (unsigned i = 1; i < STATS_TRANSPORTS; i++) {
+            uint64_t from, to;
+            if (transport && i != transport)
+                continue;
+            memcpy(&from, (const char *)&before->down_of[t][i] + field, sizeof from);
+            memcpy(&to, (const char *)&now->down_of[t][i] + field, sizeof to);
+            sum += snapshot_rate(before, now, t, from, to);
+        }
+    }
+    return sum;
 }
 
 const struct snapshot_session *snapshot_session(const struct snapshot *s, uint64_t conn)

@@ -49,9 +49,10 @@ struct snapshot {
     struct stats_uplinks up[STATS_TRANSPORTS];     /* by number of the transport */
     struct stats_downlinks down[STATS_TRANSPORTS]; /* of all fan-outs together. A worker that was
                                                       started again counts from 0 */
-    struct stats_target targets[STATS_TARGETS];    /* `used` says which there are */
-    struct stats_fanout fanouts[STATS_TARGETS];    /* `now` 0: it has written nothing */
-    struct snapshot_session *sessions;             /* owned, in order of their rows */
+    struct stats_downlinks down_of[STATS_TARGETS][STATS_TRANSPORTS]; /* … and of each */
+    struct stats_target targets[STATS_TARGETS]; /* `used` says which there are */
+    struct stats_fanout fanouts[STATS_TARGETS]; /* `now` 0: it has written nothing */
+    struct snapshot_session *sessions;          /* owned, in order of their rows */
     size_t session_count;
     struct stats_room *rooms; /* owned */
     size_t room_count;
@@ -78,6 +79,10 @@ int snapshot_exit(int err);
  * time between the two, or the writer is another process than before. */
 double snapshot_rate(const struct snapshot *before, const struct snapshot *now, size_t writer,
                      uint64_t from, uint64_t to);
+/* The growth of a counter of all downlinks of a transport (0: of all transports), given by its
+ * offset in struct stats_downlinks. */
+double snapshot_down_rate(const struct snapshot *before, const struct snapshot *now,
+                          unsigned transport, size_t field);
 /* The same connection in another snapshot; NULL: it is not there. */
 const struct snapshot_session *snapshot_session(const struct snapshot *s, uint64_t conn);
 const struct stats_room *snapshot_room(const struct snapshot *s, uint64_t room);
