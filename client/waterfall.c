@@ -87,7 +87,8 @@ static void stamps_of(const struct waterfall *w, const struct lane *l, uint64_t 
     at[HOP_TAKE] = t->taken;
     at[HOP_LOG] = t->logged;
     at[HOP_SYNC] = t->told > t->logged ? t->told : 0;
-    at[HOP_PIPE] = h->worker != UINT8_MAX ? h->received : 0;
+    if (h->began && h->worker != UINT8_MAX) /* else the order came when it was pushed already */
+        at[HOP_PIPE] = h->received;
     at[HOP_WAIT] = h->began;
     at[HOP_PUSH] = h->pushed;
     if (l->state != LANE_WHOLE)

@@ -2,6 +2,7 @@
 #include "tests/support/test.h"
 
 #include "base/io.h"
+#include "proto/types.h"
 #include "roomlog/segment.h"
 #include "server/fanout.h"
 #include "server/limits.h"
@@ -22,6 +23,8 @@ struct fixture {
     char dir[64];
     struct order reports[8];
     int report_count;
+    struct trace_report traces[8];
+    int trace_count;
     int peer[8]; /* our ends of the wires, by connection */
 };
 
@@ -31,6 +34,10 @@ static void on_report(void *ctx, const struct order *o, const void *payload)
     struct fixture *x = ctx;
     if (o->type == REPORT_GONE && x->report_count < 8)
         x->reports[x->report_count++] = *o;
+    if (o->type == REPORT_TRACE && x->trace_count < 8) {
+        assert_int_equal(o->size, sizeof(struct trace_report));
+        memcpy(&x->traces[x->trace_count++], o, sizeof(struct trace_report));
+    }
 }
 
 /* A segment of LINES records, numbered from 1; a read-only descriptor. */
@@ -219,6 +226,78 @@ static void test_fanout_peer_that_is_gone_is_reported_once(void **state)
     give(x, ORDER_DETACH, 3, 0, 0);
 }
 
+/* --- traces ------------------------------------------------------------------------------- */
+
+static void expect_trace(struct fixture *x, int i, uint32_t conn, uint64_t end)
+{
+    assert_true(i < x->trace_count);
+    const struct trace_report *r = &x->traces[i];
+    assert_int_equal(r->head.conn, conn);
+    assert_int_equal(r->head.room, ROOM);
+    assert_int_equal(r->head.end, end);
+    assert_true(r->push.received > 0);
+}
+
+static void test_fanout_traced_record_is_reported_when_its_last_byte_is_pushed(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    attach(x, 1);
+    give(x, ORDER_SUBSCRIBE, 0, 0, 0);
+    give(x, ORDER_SUBSCRIBE, 1, 0, 0);
+    fanout_flush(x->f);
+    give(x, ORDER_TRACE, 1, 0, 3 * LINE);
+    give(x, ORDER_TRACE, 1, 0, 2 * LINE);
+    give(x, ORDER_WATERMARK, 0, 0, LINE);
+    fanout_flush(x->f);
+    assert_int_equal(x->trace_count, 0); /* what was pushed ends before them */
+    give(x, ORDER_WATERMARK, 0, 0, 4 * LINE);
+    fanout_flush(x->f);
+    assert_int_equal(x->trace_count, 2);
+    expect_trace(x, 0, 1, 2 * LINE);
+    expect_trace(x, 1, 1, 3 * LINE);
+    for (int i = 0; i < 2; i++) {
+        const struct trace_push *p = &x->traces[i].push;
+        assert_true(p->received <= p->began && p->began <= p->pushed);
+        assert_int_equal(p->bytes, 3 * LINE); /* in one write */
+        assert_int_equal(p->calls, 1);
+        assert_int_equal(p->bell, BELL_NOT);
+    }
+    give(x, ORDER_WATERMARK, 0, 0, 5 * LINE);
+    fanout_flush(x->f);
+    assert_int_equal(x->trace_count, 2);
+}
+
+static void test_fanout_trace_of_what_was_pushed_already_is_reported_without_times(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    give(x, ORDER_SUBSCRIBE, 0, 0, 2 * LINE);
+    fanout_flush(x->f);
+    give(x, ORDER_TRACE, 0, 0, 2 * LINE);
+    expect_trace(x, 0, 0, 2 * LINE);
+    assert_int_equal(x->traces[0].push.pushed, 0);
+    give(x, ORDER_TRACE, 5, 0, 2 * LINE); /* nobody */
+    assert_int_equal(x->trace_count, 1);
+}
+
+static void test_fanout_traces_end_with_their_cursor(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    give(x, ORDER_SUBSCRIBE, 0, 0, 0);
+    for (uint64_t i = 1; i <= 5; i++)
+        give(x, ORDER_TRACE, 0, 0, i * LINE);
+    give(x, ORDER_UNSUBSCRIBE, 0, 0, 2 * LINE);
+    fanout_flush(x->f); /* the first two are pushed and reported, the others freed */
+    assert_int_equal(x->trace_count, 2);
+    attach(x, 1);
+    give(x, ORDER_SUBSCRIBE, 1, 2 * LINE, 2 * LINE);
+    give(x, ORDER_TRACE, 1, 0, 3 * LINE);
+    give(x, ORDER_DETACH, 1, 0, 0);
+    assert_int_equal(x->trace_count, 2);
+}
+
 int main(void)
 {
 #define WITH_FANOUT(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -229,6 +308,9 @@ int main(void)
         WITH_FANOUT(test_fanout_watermark_first_heard_of_with_a_departure_reaches_everybody),
         WITH_FANOUT(test_fanout_replay_ends_with_its_closing_record),
         WITH_FANOUT(test_fanout_peer_that_is_gone_is_reported_once),
+        WITH_FANOUT(test_fanout_traced_record_is_reported_when_its_last_byte_is_pushed),
+        WITH_FANOUT(test_fanout_trace_of_what_was_pushed_already_is_reported_without_times),
+        WITH_FANOUT(test_fanout_traces_end_with_their_cursor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
