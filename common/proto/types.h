@@ -106,7 +106,8 @@
  * those who watch. members: sessions that the record goes to. same_clock: `sent` and `posted` are
  * of the server's clock. sent: the sender's stamp; woken: the hub began the turn in which it read
  * the post; taken: checked, numbered; logged: in the room's log (`batch` bytes in one go); told: it
- * may be read (after fdatasync with --sync always). */
+ * may be read (after fdatasync with --sync always).Between taken and logged the hub also
+ * reads what else has come in that turn. */
 #define FIELDS_trace(U8, U16, U32, U64, S8, S16, ID)                                               \
     U16(code) U16(hops) U32(members) U8(sampled) U8(same_clock) S8(room) S8(nick) U8(transport)     \
     U32(session) U64(sent) U64(posted) U64(woken) U64(taken) U64(logged) U64(told) U32(bytes)       \

@@ -279,6 +279,36 @@ def test_commands(server, chats):
     a.sees("* alice waves", 2)
 
 
+@pytest.mark.parametrize("columns, rows", [(80, 24), (200, 50)])
+def test_trace_shows_the_way_beside_the_line_being_typed(server, chats, columns, rows):
+    for t in ("shm", "mmap", "fifo", "posixmq", "sysvmq"):
+        server.stream("tail", "-q", "-t", t, "-n", f"a-rather-long-nick-{t}", "#lobby")
+    until(lambda: server.members("#lobby") == 5, "everybody is there")
+    a = chats.chat("alice", columns=columns, rows=rows)
+    a.enter("/trace how do you get there?")
+    a.type("and mean")  # while the trace is still under way, or just over
+    a.until(lambda: re.search(r"^µs +pipe +wait +push +wake +read +bell$", a.text(), re.M), "the table")
+    a.until(lambda: len(re.findall(r"(sysvmq|mmap|shm|fifo|posixmq|unix) w\d", a.text())) == 12, "all lanes, twice")
+    a.type("while")
+    a.prompt("#lobby> and meanwhile")
+    assert "<alice> how do you get there?" in a.text()
+    shown = a.text().split("<alice> how do you get there?")[1].split("#lobby> ")[0].splitlines()[1:]
+    assert len(shown) == 1 + 1 + 3 + 6 + 1 + 1 + 6  # nothing is wrapped
+    assert ("a-rather-long-nick-sysvmq" in "\n".join(shown)) == (columns == 200)
+    a.send(CTRL_U)
+    a.enter("/trace")
+    a.sees("/trace TEXT: say it")
+    heard(server, "how do you get there?")
+
+
+def test_trace_of_a_script_is_waited_for(server, chats):
+    done = subprocess.run([PARLEY, "-n", "bot", "-s", server.address], env=chats.env("bot"), timeout=DEADLINE,
+                          input=b"/trace hello\n", capture_output=True)
+    assert done.returncode == 0
+    out = done.stdout.decode()
+    assert "by bot: " in out and "uplink" in out and "\033" not in out
+
+
 def test_history_goes_back_and_back(server, chats):
     chats.say("bob", *[f"old {i}" for i in range(60)])
     a = chats.chat("alice", "-t", "unix")
