@@ -1,4 +1,4 @@
-/* The commands, each in the file of its name (query.c has four; bench/, lab/). They run to their end and return
+/* The commands, each in the file of its name (query.c has four; bench/, lab/, race/). They run to their end and return
  * the exit code of ux.md; the table is in main.c. */
 #pragma once
 
@@ -10,6 +10,7 @@ int guest_run(const struct options *o);
 int history_run(const struct options *o);
 int lab_run(const struct options *o);
 int ping_run(const struct options *o);
+int race_run(const struct options *o);
 int rooms_run(const struct options *o);
 int send_run(const struct options *o);
 int tail_run(const struct options *o);

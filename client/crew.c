@@ -97,6 +97,7 @@ struct crew_member *crew_add(struct crew *c, const char *server, uint8_t id, con
                                  .strict = 1,
                                  .nick = nick,
                                  .reconnect = reconnect,
+                                 .wait = c->wait,
                                  .ctx = m,
                                  .on_record = on_record,
                                  .on_state = on_state};
@@ -141,6 +142,7 @@ int crew_turn(struct crew *c, uint64_t until)
         until = due < until ? due : until;
     }
     wait_for(p, from[c->count], until);
+    c->polls++;
     uint64_t now = mono_ns();
     for (int i = 0; i < c->count; i++) {
         struct crew_member *m = &c->of[i];
@@ -188,14 +190,26 @@ int crew_gather(struct crew *c, uint64_t patience)
     return crew_until(c, all_there, c, patience, "everybody is in");
 }
 
-int crew_say(struct crew_member *m, size_t size)
+size_t crew_text_size(const char *text, size_t size)
 {
-    char text[TEXT_MAX];
-    size = size < CREW_TEXT_LEAST ? CREW_TEXT_LEAST : size > sizeof text ? sizeof text : size;
-    memset(text, '.', size);
-    int n = snprintf(text, CREW_TEXT_LEAST, "%llu", (unsigned long long)m->said);
-    text[n] = ' ';
-    int r = session_post(m->s, m->room, 0, (struct str){text, size}, NULL);
+    if (text)
+        size = CREW_TEXT_LEAST + strlen(text);
+    return size < CREW_TEXT_LEAST ? CREW_TEXT_LEAST : size > TEXT_MAX ? TEXT_MAX : size;
+}
+
+/* The number takes CREW_TEXT_LEAST bytes, filled up with dots. */
+int crew_say(struct crew_member *m, const char *text, size_t size)
+{
+    char said[TEXT_MAX];
+    size = crew_text_size(text, size);
+    memset(said, '.', size);
+    int n = snprintf(said, CREW_TEXT_LEAST, "%llu", (unsigned long long)m->said);
+    said[n] = ' ';
+    if (text) {
+        said[CREW_TEXT_LEAST - 1] = ' ';
+        memcpy(said + CREW_TEXT_LEAST, text, size - CREW_TEXT_LEAST);
+    }
+    int r = session_post(m->s, m->room, 0, (struct str){said, size}, NULL);
     m->said += r == 0;
     return r;
 }
@@ -205,7 +219,7 @@ int crew_talk(struct crew_member *m, uint64_t upto, size_t size, uint64_t window
     while (m->said < upto) {
         int r = 0;
         while (r == 0 && m->said < upto && m->said - m->next < window)
-            r = crew_say(m, size);
+            r = crew_say(m, NULL, size);
         if (r < 0 && r != -ENOBUFS)
             fail(m->crew, "%s: cannot say anything (%s)", m->transport, strerrorname_np(-r));
         if (!crew_turn(m->crew, UINT64_MAX))

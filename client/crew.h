@@ -33,6 +33,8 @@ struct crew_member {
 struct crew {
     struct crew_member of[CREW_MAX];
     int count;
+    enum wait_mode wait;  /* of the sessions */
+    uint64_t polls;       /* calls of ppoll so far */
     int (*stopped)(void); /* asked often; crew_turn then ends. NULL: never */
     void *ctx;
     /* A numbered message reached `m`; both may be NULL. */
@@ -59,13 +61,15 @@ int crew_until(struct crew *c, int (*done)(void *ctx), void *ctx, uint64_t patie
 /* … until everybody has joined or is absent. */
 int crew_gather(struct crew *c, uint64_t patience);
 
-/* Say the next number, filled up to `size` bytes (at least CREW_TEXT_LEAST). 0, or -ENOBUFS and
- * other errors of session_post. */
+/* Say the next number, and behind it `text`; or, text NULL, filled up to `size` bytes (at least
+ * CREW_TEXT_LEAST). 0, or -ENOBUFS and other errors of session_post. */
 #define CREW_TEXT_LEAST 24
-int crew_say(struct crew_member *m, size_t size);
+int crew_say(struct crew_member *m, const char *text, size_t size);
+/* How long such a message is. */
+size_t crew_text_size(const char *text, size_t size);
 
-/* Have `m` say numbers of `size` bytes up to `upto` (exclusive), at most `window` on their way. Those
- * may still be when this returns. 1 or 0, as crew_turn. */
+/* Have `m` say numbers of `size` bytes up to `upto` (exclusive), at most `window` on their way.
+ * Those may still be when this returns. 1 or 0, as crew_turn. */
 int crew_talk(struct crew_member *m, uint64_t upto, size_t size, uint64_t window);
 /* Until every member that is driven has heard all numbers below `upto`. As crew_until. */
 int crew_heard(struct crew *c, uint64_t upto, uint64_t patience);

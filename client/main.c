@@ -25,6 +25,8 @@ static const struct command commands[] = {
     {"lab", lab_run, TAKES_ALL | TAKES_LAB, 0, 0, 1, "[NAME]",
      "demonstrations of what each mechanism does; without a name: which"},
     {"ping", ping_run, ASKING | TAKES_COUNT, 0, 0, 0, "", "round trip by each transport"},
+    {"race", race_run, TAKES_ALL | TAKES_RACE | TAKES_COUNT, 0, 0, 1, "[TEXT]",
+     "the same burst over all transports at once"},
     {"rooms", rooms_run, ASKING, 0, 0, 0, "", "rooms with their members and topics"},
     {"send", send_run, ASKING | TAKES_SEND, 0, 1, 2, "#ROOM [TEXT|-]",
      "say each line of standard input, or TEXT; ends when all is acknowledged"},

@@ -44,7 +44,7 @@ static const struct option_def defs[] = {
     {"after", 0, KIND_NUMBER, TAKES_READ, AT(after), "SEQ", "begin after sequence number SEQ"},
     {"since", 0, KIND_SECONDS, TAKES_READ, AT(since), "AGE", "begin that long ago: 30s, 10m, 2h, 1d"},
     {"exit-at-end", 'e', KIND_FLAG, TAKES_READ, AT(exit_at_end), NULL, "end where the present begins"},
-    {"count", 'C', KIND_NUMBER, TAKES_COUNT, AT(count), "N", "end after N messages (bench: posts)"},
+    {"count", 'C', KIND_NUMBER, TAKES_COUNT, AT(count), "N", "end after N messages (bench, race: posts)"},
     {"timeout", 'W', KIND_SECONDS, TAKES_TIMEOUT, AT(timeout), "SECONDS", "give up then, exit 124"},
     {"id", 0, KIND_TEXT, TAKES_SEND, AT(id), "NAME",
      "name of this input, at most 64 bytes. Interrupted, run it again\n"
@@ -52,8 +52,8 @@ static const struct option_def defs[] = {
      "exactly once. Every other input needs a NAME of its own.\n"
      "Only for servers on this machine"},
     {"subscribers", 'S', KIND_NUMBER, TAKES_BENCH, AT(subscribers), "N", "sessions that receive"},
-    {"size", 0, KIND_NUMBER, TAKES_BENCH, AT(size), "BYTES", "text of each post; raw: a message"},
-    {"window", 0, KIND_NUMBER, TAKES_BENCH, AT(window), "N", "fanout: posts on the way at once"},
+    {"size", 0, KIND_NUMBER, TAKES_BENCH | TAKES_RACE, AT(size), "BYTES", "text of each post; raw: a message"},
+    {"window", 0, KIND_NUMBER, TAKES_BENCH | TAKES_RACE, AT(window), "N", "fanout, race: posts on the way at once"},
     {"rate", 0, KIND_NUMBER, TAKES_BENCH, AT(rate), "N", "latency: posts each second"},
     {"rounds", 0, KIND_NUMBER, TAKES_BENCH, AT(rounds), "N", "latency: posts measured"},
     {"batch", 0, KIND_NUMBER, TAKES_BENCH, AT(batch), "N", "raw stream: messages in a system call"},
@@ -66,6 +66,7 @@ static const struct option_def defs[] = {
     {"svg", 0, KIND_TEXT, TAKES_BENCH, AT(svg), "FILE", "also draw a chart (needs gnuplot)"},
     {"vs", 0, KIND_TEXT, TAKES_BENCH, AT(vs), "FILE", "compare saved --json output with another's"},
     {"ignore", 0, KIND_TEXT, TAKES_GUEST, AT(ignore), "PATTERNS", "nicks not to answer: guest-*,bot"},
+    {"private", 0, KIND_FLAG, TAKES_RACE, AT(private), NULL, "race on a server of its own"},
     {"hold", 0, KIND_FLAG, TAKES_LAB, AT(hold), NULL,
      "wait for Enter wherever there is something to look at"},
     {"delay", 'd', KIND_SECONDS, TAKES_TOP, AT(delay), "SECONDS", "between two looks (1)"},

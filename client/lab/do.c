@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/io.h"
+#include "client/child.h"
 #include "transport/names.h"
 
 #include <errno.h>
@@ -10,7 +11,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -41,24 +41,14 @@ int lab_stopped(void)
 
 pid_t lab_fork(struct lab *l)
 {
-    pid_t parent = getpid();
     if (l->child_count == LAB_CHILDREN_MAX)
         return lab_cannot(l, "too many children", 0);
-    fflush(stdout); /* or the child would have it too */
-    pid_t pid = fork();
+    pid_t pid = child_fork();
     if (pid < 0)
         return lab_cannot(l, "fork", errno);
-    if (pid > 0) {
+    if (pid > 0)
         l->children[l->child_count++] = pid;
-        return pid;
-    }
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    signal(SIGHUP, SIG_DFL);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(1);
-    return 0;
+    return pid;
 }
 
 static void forget(struct lab *l, pid_t pid)

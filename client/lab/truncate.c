@@ -24,6 +24,7 @@ static void toucher(int fd, size_t page, volatile int *stage)
 {
     struct rlimit no_core = {0, 0};
     setrlimit(RLIMIT_CORE, &no_core); /* it is to die, not to leave a core file */
+    signal(SIGBUS, SIG_DFL);          /* a sanitizer has a handler of its own */
     const volatile char *p = mmap(NULL, PAGES * page, PROT_READ, MAP_SHARED, fd, 0);
     if ((const volatile void *)p == MAP_FAILED)
         _exit(2);
