@@ -36,7 +36,7 @@ uint64_t samples_at(const struct samples *s, double percent)
         return 0;
     double rank = percent / 100 * (double)s->count; /* nearest rank */
     size_t i = (size_t)rank;
-    if ((double)i < rank)
+    if ((double)i + 1e-9 * (double)s->count < rank) /* 99.9 % of 1000 is 999 and not a bit more */
         i++;
     if (i > 0)
         i--;
