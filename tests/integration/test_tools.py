@@ -331,3 +331,10 @@ def test_json_of_errors_stays_on_stderr(server):
     assert done.returncode == 2 and done.stdout == ""
     for line in server.ok("history", "--json", "#lobby").splitlines():
         json.loads(line)
+
+
+def test_every_command_that_help_lists_is_known(server):
+    listed = re.findall(r"^  ([a-z]+) .*$", server.ok("--help").split("Commands:")[1].split("\nOptions")[0], re.M)
+    assert len(listed) > 10 and listed == sorted(listed)
+    for command in listed:
+        assert server.ok(command, "--help").startswith(f"usage: parley {command} ")
