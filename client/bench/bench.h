@@ -57,8 +57,8 @@ struct benchmark {
 
 extern const struct benchmark bench_fanout, bench_latency, bench_raw;
 
-/* Where sessions are served without --place. */
-#define BENCH_PLACE "hub"
+/* Where sessions are served without --place: as parleyd has it. */
+#define BENCH_PLACE "auto"
 
 struct bench {
     const struct options *o;

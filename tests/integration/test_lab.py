@@ -4,10 +4,8 @@ import glob
 import json
 import os
 import pty
-import shutil
 import signal
 import subprocess
-import tempfile
 
 import pytest
 
@@ -32,60 +30,11 @@ LABS = {
 SERVED = ["kill-client", "kill-worker", "leftovers", "slow-reader"]  # wait in the middle, with --hold
 
 
-class Place:
-    """A directory for everything that a lab makes, and what is left in the kernel and of processes."""
-
-    def __init__(self, objects):
-        self.objects = objects
-        self.dir = tempfile.mkdtemp(prefix="pl", dir="/tmp")
-        self.shm = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
-        self.sessions = []
-
-    def env(self):
-        keep = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "PARLEY_"))}
-        keep.update(TMPDIR=self.dir, HOME=self.dir, NO_COLOR="1", LC_ALL="C.UTF-8")
-        return keep
-
-    def start(self, *args, **more):
-        more = dict(dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE), **more)
-        p = subprocess.Popen([PARLEY, "lab", *args], env=self.env(), text=True, start_new_session=True, **more)
-        self.sessions.append(p.pid)
-        return p
-
-    def run(self, *args):
-        p = self.start(*args)
-        p.out, p.err = p.communicate(timeout=harness.DEADLINE * 2)
-        return p
-
-    def processes(self):
-        """Of the sessions (setsid) that were started."""
-        found = []
-        for stat in glob.glob("/proc/[0-9]*/stat"):
-            try:
-                with open(stat) as f:
-                    fields = f.read().rsplit(")", 1)[1].split()
-            except OSError:
-                continue
-            if int(fields[3]) in self.sessions and fields[0] != "Z":
-                found.append(int(stat.split("/")[2]))
-        return found
-
-    def assert_nothing_left(self):
-        until(lambda: not self.processes(), "every process of the lab ends")
-        assert os.listdir(self.dir) == []
-        if self.objects.private:
-            assert self.objects.sysv(()) == [] and self.objects.posix() == []
-        left = set(os.listdir("/dev/shm")) - self.shm if self.shm else set()
-        assert not [f for f in left if "parley" in f]
-
-
 @pytest.fixture
 def place(objects):
-    p = Place(objects)
+    p = harness.Place(objects, "lab")
     yield p
-    for pid in p.processes():
-        os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(p.dir, ignore_errors=True)
+    p.close()
 
 
 def result(done):

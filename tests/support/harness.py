@@ -6,6 +6,7 @@ ever reaches.
 """
 
 import ctypes
+import glob
 import json
 import os
 import re
@@ -139,6 +140,63 @@ def fds(pid):
         except FileNotFoundError:
             pass
     return out
+
+
+class Place:
+    """A directory for everything that a command with a server of its own makes, and what is left in the
+    kernel and of processes."""
+
+    def __init__(self, objects, command):
+        self.objects = objects
+        self.command = command
+        self.path = None  # PATH, if not our own
+        self.dir = tempfile.mkdtemp(prefix="pl", dir="/tmp")
+        self.shm = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+        self.sessions = []
+
+    def env(self):
+        keep = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "PARLEY_"))}
+        keep.update(TMPDIR=self.dir, HOME=self.dir, NO_COLOR="1", LC_ALL="C.UTF-8")
+        if self.path:
+            keep["PATH"] = self.path
+        return keep
+
+    def start(self, *args, **more):
+        more = dict(dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE), **more)
+        p = subprocess.Popen([PARLEY, self.command, *args], env=self.env(), text=True, start_new_session=True, **more)
+        self.sessions.append(p.pid)
+        return p
+
+    def run(self, *args):
+        p = self.start(*args)
+        p.out, p.err = p.communicate(timeout=DEADLINE * 2)
+        return p
+
+    def processes(self):
+        """Of the sessions (setsid) that were started."""
+        found = []
+        for stat in glob.glob("/proc/[0-9]*/stat"):
+            try:
+                with open(stat) as f:
+                    fields = f.read().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[3]) in self.sessions and fields[0] != "Z":
+                found.append(int(stat.split("/")[2]))
+        return found
+
+    def assert_nothing_left(self):
+        until(lambda: not self.processes(), "every process of the command ends")
+        assert os.listdir(self.dir) == []
+        if self.objects.private:
+            assert self.objects.sysv(()) == [] and self.objects.posix() == []
+        left = set(os.listdir("/dev/shm")) - self.shm if self.shm else set()
+        assert not [f for f in left if "parley" in f]
+
+    def close(self):
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 class Stream:
