@@ -475,6 +475,8 @@ static void on_rate(uv_timer_t *t)
 
 /* --- spinning ----------------------------------------------------------------------------- */
 
+/* Once through the memory of every uplink with doorbells. With up.spin 0, one that has nothing asks
+ * for its bell. */
 int conns_look(void *hub)
 {
     struct hub *h = hub;
@@ -483,7 +485,7 @@ int conns_look(void *hub)
     int found = 0;
     DL_FOREACH_SAFE(h->conns, c, tmp)
     {
-        if (c->up.t && c->up.spin && !c->throttled &&
+        if (c->up.t && c->t->flags & TRANSPORT_BELL && !c->throttled &&
             (c->state == CONN_OPEN || c->state == CONN_OPENING)) {
             ssize_t r = pull_once(c);
             if (r < 0)

@@ -40,7 +40,7 @@ static const int allowed[] = {
     SCMP_SYS(getrandom), SCMP_SYS(getrusage),
     /* the end */
     SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(exit),
-    SCMP_SYS(exit_group), SCMP_SYS(sched_yield)};
+    SCMP_SYS(exit_group), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity)};
 
 int sandbox_worker(void)
 {

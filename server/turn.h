@@ -2,7 +2,8 @@
  *
  * block: sleep in epoll as soon as there is nothing to do. spin: never sleep, look at memory and
  * descriptors in turn; costs a whole CPU. adaptive: spin for ADAPTIVE_NS after the last work, then
- * sleep; pays only where a CPU is free for it. */
+ * sleep. That pays only where a CPU is free for it: with a single one to run on it never spins, and
+ * when somebody else wanted its CPU while it spun it sleeps like block for CROWDED_NS. */
 #pragma once
 
 #include <stdint.h>
@@ -12,6 +13,9 @@ enum wait_mode { WAIT_BLOCK, WAIT_ADAPTIVE, WAIT_SPIN };
 
 /* About the price of one wake-up on another CPU (docs/performance.md). */
 #define ADAPTIVE_NS 50000u
+/* Longer than the time slices of the kernel, so that a crowd is not tried again and again; short
+ * enough that a machine that becomes free is used. */
+#define CROWDED_NS 100000000u
 
 /* `look` polls what needs no descriptor (shared memory) and returns how much it found; `arm` is
  * told before spinning starts (0) and before sleeping (1), so that peers ring only for a sleeper,

@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 
 import pytest
 
@@ -54,37 +53,18 @@ def test_no_pipe_without_workers(make_server):
 def test_pipes_carry_traffic_while_a_room_is_busy(busy_server):
     server = busy_server
     worker_pipes = {w: set(pipes(w)) & set(pipes(server.pid)) for w in server.workers()}
-    trace = os.path.join(server.dir, "trace")
-    pids = [str(p) for p in [server.pid, *worker_pipes]]
-    strace = subprocess.Popen(
-        ["strace", "-f", "-y", "-q", "-s", "0", "-e", "trace=read,write,readv,writev", "-o", trace,
-         *[x for p in pids for x in ("-p", p)]], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        env=dict(os.environ, LC_ALL="C"))
-    try:
-        def attached():
-            if strace.poll() is not None:
-                problem = strace.stderr.read().decode()
-                if "not permitted" in problem:
-                    pytest.skip("processes may not be traced here: " + problem.splitlines()[0])
-                raise AssertionError(problem)
-            return all("TracerPid:\t0\n" not in open(f"/proc/{p}/status").read() for p in pids)
-        harness.until(attached, "strace is attached")
+    with harness.Calls(server.dir, [server.pid, *worker_pipes], "read,write,readv,writev") as trace:
         tails = [server.stream("tail", "--json", "-t", t, "#busy") for t in ("unix", "shm", "fifo", "sysvmq")]
         harness.until(lambda: server.members("#busy") == len(tails), "everybody is there")
         server.ok("send", "#busy", "-", input="".join(f"line {i}\n" for i in range(100)))
         for t in tails:
             harness.until(lambda t=t: len(t.messages()) == 100, "all lines arrive")
-    finally:
-        strace.terminate()
-        strace.wait(harness.DEADLINE)
-        strace.stderr.close()
     # Lines such as:  4711 write(9<pipe:[123]>, ""..., 32) = 32
     moved = {}
-    with open(trace, errors="replace") as lines:
-        for line in lines:
-            m = re.match(r"(\d+) +(read|write)v?\(\d+<(pipe:\[\d+\])>.*= (\d+)$", line)
-            if m and int(m.group(4)) > 0:
-                moved.setdefault(m.group(3), set()).add((int(m.group(1)), m.group(2)))
+    for line in trace.lines():
+        m = re.match(r"(\d+) +(read|write)v?\(\d+<(pipe:\[\d+\])>.*= (\d+)$", line)
+        if m and int(m.group(4)) > 0:
+            moved.setdefault(m.group(3), set()).add((int(m.group(1)), m.group(2)))
     for worker, shared in worker_pipes.items():
         kinds = {("hub" if pid == server.pid else "worker", call)
                  for p in shared for pid, call in moved.get(p, ()) if pid in (server.pid, worker)}

@@ -18,6 +18,8 @@ import tempfile
 import threading
 import time
 
+import pytest
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.path.abspath(os.path.join(ROOT, os.environ.get("PARLEY_BIN", "build/release")))
 PARLEYD = os.path.join(BIN, "parleyd")
@@ -245,6 +247,40 @@ class Stream:
         self.reader.join(DEADLINE)
         self.process.stdout.close()
         self.errors.close()
+
+
+class Calls:
+    """The system calls that processes make while the block runs; skips where they may not be traced."""
+
+    def __init__(self, directory, pids, which="all"):
+        self.path = os.path.join(directory, "calls")
+        self.pids, self.which = [str(p) for p in pids], which
+
+    def __enter__(self):
+        self.strace = subprocess.Popen(
+            ["strace", "-y", "-q", "-s", "0", "-e", f"trace={self.which}", "-o", self.path,
+             *[x for p in self.pids for x in ("-p", p)]], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            env=dict(os.environ, LC_ALL="C"))
+        until(self.attached, "strace is attached")
+        return self
+
+    def attached(self):
+        if self.strace.poll() is not None:
+            problem = self.strace.stderr.read().decode()
+            if "not permitted" in problem:
+                pytest.skip("processes may not be traced here: " + problem.splitlines()[0])
+            raise AssertionError(problem)
+        return all("TracerPid:\t0\n" not in open(f"/proc/{p}/status").read() for p in self.pids)
+
+    def __exit__(self, *_):
+        self.strace.terminate()
+        self.strace.wait(DEADLINE)
+        self.strace.stderr.close()
+
+    def lines(self):
+        """Each begins with the pid if there are several."""
+        with open(self.path, errors="replace") as f:
+            return f.read().splitlines()
 
 
 class Server:
