@@ -26,19 +26,18 @@ static void look_at_workers(struct web *w, const struct snapshot *s)
     for (size_t i = 0; i < STATS_HUB_TARGET; i++) {
         const struct stats_target *t = &s->targets[i];
         int alive = t->used && t->alive;
-        int was = c->known && c->workers[i].alive;
+        int was = c->started && c->workers[i].alive;
         uint64_t pid = c->workers[i].pid;
         if (was && (!alive || t->pid != pid))
             tell(w, "crash", s->at, "worker %zu (pid %llu) died; its sessions resume", i,
                  (unsigned long long)pid);
-        if (c->known && alive && pid && t->pid != pid)
+        if (c->started && alive && pid && t->pid != pid)
             tell(w, "restart", s->at, "worker %zu was started again (pid %llu)", i,
                  (unsigned long long)t->pid);
         c->workers[i].alive = alive;
         if (alive) /* kept over its death, to be told from the next */
             c->workers[i].pid = t->pid;
     }
-    c->known = 1;
 }
 
 static size_t find(const struct changes *c, const char *nick)
@@ -84,6 +83,9 @@ static void look_at_people(struct web *w, const struct snapshot *s)
 
 void changes_look(struct web *w, const struct snapshot *s)
 {
+    if (w->changes.started != s->head.started) /* another start of the server: nothing to compare */
+        w->changes = (struct changes){0};
     look_at_workers(w, s);
     look_at_people(w, s);
+    w->changes.started = s->head.started;
 }

@@ -4,15 +4,13 @@
 
 #include "client/statsview.h"
 
-#include <stdint.h>
-
 #define CHANGES_SESSIONS 256 /* looked at; a server with more is too busy to be told one by one */
 
 struct web;
 
 /* What is remembered of the last look. */
 struct changes {
-    int known;
+    uint64_t started; /* the server's start; 0: nothing is known */
     struct {
         uint64_t pid;
         int alive;

@@ -167,6 +167,7 @@ static int opened(struct lws *wsi, struct client *c)
     *c = (struct client){.web = w, .wsi = wsi, .took = mono_ns()};
     c->at_event = w->events.first;
     c->at_trace = w->traces.next;
+    listen_is_page(w, wsi);
     DL_APPEND(w->clients, c);
     w->client_count++;
     greet(c);

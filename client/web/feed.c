@@ -1,6 +1,5 @@
 /* The reader: one session that sits, unseen (QUIET), in every room that a page looks at, and keeps
  * what is said there in the room's journal for all of them. */
-#include "client/web/state.h"
 #include "client/web/web.h"
 
 #include "base/log.h"
@@ -240,10 +239,8 @@ static void on_state(void *ctx, enum session_state state, const char *detail)
     {
         r->join = 0; /* requests are not kept across a loss; rooms are */
     }
-    if (state == SESSION_OPEN) {
+    if (state == SESSION_OPEN)
         trace_watch(w, 1);
-        state_forget(w);
-    }
     json_t *o = json_begin("link");
     json_object_set_new(o, "connected", json_boolean(state == SESSION_OPEN));
     json_put(o, "text", str_of(detail));

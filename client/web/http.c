@@ -72,6 +72,7 @@ static int write_body(struct lws *wsi, struct exchange *x)
     x->left -= n;
     if (lws_write(wsi, buf + LWS_PRE, n, x->left ? LWS_WRITE_HTTP : LWS_WRITE_HTTP_FINAL) < 0)
         return -1;
+    listen_moved(web_of(wsi), wsi);
     if (x->left) {
         lws_callback_on_writable(wsi);
         return 0;
@@ -167,6 +168,7 @@ int http_callback(struct lws *wsi, enum lws_callback_reasons why, void *user, vo
         if (!x)
             return -1;
         drop_body(x);
+        listen_moved(web_of(wsi), wsi);
         return get(wsi, x, (struct str){in, len});
     case LWS_CALLBACK_HTTP_WRITEABLE:
         return write_body(wsi, x);

@@ -6,6 +6,8 @@
  *     {"do":"leave"}
  *
  * Pages are foreign: anything else closes the connection. */
+#include "client/names.h"
+#include "client/web/state.h"
 #include "client/web/web.h"
 
 #include <errno.h>
@@ -52,6 +54,23 @@ static int same_token(const char *ours, struct str theirs)
     return !different;
 }
 
+/* The server takes sessions of one user for one person, and lets them share a name. These are of
+ * one user, but of many people. */
+static int is_taken(struct web *w, struct str nick)
+{
+    struct poster *p;
+    DL_FOREACH(w->posters, p)
+    {
+        if (names_same(str_of(session_nick(p->s)), nick))
+            return 1;
+    }
+    int known = state_take(w) == 0;
+    for (size_t i = 0; known && i < w->snapshot.session_count; i++)
+        if (names_same(str_of(w->snapshot.sessions[i].hub.nick), nick))
+            return 1;
+    return 0;
+}
+
 static void do_join(struct client *c, struct str nick, struct str token)
 {
     struct web *w = c->web;
@@ -66,6 +85,8 @@ static void do_join(struct client *c, struct str nick, struct str token)
         client_refuse(c, "token", str_of("that is not the token that parleyd printed"));
     } else if (p != TEXT_OK) {
         client_refuse(c, "nick", str_of(text_problem_name(TEXT_NICK, p)));
+    } else if (is_taken(w, nick)) {
+        client_refuse(c, "nick", str_of("somebody of that name is here already"));
     } else if (!c->room) {
         client_refuse(c, "join", str_of("choose a room first"));
     } else {

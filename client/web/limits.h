@@ -19,6 +19,8 @@
 /* A request that has not arrived whole by then is dropped; an idle kept connection too. */
 #define WEB_REQUEST_SECONDS   10
 #define WEB_KEEPALIVE_SECONDS 10
+/* A connection that is no page, and on which nothing moves for so long, is closed in any case. */
+#define WEB_IDLE_NS (15 * NS_PER_SEC)
 /* Requests a second by all together; a page is nine of them. Beyond, 429. */
 #define WEB_REQUESTS_RATE  100
 #define WEB_REQUESTS_BURST 400
@@ -48,7 +50,7 @@
 /* Messages traced a second while a page is open: more than an eye follows. */
 #define WEB_TRACE_RATE 10
 /* A page that takes nothing for so long while something waits for it is dropped. */
-#define WEB_STALLED_NS (20 * NS_PER_SEC)
+#define WEB_STALLED_NS (10 * NS_PER_SEC)
 /* A page that is there answers pings of the protocol; checked so often. */
 #define WEB_PING_SECONDS 30
 

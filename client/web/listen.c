@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <unistd.h>
 
 #define BACKLOG 128
@@ -42,13 +43,44 @@ static struct web_conn *place(struct web *w, const uint8_t peer[16])
     return same < WEB_CONNS_PER_ADDRESS ? free_one : NULL;
 }
 
+static struct web_conn *find(struct web *w, const struct lws *wsi)
+{
+    for (size_t i = 0; i < WEB_CONNS_MAX; i++)
+        if (w->conns[i].wsi == wsi)
+            return &w->conns[i];
+    return NULL;
+}
+
 void listen_gone(struct web *w, struct lws *wsi)
 {
+    struct web_conn *c = find(w, wsi);
+    if (!c)
+        return;
+    c->wsi = NULL;
+    w->conn_count--;
+}
+
+void listen_moved(struct web *w, struct lws *wsi)
+{
+    struct web_conn *c = find(w, wsi);
+    if (c && c->moved)
+        c->moved = mono_ns();
+}
+
+void listen_is_page(struct web *w, struct lws *wsi)
+{
+    struct web_conn *c = find(w, wsi);
+    if (c)
+        c->moved = 0;
+}
+
+/* libwebsockets has time limits of its own, but not for everything (a CONNECT waits for ever). */
+void listen_tick(struct web *w, uint64_t now)
+{
     for (size_t i = 0; i < WEB_CONNS_MAX; i++) {
-        if (w->conns[i].wsi == wsi) {
-            w->conns[i].wsi = NULL;
-            w->conn_count--;
-        }
+        struct web_conn *c = &w->conns[i];
+        if (c->wsi && c->moved && now > c->moved + WEB_IDLE_NS)
+            lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
     }
 }
 
@@ -62,8 +94,11 @@ static void on_accept(uv_poll_t *p, int status, int events)
         int fd = accept4(w->listen_fd, &a.any, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0)
             return;
+        int one = 1; /* heads and bodies of answers are written apart */
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         struct web_conn c;
         peer_of(&a, c.peer);
+        c.moved = mono_ns();
         struct web_conn *at = place(w, c.peer);
         if (!at) {
             w->count_refused++;

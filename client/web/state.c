@@ -156,12 +156,6 @@ struct str state_text(const struct web *w)
     return str_of(w->state);
 }
 
-void state_forget(struct web *w)
-{
-    w->changes.known = 0;
-    w->changes.people_count = 0;
-}
-
 void state_stop(struct web *w)
 {
     snapshot_free(&w->snapshot);

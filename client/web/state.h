@@ -12,6 +12,4 @@ struct str state_text(const struct web *w);
 void state_tick(struct web *w);
 /* Take w->snapshot anew. 0, or a negative errno: it cannot be had (now). */
 int state_take(struct web *w);
-/* The session is a new one: perhaps the server is, too. */
-void state_forget(struct web *w);
 void state_stop(struct web *w);

@@ -73,6 +73,7 @@ static void on_second(uv_timer_t *t)
 {
     struct web *w = t->data;
     uint64_t now = mono_ns();
+    listen_tick(w, now);
     feed_tick(w);
     clients_tick(w, now);
     posters_tick(w, now);

@@ -45,6 +45,7 @@ struct web_options {
 struct web_conn {
     struct lws *wsi; /* NULL: free */
     uint8_t peer[16];
+    uint64_t moved; /* monotonic: accepted, or last asked or took something; 0: it is a page */
 };
 
 /* A room that at least one page looks at. */
@@ -148,6 +149,9 @@ void web_news(struct web *w);
 /* listen.c: connections and their limits */
 int listen_start(struct web *w); /* 0 or a negative errno, already logged */
 void listen_gone(struct web *w, struct lws *wsi);
+void listen_moved(struct web *w, struct lws *wsi);
+void listen_is_page(struct web *w, struct lws *wsi); /* clients_tick looks after it from now on */
+void listen_tick(struct web *w, uint64_t now);
 
 /* http.c: what is not WebSocket. Also the gate that upgrades have to pass. */
 int http_callback(struct lws *wsi, enum lws_callback_reasons why, void *user, void *in, size_t len);

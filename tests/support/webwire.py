@@ -5,9 +5,12 @@ import base64
 import hashlib
 import json
 import os
+import re
 import socket
 import struct
 import time
+
+import harness
 
 DEADLINE = 60  # seconds
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -195,3 +198,44 @@ class Page:
         self.send(do="room", room=room)
         self.wait("room", room=room)
         return self
+
+
+class Site:
+    """The page of a running server (harness.Server) that was started with --http."""
+
+    def __init__(self, server):
+        self.server = server
+        self.read_log()
+
+    def read_log(self):
+        said = re.findall(r"^parleyd: page: http://(\S+?)/ to read, http://\S+/#(\S+) to post$",
+                          self.server.output(), re.M)
+        self.address, self.token = said[-1]
+        self.port = int(self.address.rpartition(":")[2])
+        return self
+
+    def pid(self):
+        """Of parley-web, or None while there is none."""
+        for child in harness.children(self.server.pid):
+            try:
+                with open(f"/proc/{child}/comm") as f:
+                    if f.read().strip() == "parley-web":
+                        return child
+            except OSError:
+                pass
+        return None
+
+    def get(self, *args, **more):
+        return get(self.port, *args, **more)
+
+    def page(self, room="#lobby", **more):
+        """An open page that looks at a room."""
+        page = Page(self.port, **more)
+        return page.read(room) if room else page
+
+    def member(self, nick, room="#lobby"):
+        """… and that may post."""
+        page = self.page(room)
+        page.send(do="join", nick=nick, token=self.token)
+        page.wait("joined")
+        return page
