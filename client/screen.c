@@ -4,6 +4,9 @@
 #include "base/clock.h"
 #include "base/io.h"
 
+#include "proto/text.h"
+
+#include <ctype.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -20,6 +23,9 @@
 static struct termios before;
 static volatile sig_atomic_t ending, resized, stopped;
 static int is_open, gone;
+/* Keys that were read and not yet asked for. */
+static unsigned char keys[64];
+static size_t key_count;
 
 static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 static const int crashes[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
@@ -90,6 +96,7 @@ int screen_open(void)
     if (tcgetattr(STDIN_FILENO, &before) < 0)
         return -errno;
     ending = resized = stopped = gone = 0;
+    key_count = 0;
     for (size_t i = 0; i < COUNT(ends); i++)
         handle(ends[i], on_end, 0);
     for (size_t i = 0; i < COUNT(crashes); i++)
@@ -118,9 +125,7 @@ static void stop(void)
 {
     stopped = 0;
     leave();
-    handle(SIGTSTP, SIG_DFL, 0);
-    raise(SIGTSTP);
-    handle(SIGTSTP, on_stop, 0);
+    raise(SIGSTOP); /* not SIGTSTP: that is blocked here, see screen_wait */
     enter();
     resized = 1;
 }
@@ -135,6 +140,28 @@ void screen_size(int *rows, int *columns)
     *columns = w.ws_col ? w.ws_col : 80;
 }
 
+/* A line as far as it fits. Sequences of escape that stand in it take no room, and are all kept:
+ * one behind the cut may end a colour. */
+static void put_line(struct buf *frame, const char *p, size_t n, int columns)
+{
+    int used = 0;
+    for (size_t i = 0; i < n;) {
+        size_t len = 1;
+        if (p[i] == '\033') {
+            while (i + len < n && !isalpha((unsigned char)p[i + len - 1]))
+                len++;
+            buf_append(frame, p + i, len);
+        } else {
+            while (i + len < n && ((unsigned char)p[i + len] & 0xc0) == 0x80)
+                len++;
+            used += (int)text_width((struct str){p + i, len});
+            if (used <= columns)
+                buf_append(frame, p + i, len);
+        }
+        i += len;
+    }
+}
+
 void screen_draw(const struct buf *lines)
 {
     struct buf frame = {0};
@@ -142,16 +169,19 @@ void screen_draw(const struct buf *lines)
     int rows, columns;
     screen_size(&rows, &columns);
     buf_append(&frame, "\033[H", 3);
-    for (int row = 0; row < rows && p < end; row++) {
+    int row = 0;
+    for (; row < rows && p < end; row++) {
         const char *nl = memchr(p, '\n', (size_t)(end - p));
         size_t n = (size_t)((nl ? nl : end) - p);
         if (row > 0)
             buf_append(&frame, "\r\n", 2);
-        buf_append(&frame, p, n);
+        /* Cleared first: behind a full line the cursor still stands in its last column. */
         buf_append(&frame, "\033[K", 3);
+        put_line(&frame, p, n, columns);
         p += n + (nl != NULL);
     }
-    buf_append(&frame, "\033[J", 3);
+    for (; row < rows; row++)
+        buf_append(&frame, "\r\n\033[K", 5);
     if (io_write_full(STDOUT_FILENO, buf_head(&frame), frame.len) < 0)
         gone = 1;
     buf_free(&frame);
@@ -159,20 +189,35 @@ void screen_draw(const struct buf *lines)
 
 /* --- waiting --------------------------------------------------------------------------------- */
 
-static int read_key(void)
+static void drop_keys(size_t n)
+{
+    key_count -= n;
+    memmove(keys, keys + n, key_count);
+}
+
+static int next_key(void)
 {
     static const char arrows[] = "DCAB"; /* left, right, up, down */
-    unsigned char b[16];
-    ssize_t n = read(STDIN_FILENO, b, sizeof b);
+    int key = keys[0];
+    if (key_count >= 3 && key == 033 && (keys[1] == '[' || keys[1] == 'O')) {
+        const char *at = keys[2] ? strchr(arrows, keys[2]) : NULL;
+        key = at ? SCREEN_LEFT + (int)(at - arrows) : SCREEN_RESIZE;
+        drop_keys(at ? 3 : key_count); /* an unknown sequence goes as a whole */
+        return key;
+    }
+    drop_keys(1);
+    return key;
+}
+
+static int read_key(void)
+{
+    ssize_t n = read(STDIN_FILENO, keys, sizeof keys);
     if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
         gone = 1;
     if (n <= 0)
         return SCREEN_RESIZE;
-    if (n >= 3 && b[0] == 033 && (b[1] == '[' || b[1] == 'O')) {
-        const char *at = b[2] ? strchr(arrows, b[2]) : NULL;
-        return at ? SCREEN_LEFT + (int)(at - arrows) : SCREEN_RESIZE;
-    }
-    return b[0];
+    key_count = (size_t)n;
+    return next_key();
 }
 
 static int pending(void)
@@ -191,6 +236,8 @@ static int pending(void)
 int screen_wait(uint64_t deadline)
 {
     sigset_t all, was;
+    if (key_count > 0)
+        return next_key();
     sigfillset(&all);
     for (;;) {
         /* Blocked between the look at what came and the wait, so that none is missed there. */

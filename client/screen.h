@@ -28,7 +28,8 @@ void screen_close(void);
 /* In characters. Never 0. */
 void screen_size(int *rows, int *columns);
 /* Show `lines`, ended by newlines, from the top; what is below and right of them is cleared. Lines
- * that are too long are cut by the terminal, lines that are too many here. Keeps nothing. */
+ * that are too long or too many are cut; they may hold colours (SGR), but no other sequences. Keeps
+ * nothing. */
 void screen_draw(const struct buf *lines);
 /* Wait until `deadline` (mono_ns): a key (a byte, or a SCREEN_ name of an arrow), or one of the
  * negative events. */

@@ -329,6 +329,7 @@ static int start(struct hub *h)
     }
     if ((r = listen_open(h)) < 0 || (r = web_open(h)) < 0)
         return r;
+    hubstats_tick(h, mono_ns());
     if (h->worker_count == 0)
         hub_ready(h);
     return 0;

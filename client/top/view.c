@@ -14,7 +14,7 @@
 #define SIDE_ROWS 7
 #define MAIN_ROWS 12
 
-#define KEYS "q quit  tab table  < > sort  r reverse  p pause  + - slower, faster  h help"
+#define KEYS "q quit  tab table  < > sort by  r reverse  p pause  + - pace  h help"
 
 /* clang-format off */
 static const struct figures_column session_columns[] = {
@@ -288,6 +288,8 @@ static void put_state(const struct top *t, struct buf *out)
     } else if (s->life == SNAPSHOT_STOPPED) {
         render_printf(out, "stopped (a signal or a debugger), last seen %.1f s ago",
                       (double)s->silent / 1e9);
+    } else if (s->hub.now == 0) {
+        render_printf(out, "starting");
     } else if (s->silent > NS_PER_SEC) {
         render_printf(out, "no turn for %.1f s", (double)s->silent / 1e9);
     } else if (s->hub.state == STATS_STOPPING) {
@@ -363,6 +365,17 @@ static size_t count_lines(const struct buf *b)
     for (; p < end && (p = memchr(p, '\n', (size_t)(end - p))); p++)
         n++;
     return n;
+}
+
+/* A screen that is too small: the keys stay. */
+static void cut_lines(struct buf *b, int most)
+{
+    const uint8_t *p = buf_head(b), *end = p + b->len;
+    for (int n = 0; n < most && p && p < end; n++) {
+        p = memchr(p, '\n', (size_t)(end - p));
+        p = p ? p + 1 : end;
+    }
+    b->len = (size_t)(p - buf_head(b));
 }
 
 static void put_help(struct buf *out)
@@ -441,6 +454,7 @@ void view_draw(struct top *t, struct buf *out, int rows, int columns)
     }
     if (!rows)
         return;
+    cut_lines(out, rows - 1);
     for (int n = (int)count_lines(out); n < rows - 1; n++)
         render_printf(out, "\n");
     if (t->color)
