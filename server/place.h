@@ -27,7 +27,7 @@
 /* Length of a window: that of the server's tick. */
 
 struct place_room {
-    int out;          /* its members are served by workers */
+    int out, was_out; /* its members are served by workers; … were when it was last said */
     unsigned calm;    /* windows in a row that would let it come back */
     uint32_t push_ns; /* of one slice to one member, as last measured; 0: never */
     uint32_t window;  /* the one that the following belongs to */

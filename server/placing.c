@@ -158,6 +158,25 @@ static int matters(const struct hub *h, const struct place_window *w)
            fanout_longest(h->targets[HUB_TARGET].fan) > PLACE_STRETCH_NS;
 }
 
+/* For whoever asks why (-v). */
+static void say_changes(struct hub *h, const struct place_window *w)
+{
+    struct room *r, *tmp;
+    HASH_ITER (by_id, h->rooms_by_id, r, tmp) {
+        struct place_room *p = &r->place;
+        if (p->out == p->was_out)
+            continue;
+        p->was_out = p->out;
+        log_debug("room %s %s: %zu members, %llu%% of the hub's time and at most %llu us at once; "
+                  "hub busy %llu%%, CPUs idle %llu%%",
+                  r->log.name, p->out ? "has outgrown the hub" : "comes back to the hub",
+                  p->members, (unsigned long long)(p->spent * 100 / w->wall),
+                  (unsigned long long)(p->longest / 1000),
+                  (unsigned long long)(w->busy * 100 / w->wall),
+                  (unsigned long long)(w->idle * 100 / w->wall));
+    }
+}
+
 static void look_again(struct hub *h, struct place_room **rooms, size_t n)
 {
     struct conn *c;
@@ -182,6 +201,7 @@ void place_tick(struct hub *h, uint64_t now)
         if (rooms) {
             n = gather(h, &w, rooms);
             place_decide(&w, rooms, n);
+            say_changes(h, &w);
             look_again(h, rooms, n);
         }
         free(rooms);

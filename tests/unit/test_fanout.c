@@ -23,6 +23,7 @@ struct fixture {
     char dir[64];
     struct order reports[8];
     int report_count;
+    struct handed handed;
     struct trace_report traces[8];
     int trace_count;
     int peer[8]; /* our ends of the wires, by connection */
@@ -30,13 +31,20 @@ struct fixture {
 
 static void on_report(void *ctx, const struct order *o, const void *payload)
 {
-    (void)payload;
     struct fixture *x = ctx;
-    if (o->type == REPORT_GONE && x->report_count < 8)
-        x->reports[x->report_count++] = *o;
     if (o->type == REPORT_TRACE && x->trace_count < 8) {
-        assert_int_equal(o->size, sizeof(struct trace_report));
-        memcpy(&x->traces[x->trace_count++], o, sizeof(struct trace_report));
+        struct trace_report *t = &x->traces[x->trace_count++];
+        assert_int_equal(o->size, sizeof *t);
+        t->head = *o;
+        memcpy(&t->push, payload, sizeof t->push);
+    }
+    if (o->type == REPORT_TRACE || o->type == REPORT_LAG)
+        return;
+    assert_true(x->report_count < 8);
+    x->reports[x->report_count++] = *o;
+    if (o->type == REPORT_HANDED) {
+        assert_int_equal(o->size, sizeof *o + sizeof x->handed);
+        memcpy(&x->handed, payload, sizeof x->handed);
     }
 }
 
@@ -298,6 +306,152 @@ static void test_fanout_traces_end_with_their_cursor(void **state)
     assert_int_equal(x->trace_count, 2);
 }
 
+/* --- changing hands ----------------------------------------------------------------------- */
+
+static const struct order *report_of(const struct fixture *x, uint8_t type)
+{
+    for (int i = 0; i < x->report_count; i++)
+        if (x->reports[i].type == type)
+            return &x->reports[i];
+    return NULL;
+}
+
+/* As the hub does it: the pieces back together, at the same fan-out. */
+static void attach_again(struct fixture *x, uint32_t conn)
+{
+    struct attach a = {.end = x->handed.end, .resumes = 1, .state = x->handed.state};
+    struct order o = {.size = sizeof o + sizeof a,
+                      .type = ORDER_ATTACH,
+                      .flags = ORDER_HAS_WIRE,
+                      .nfds = 1,
+                      .conn = conn};
+    assert_int_equal(x->handed.end.nfds, 0); /* a stream is nothing but its wire */
+    fanout_apply(x->f, &o, &a, &x->handed.wire);
+}
+
+static void test_fanout_handover_reports_every_cursor_then_that_it_is_gone(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    give(x, ORDER_SUBSCRIBE, 0, 0, 10 * LINE);
+    fanout_flush(x->f);
+    expect(x, 0, 1, 10);
+    give(x, ORDER_WATERMARK, 0, 0, 20 * LINE);
+    give(x, ORDER_HANDOVER, 0, 0, 0);
+    fanout_flush(x->f);
+    const struct order *cursor = report_of(x, REPORT_CURSOR);
+    assert_int_equal(x->report_count, 2);
+    assert_int_equal(x->reports[1].type, REPORT_HANDED);
+    assert_int_equal(cursor->room, ROOM);
+    assert_true(cursor->end == UINT64_MAX);
+    /* What it was given before is its own or the next owner's, and not both. */
+    size_t got = (size_t)(cursor->pos / LINE) - 10;
+    expect(x, 0, 11, got);
+    attach_again(x, 0);
+    give(x, ORDER_SUBSCRIBE, 0, cursor->pos, 20 * LINE);
+    fanout_flush(x->f);
+    expect(x, 0, 11 + got, 10 - got);
+}
+
+static void
+test_fanout_handover_of_a_full_downlink_waits_for_the_end_of_what_was_begun(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    int small = 1;
+    assert_int_equal(setsockopt(x->peer[0], SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    static uint8_t reply[64 * 1024];
+    struct record r = {.type = 40};
+    size_t bytes = 0, want = 0;
+    ssize_t one = record_seal(reply, sizeof reply, &r, 32000 - RECORD_HEADER);
+    assert_true(one > 0);
+    /* Replies until one does not fit any more. */
+    struct order o = {.size = (uint32_t)(sizeof o + (size_t)one), .type = ORDER_REPLY, .conn = 0};
+    for (int i = 0; i < 20; i++, want += (size_t)one) {
+        fanout_apply(x->f, &o, reply, NULL);
+        fanout_flush(x->f);
+    }
+    give(x, ORDER_SUBSCRIBE, 0, 0, 50 * LINE);
+    give(x, ORDER_HANDOVER, 0, 0, 0);
+    fanout_flush(x->f);
+    assert_null(report_of(x, REPORT_HANDED));
+    while (!report_of(x, REPORT_HANDED)) {
+        static uint8_t got[64 * 1024];
+        ssize_t n = read(x->peer[0], got, sizeof got);
+        bytes += n > 0 ? (size_t)n : 0;
+        uv_run(&x->loop, UV_RUN_NOWAIT);
+        fanout_flush(x->f);
+    }
+    static uint8_t rest[1024 * 1024];
+    ssize_t n = read(x->peer[0], rest, sizeof rest);
+    bytes += n > 0 ? (size_t)n : 0;
+    assert_int_equal(bytes, want); /* all replies, whole, and nothing of the room */
+    assert_int_equal(report_of(x, REPORT_CURSOR)->pos, 0);
+    io_close(&x->handed.wire);
+}
+
+static void test_fanout_stay_before_it_went_keeps_the_downlink(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    give(x, ORDER_SUBSCRIBE, 0, 0, 5 * LINE);
+    give(x, ORDER_HANDOVER, 0, 0, 0);
+    give(x, ORDER_STAY, 0, 0, 0);
+    fanout_flush(x->f);
+    assert_int_equal(x->report_count, 1);
+    assert_int_equal(x->reports[0].type, REPORT_STAYED);
+    expect(x, 0, 1, 5);
+}
+
+static void test_fanout_stay_after_it_went_is_ignored(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    give(x, ORDER_HANDOVER, 0, 0, 0);
+    fanout_flush(x->f);
+    give(x, ORDER_STAY, 0, 0, 0);
+    fanout_flush(x->f);
+    assert_int_equal(x->report_count, 1);
+    assert_int_equal(x->reports[0].type, REPORT_HANDED);
+    io_close(&x->handed.wire);
+}
+
+static void test_fanout_handover_of_a_replay_says_where_it_stands_and_ends(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    uint8_t done[LINE] = {0};
+    struct record r = {.type = 40};
+    assert_int_equal(record_seal(done, sizeof done, &r, LINE - RECORD_HEADER), LINE);
+    struct order o = {.size = sizeof o + LINE,
+                      .type = ORDER_REPLAY,
+                      .room = ROOM,
+                      .pos = 7 * LINE,
+                      .end = 9 * LINE};
+    fanout_apply(x->f, &o, done, NULL);
+    give(x, ORDER_HANDOVER, 0, 0, 0);
+    fanout_flush(x->f);
+    const struct order *cursor = report_of(x, REPORT_CURSOR);
+    assert_non_null(cursor);
+    assert_int_equal(cursor->pos, 7 * LINE);
+    assert_int_equal(cursor->end, 9 * LINE);
+    assert_int_equal(cursor->size, sizeof *cursor + LINE);
+    io_close(&x->handed.wire);
+}
+
+static void test_fanout_handover_of_a_peer_that_is_gone_is_reported_as_gone(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    io_close(&x->peer[0]);
+    give(x, ORDER_SUBSCRIBE, 0, 0, 5 * LINE);
+    fanout_flush(x->f);
+    give(x, ORDER_HANDOVER, 0, 0, 0);
+    fanout_flush(x->f);
+    assert_int_equal(x->report_count, 1);
+    assert_int_equal(x->reports[0].type, REPORT_GONE);
+}
+
 int main(void)
 {
 #define WITH_FANOUT(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -308,6 +462,12 @@ int main(void)
         WITH_FANOUT(test_fanout_watermark_first_heard_of_with_a_departure_reaches_everybody),
         WITH_FANOUT(test_fanout_replay_ends_with_its_closing_record),
         WITH_FANOUT(test_fanout_peer_that_is_gone_is_reported_once),
+        WITH_FANOUT(test_fanout_handover_reports_every_cursor_then_that_it_is_gone),
+        WITH_FANOUT(test_fanout_handover_of_a_full_downlink_waits_for_the_end_of_what_was_begun),
+        WITH_FANOUT(test_fanout_stay_before_it_went_keeps_the_downlink),
+        WITH_FANOUT(test_fanout_stay_after_it_went_is_ignored),
+        WITH_FANOUT(test_fanout_handover_of_a_replay_says_where_it_stands_and_ends),
+        WITH_FANOUT(test_fanout_handover_of_a_peer_that_is_gone_is_reported_as_gone),
         WITH_FANOUT(test_fanout_traced_record_is_reported_when_its_last_byte_is_pushed),
         WITH_FANOUT(test_fanout_trace_of_what_was_pushed_already_is_reported_without_times),
         WITH_FANOUT(test_fanout_traces_end_with_their_cursor),
