@@ -85,10 +85,8 @@ static void explain(const struct race *r, const char *server, int private, const
          "it; --window 1 sends one at a time. System calls (of links, and polls), wake-ups\n"
          "and CPU time are those of the lane's own process.");
     if (cpu[0] || cpu[1])
-        printf(
-            "The server used, for a message of each lane: %.2f µs of CPU time in the hub, %.2f in\n"
-            "its workers.\n",
-            (double)cpu[0] / n, (double)cpu[1] / n);
+        printf("The server's CPU time for a message of each lane: hub %.2f µs, workers %.2f µs.\n",
+               (double)cpu[0] / n, (double)cpu[1] / n);
     printf("Server: %s%s\n", private ? "a private one, gone now" : server,
            private ? "" : "; the rooms #race-… stay there");
 }

@@ -209,7 +209,7 @@ def test_board_follows_the_size_of_the_terminal(scratch):
 
 
 def test_board_without_colour_and_utf8(scratch):
-    t = Screen(scratch, 80, 24, "-C", "3000", "-t", "unix,shm", NO_COLOR="1", LC_ALL="C", LANG="C")
+    t = Screen(scratch, 80, 24, "-C", "20000", "--window", "1", "-t", "unix,shm", NO_COLOR="1", LC_ALL="C", LANG="C")
     t.show(lambda d: any("###" in row for row in lane_rows(d)))
     assert t.end() == 0
     assert not re.search(rb"\033\[[0-9;]*m", t.raw)
