@@ -41,7 +41,8 @@ struct options {
     uint64_t last, after, since, count, timeout;
     int exit_at_end;
     /* bench: 0 means its own choice */
-    uint64_t rate, rounds, subscribers, size, window, batch, repeat;
+    uint64_t rate, rounds, subscribers, size, window, batch, repeat, load, processes;
+    int mixed;
     uint64_t workers;         /* OPTION_UNSET */
     int server_wait;          /* enum wait_mode; -1: not given */
     const char *place, *sync; /* NULL: not given */

@@ -94,8 +94,8 @@ static int check(const struct options *o)
         log_error("--subscribers: at most %u", SWARM_MAX - 1);
         return EXIT_USAGE;
     }
-    if (o->rate > 1000000) {
-        log_error("--rate: at most 1000000 posts a second; fanout measures what goes beyond");
+    if (o->rate > 1000000 || o->load > 1000000) {
+        log_error("--rate, --load: at most 1000000 posts a second; fanout measures what goes beyond");
         return EXIT_USAGE;
     }
     return 0;

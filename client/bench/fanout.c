@@ -1,12 +1,12 @@
 /* parley bench fanout: how many posts a second one publisher gets through to S subscribers. The
  * publisher keeps a window of posts on their way and never waits otherwise; every subscriber checks
- * every delivery: checksum, sequence without holes, counter without holes. */
+ * every delivery: checksum, sequence without holes, counter without holes. Single posts are timed on
+ * their way, so the delays are those of a full window. */
 #include "client/bench/bench.h"
 #include "client/bench/swarm.h"
 
-#include "base/clock.h"
+#include "base/log.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,92 +17,81 @@
 #define WINDOW      2048
 #define SIZE        64
 
-struct fanout {
-    struct swarm w;
-    uint64_t count, size, window;
-    uint64_t posted;
-    char *text;
-};
-
-static int fill_window(struct fanout *f, uint64_t count, uint64_t acked)
-{
-    struct swarm_member *publisher = &f->w.members[0];
-    struct str text = {f->text, f->size};
-    while (f->posted < count && f->posted - acked < f->window) {
-        int r = session_post(publisher->s, publisher->room, 0, text, NULL);
-        if (r == -ENOBUFS)
-            break;
-        if (r < 0)
-            return -1;
-        f->posted++;
-        swarm_touch(publisher);
-    }
-    return 0;
-}
-
-/* Until everybody has `count` posts. 0, or the exit code. */
-static int run(struct bench *b, struct fanout *f, uint64_t count, uint64_t *ns)
-{
-    struct swarm *w = &f->w;
-    uint64_t all = count * w->count, before = w->posts, acked = w->members[0].got;
-    uint64_t start = mono_ns();
-    unsigned turns = 0;
-    f->posted = 0;
-    while (w->posts - before < all) {
-        if (fill_window(f, count, w->members[0].got - acked) < 0)
-            return w->failed ? w->code : 1;
-        if (!swarm_turn(w, UINT64_MAX))
-            return w->code;
-        if (++turns % 64 == 0)
-            bench_progress(b, "deliveries", w->posts - before, all);
-    }
-    *ns = mono_ns() - start;
-    return 0;
-}
-
 static uint64_t default_count(uint64_t subscribers)
 {
     uint64_t n = DELIVERIES / subscribers;
     return n < COUNT_LEAST ? COUNT_LEAST : n > COUNT_MOST ? COUNT_MOST : n;
 }
 
-static int one_run(struct bench *b, struct bench_result *r)
+static void put(struct bench_result *r, struct swarm_flow *f)
 {
-    struct options o = bench_session_options(b, &r->c);
-    struct fanout f = {.w = {.room = BENCH_ROOM, .epoll = -1},
-                       .count = bench_or(o.count, default_count(r->c.subscribers)),
-                       .size = r->c.size,
-                       .window = r->c.window};
-    uint64_t ns = 0;
-    f.w.ctx = &f;
-    f.text = bench_text(f.size);
-    int code = f.text ? swarm_open(&f.w, &o, (uint32_t)r->c.subscribers + 1) : 1;
+    double posts = (double)f->count / ((double)f->ns / 1e9);
+    bench_put_head(r, "posts_per_s", "1/s", BENCH_HIGHER, posts);
+    bench_put_head(r, "deliveries_per_s", "1/s", BENCH_HIGHER, posts * (double)r->c.subscribers);
+    bench_put_samples(r, "to_first", f->first);
+    bench_put_samples(r, "to_last", f->last);
+}
+
+static int run(struct bench *b, struct bench_result *r)
+{
+    struct options o[TRANSPORT_COUNT];
+    struct swarm w = SWARM_INIT;
+    struct samples first = {0}, last = {0};
+    char *text = bench_text(r->c.size);
+    struct swarm_flow f = {.count = bench_or(b->o->count, default_count(r->c.subscribers)),
+                           .window = r->c.window,
+                           .text = {text, r->c.size},
+                           .first = &first,
+                           .last = &last};
+    struct swarm_flow warm = {.count = f.count < WARMUP ? f.count : WARMUP,
+                              .window = f.window,
+                              .text = f.text};
+    int kinds = swarm_kinds(b, &r->c, o);
+    int code = text ? swarm_open(&w, o, kinds, (uint32_t)r->c.subscribers + 1) : 1;
     if (code == 0)
-        code = run(b, &f, f.count < WARMUP ? f.count : WARMUP, &ns);
-    bench_measure_begin(b);
-    if (code == 0)
-        code = run(b, &f, f.count, &ns);
-    bench_measure_end(b, r, f.count, f.count * r->c.subscribers);
-    if (code == 0)
-        code = swarm_verdict(&f.w);
+        code = swarm_flow(b, &w, &warm);
     if (code == 0) {
-        double posts = (double)f.count / ((double)ns / 1e9);
-        bench_put_head(r, "posts_per_s", "1/s", BENCH_HIGHER, posts);
-        bench_put_head(r, "deliveries_per_s", "1/s", BENCH_HIGHER,
-                       posts * (double)r->c.subscribers);
+        bench_measure_begin(b);
+        code = swarm_flow(b, &w, &f);
+        bench_measure_end(b, r, f.count, f.count * r->c.subscribers);
     }
-    swarm_close(&f.w);
-    free(f.text);
+    code = swarm_close(&w, r, code);
+    if (code == 0 && !r->skipped[0])
+        put(r, &f);
+    samples_free(&first);
+    samples_free(&last);
+    free(text);
     return code;
+}
+
+static int plan_mixed(struct bench *b, struct bench_case c, const char *const *t, int n)
+{
+    size_t at = 0;
+    if (n < 2) {
+        log_error("--mixed: name at least two transports with -t");
+        return 2;
+    }
+    if (c.subscribers < (uint64_t)n - 1) {
+        log_error("--mixed: with %d transports there must be at least %d subscribers", n, n - 1);
+        return 2;
+    }
+    for (int i = 0; i < n && at < sizeof c.transport; i++)
+        at += (size_t)snprintf(c.transport + at, sizeof c.transport - at, "%s%s", i ? "+" : "",
+                               t[i]);
+    bench_add(b, &c);
+    return 0;
 }
 
 static int plan(struct bench *b)
 {
     const char *t[TRANSPORT_COUNT];
-    for (int i = 0, n = bench_transports(b, t); i < n; i++) {
-        struct bench_case c = {.subscribers = bench_or(b->o->subscribers, 10),
-                               .size = bench_or(b->o->size, SIZE),
-                               .window = bench_or(b->o->window, WINDOW)};
+    struct bench_case c = {.subscribers = bench_or(b->o->subscribers, 10),
+                           .size = bench_or(b->o->size, SIZE),
+                           .window = bench_or(b->o->window, WINDOW)};
+    int n = bench_transports(b, t);
+    if (b->o->mixed)
+        return plan_mixed(b, c, t, n);
+    for (int i = 0; i < n; i++) {
         snprintf(c.transport, sizeof c.transport, "%s", t[i]);
         bench_add(b, &c);
     }
@@ -110,4 +99,4 @@ static int plan(struct bench *b)
 }
 
 const struct benchmark bench_fanout = {
-    "fanout", "posts to many, as fast as a window allows", NULL, BENCH_SERVER, 3, plan, one_run};
+    "fanout", "posts to many, as fast as a window allows", NULL, BENCH_SERVER, 3, plan, run};

@@ -1,94 +1,212 @@
-/* parley bench latency: the delay of one post in an idle system, from just before it is queued to
- * its receipt by the last subscriber. The publisher and all subscribers are sessions of this
- * process on one epoll, so what is measured is the server and the mechanism, and one wake-up here.
- */
+/* parley bench latency: the delay of single posts, from when each was meant to be queued to its
+ * receipt by the first and by the last subscriber.
+ *
+ * An open loop: posts leave by a schedule, not when the one before has arrived. What waits behind a
+ * delayed post is delayed too, and is counted so (otherwise a server that stops for a second would
+ * be charged with one slow post: "coordinated omission"). A post that the sender itself queues late
+ * also counts from its time; `late` says how much of that there was.
+ *
+ * One process: publisher and subscribers are sessions on one epoll. Two: the publisher is a process
+ * of its own. With --load, one more posts in the background, into the same room. */
 #include "client/bench/bench.h"
+#include "client/bench/poster.h"
 #include "client/bench/swarm.h"
-#include "client/samples.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 #define ROUNDS 1000
 #define WARMUP 50
 #define RATE   200 /* posts a second: far enough apart that everybody sleeps in between */
 #define SIZE   64
+/* Before each post the sender looks at the clock instead of sleeping: timers of virtual machines
+ * wake up to a tenth of a millisecond late. */
+#define PRECISE_NS (NS_PER_MS / 5)
+#define BEGIN_NS   (20 * NS_PER_MS) /* after everybody is ready */
+/* Nothing came for so long: it is not going to. */
+#define STALL_NS (30 * NS_PER_SEC)
 
 struct latency {
     struct swarm w;
-    uint64_t rounds, rate, size, warmup;
-    uint32_t waiting; /* members that have not got the current post */
-    uint64_t sent_at, last_at;
-    struct samples times;
+    struct poster sender, load;
+    struct schedule schedule;
+    uint32_t subscribers;
+    uint32_t *left; /* of each post: subscribers that do not have it */
+    uint64_t done;  /* posts that all have */
+    struct samples first, last, late;
     char *text;
 };
 
 static void on_post(void *ctx, struct swarm_member *m, const struct record *r)
 {
     struct latency *l = ctx;
-    (void)r;
-    l->waiting--;
-    if (m->index > 0) /* the publisher's own copy is not a delivery */
-        l->last_at = mono_ns();
+    uint64_t i = r->counter - 1; /* sender's sessions are new: they count from 1 */
+    if (i >= l->schedule.count || (l->sender.pid == 0 && m->index == 0))
+        return;
+    uint64_t delay = mono_ns() - (l->schedule.start + i * l->schedule.interval);
+    if (l->left[i] == l->subscribers && i >= WARMUP)
+        samples_add(&l->first, delay);
+    if (--l->left[i] > 0)
+        return;
+    l->done++;
+    if (i >= WARMUP)
+        samples_add(&l->last, delay);
 }
 
-/* Post once and wait for everybody. 0, or -1: the swarm has ended. */
-static int one_round(struct latency *l)
+/* 0, or an exit code. */
+static int check_posters(struct latency *l)
 {
-    struct swarm_member *publisher = &l->w.members[0];
-    l->waiting = l->w.count;
-    l->sent_at = mono_ns();
-    if (session_post(publisher->s, publisher->room, 0, (struct str){l->text, l->size}, NULL) < 0)
-        return -1;
-    swarm_touch(publisher);
-    while (l->waiting > 0)
-        if (!swarm_turn(&l->w, UINT64_MAX))
-            return -1;
-    return 0;
-}
-
-static int run(struct bench *b, struct bench_result *r, struct latency *l)
-{
-    uint64_t interval = NS_PER_SEC / l->rate;
-    uint64_t next = mono_ns();
-    for (uint64_t i = 0; i < l->warmup + l->rounds; i++) {
-        next += interval;
-        if (i == l->warmup)
-            bench_measure_begin(b);
-        while (mono_ns() < next)
-            if (!swarm_turn(&l->w, next))
-                return l->w.code;
-        if (one_round(l) < 0)
-            return l->w.failed ? l->w.code : 1;
-        if (i >= l->warmup && samples_add(&l->times, l->last_at - l->sent_at) < 0)
+    struct poster *const all[] = {&l->sender, &l->load};
+    for (int i = 0; i < 2; i++)
+        if (poster_failed(all[i])) {
+            log_error("%s: %s", i ? "the load" : "the sender", all[i]->why);
             return 1;
-        bench_progress(b, "posts", i, l->warmup + l->rounds);
-    }
-    bench_measure_end(b, r, l->rounds, l->rounds * r->c.subscribers);
+        }
     return 0;
 }
 
-static int one_run(struct bench *b, struct bench_result *r)
+static int stalled(uint64_t *done, uint64_t now_done, uint64_t *at)
+{
+    uint64_t now = mono_ns();
+    if (*done != now_done || *at == 0) {
+        *done = now_done;
+        *at = now;
+    }
+    return now - *at > STALL_NS;
+}
+
+static int measure(struct bench *b, struct bench_result *r, struct latency *l)
+{
+    struct str text = {l->text, r->c.size};
+    uint64_t sent = 0, before = 0, since = 0;
+    int began = 0, code = 0;
+    l->schedule.start = mono_ns() + BEGIN_NS;
+    if (l->sender.pid && poster_go(&l->sender, &l->schedule) < 0)
+        return 1;
+    while (l->done < l->schedule.count && code == 0) {
+        if (!began && l->done >= WARMUP) {
+            bench_measure_begin(b);
+            began = 1;
+        }
+        int on = l->sender.pid ? swarm_turn(&l->w, UINT64_MAX)
+                               : schedule_turn(&l->w, &l->schedule, text, &sent, &l->late);
+        if (!on)
+            return l->w.code;
+        bench_progress(b, "posts", l->done, l->schedule.count);
+        code = check_posters(l);
+        if (code == 0 && stalled(&before, l->done, &since)) {
+            log_error("no post arrived for %llu s", STALL_NS / NS_PER_SEC);
+            code = 1;
+        }
+    }
+    uint64_t posts = l->schedule.count - WARMUP;
+    if (code == 0)
+        bench_measure_end(b, r, posts, posts * l->subscribers);
+    return code;
+}
+
+/* --- setting up ----------------------------------------------------------------------------- */
+
+/* 0, or an exit code; r->skipped is set if the server did not want it. */
+static int start_poster(struct bench *b, struct bench_result *r, struct poster *p,
+                        const char *group, const struct options *o)
+{
+    if (poster_start(p, o, r->c.size) == 0) {
+        bench_measure_process(b, group, p->pid);
+        return 0;
+    }
+    if (p->refused)
+        bench_skip(r, "%s", p->why);
+    else
+        log_error("%s", p->why);
+    return 1;
+}
+
+static int start(struct bench *b, struct bench_result *r, struct latency *l)
 {
     struct options o = bench_session_options(b, &r->c);
-    struct latency l = {.w = {.room = BENCH_ROOM, .on_post = on_post, .epoll = -1},
-                        .warmup = WARMUP,
-                        .rounds = bench_or(o.count, bench_or(o.rounds, ROUNDS)),
-                        .rate = r->c.rate,
-                        .size = r->c.size};
+    struct schedule load = {.interval = b->o->load ? NS_PER_SEC / b->o->load : 0,
+                            .count = UINT64_MAX};
+    int code = 0, two = b->o->processes == 2;
+    if (two)
+        code = start_poster(b, r, &l->sender, "sender", &o);
+    if (code == 0 && b->o->load)
+        code = start_poster(b, r, &l->load, "load", &o);
+    l->w.publisher = l->sender.producer;
+    if (code == 0)
+        code = swarm_open(&l->w, &o, 1, l->subscribers + !two);
+    load.start = mono_ns();
+    if (code == 0 && l->load.pid && poster_go(&l->load, &load) < 0)
+        code = 1;
+    return code;
+}
+
+/* How late posts were queued, which is part of their delays. */
+static void put_late(struct bench_result *r, struct latency *l, const struct schedule_report *sender)
+{
+    struct schedule_report own = {0};
+    if (!l->sender.control || l->late.count) {
+        samples_sort(&l->late);
+        own = (struct schedule_report){.late_p50 = samples_at(&l->late, 50),
+                                       .late_p99 = samples_at(&l->late, 99),
+                                       .late_max = samples_at(&l->late, 100)};
+        sender = &own;
+    }
+    bench_put(r, "late_p50", "ns", BENCH_NEITHER, (double)sender->late_p50);
+    bench_put(r, "late_p99", "ns", BENCH_NEITHER, (double)sender->late_p99);
+    bench_put(r, "late_max", "ns", BENCH_NEITHER, (double)sender->late_max);
+    if (sender->late_p50 > l->schedule.interval)
+        bench_note(r, "The sender could not keep to its schedule: the delays are those of a queue "
+                      "that grows.");
+}
+
+static void put(struct bench *b, struct bench_result *r, struct latency *l,
+                const struct schedule_report *sender, const struct schedule_report *load)
+{
+    bench_put_samples(r, "first", &l->first);
+    bench_put_samples(r, "last", &l->last);
+    put_late(r, l, sender);
+    if (b->o->load && load->late_p50 > 10 * NS_PER_MS)
+        bench_note(r, "The load could not keep to its schedule: it was as much as the server took.");
+}
+
+static int run(struct bench *b, struct bench_result *r)
+{
+    struct latency l = {.w = SWARM_INIT,
+                        .sender = POSTER_INIT,
+                        .load = POSTER_INIT,
+                        .subscribers = (uint32_t)r->c.subscribers,
+                        .schedule = {.interval = NS_PER_SEC / r->c.rate,
+                                     .count = WARMUP + bench_or(b->o->count,
+                                                                bench_or(b->o->rounds, ROUNDS)),
+                                     .precise = PRECISE_NS}};
+    struct schedule_report sender = {0}, load = {0};
+    prctl(PR_SET_TIMERSLACK, 1ul);
     l.w.ctx = &l;
-    l.text = bench_text(l.size);
-    int code = l.text ? swarm_open(&l.w, &o, (uint32_t)r->c.subscribers + 1) : 1;
+    l.w.on_post = on_post;
+    l.text = bench_text(r->c.size);
+    l.left = calloc(l.schedule.count, sizeof *l.left);
+    for (uint64_t i = 0; l.left && i < l.schedule.count; i++)
+        l.left[i] = l.subscribers;
+    int code = l.text && l.left ? start(b, r, &l) : 1;
     if (code == 0)
-        code = run(b, r, &l);
-    if (code == 0)
-        code = swarm_verdict(&l.w);
-    if (code == 0)
-        bench_put_samples(r, "delay", &l.times);
-    swarm_close(&l.w);
-    samples_free(&l.times);
+        code = measure(b, r, &l);
+    if (r->skipped[0])
+        code = 0;
+    poster_stop(&l.load, code == 0 && !r->skipped[0] ? &load : NULL);
+    poster_stop(&l.sender, code == 0 && !r->skipped[0] ? &sender : NULL);
+    code = swarm_close(&l.w, r, code);
+    if (code == 0 && !r->skipped[0])
+        put(b, r, &l, &sender, &load);
+    samples_free(&l.first);
+    samples_free(&l.last);
+    samples_free(&l.late);
+    free(l.left);
     free(l.text);
     return code;
 }
@@ -96,11 +214,18 @@ static int one_run(struct bench *b, struct bench_result *r)
 static int plan(struct bench *b)
 {
     const char *t[TRANSPORT_COUNT];
+    char load[32] = "idle";
+    if (b->o->processes > 2) {
+        log_error("--processes: 1 (sender and receivers) or 2 (the sender on its own)");
+        return 2;
+    }
+    if (b->o->load)
+        snprintf(load, sizeof load, "load %llu/s", (unsigned long long)b->o->load);
     for (int i = 0, n = bench_transports(b, t); i < n; i++) {
         struct bench_case c = {.subscribers = bench_or(b->o->subscribers, 1),
                                .size = bench_or(b->o->size, SIZE),
-                               .rate = bench_or(b->o->rate, RATE),
-                               .load = "idle"};
+                               .rate = bench_or(b->o->rate, RATE)};
+        snprintf(c.load, sizeof c.load, "%.14s%s", load, b->o->processes == 2 ? ", 2 procs" : "");
         snprintf(c.transport, sizeof c.transport, "%s", t[i]);
         bench_add(b, &c);
     }
@@ -108,4 +233,4 @@ static int plan(struct bench *b)
 }
 
 const struct benchmark bench_latency = {
-    "latency", "delay of single posts in an idle system", NULL, BENCH_SERVER, 3, plan, one_run};
+    "latency", "delay of single posts, by a schedule", NULL, BENCH_SERVER, 3, plan, run};

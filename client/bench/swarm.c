@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "client/bench/bench.h"
 #include "client/render.h"
 #include "client/tool.h"
 
@@ -19,19 +18,19 @@
 #define SPIN_TURNS 64
 /* How long the answers to BYE may take all in all. */
 #define CLOSE_NS NS_PER_SEC
+/* A turn waits so long at most; while members connect: their deadlines are looked at this often. */
+#define TURN_NS    (100 * NS_PER_MS)
+#define JOINING_NS (5 * NS_PER_MS)
 
 __attribute__((format(printf, 3, 4))) static void fail(struct swarm *w, int code, const char *fmt,
                                                        ...)
 {
-    char why[600];
     va_list ap;
     if (w->failed)
         return;
     va_start(ap, fmt);
-    vsnprintf(why, sizeof why, fmt, ap);
+    vsnprintf(w->why, sizeof w->why, fmt, ap);
     va_end(ap);
-    if (why[0])
-        log_error("%s", why);
     w->failed = 1;
     w->code = code;
 }
@@ -41,13 +40,28 @@ __attribute__((format(printf, 3, 4))) static void fail(struct swarm *w, int code
 static void on_state(void *ctx, enum session_state state, const char *detail)
 {
     struct swarm_member *m = ctx;
-    if (state == SESSION_OPEN)
-        session_join(m->s, str_of(m->w->room), JOIN_NOW, 0, 1, &m->join);
-    else if (state == SESSION_CLOSED && m->w->closing)
-        m->w->closed++;
-    else if (state == SESSION_CLOSED)
-        fail(m->w, session_exit_code(m->s), "session %u of %u: %s", m->index + 1, m->w->count,
-             detail);
+    struct swarm *w = m->w;
+    if (state == SESSION_OPEN && !m->room) {
+        session_join(m->s, str_of(w->room), w->from, w->from_arg, 1, &m->join);
+    } else if (state == SESSION_CLOSED && w->closing) {
+        w->closed++;
+    } else if (state == SESSION_CLOSED) {
+        w->refused |= !m->room && session_exit_code(m->s) == 1;
+        fail(w, session_exit_code(m->s), "session %u of %u: %s", m->index + 1, w->count, detail);
+    } else if (m->room && w->on_state) {
+        w->on_state(w->ctx, m, state);
+    }
+}
+
+/* The post that is timed has come. */
+static void on_mark(struct swarm *w, const struct swarm_member *m)
+{
+    if (m == w->members && session_producer(m->s) == w->publisher)
+        return; /* the publisher's own copy is not a delivery */
+    w->mark_last = mono_ns();
+    if (w->mark_first == 0)
+        w->mark_first = w->mark_last;
+    w->mark_left--;
 }
 
 static void on_logged(struct swarm_member *m, const struct record *r)
@@ -57,10 +71,12 @@ static void on_logged(struct swarm_member *m, const struct record *r)
     m->seq = r->seq;
     if (r->producer != w->publisher || r->type != RECORD_MESSAGE)
         return;
-    w->wrong += r->counter != m->counter + 1;
+    w->wrong += r->counter != m->counter + 1 && (m->counter || w->from != JOIN_LAST);
     m->counter = r->counter;
     m->got++;
     w->posts++;
+    if (r->counter == w->mark && w->mark_left)
+        on_mark(w, m);
     if (w->on_post)
         w->on_post(w->ctx, m, r);
 }
@@ -76,7 +92,7 @@ static void on_record(void *ctx, const struct record *r)
             m->seq = b.first - 1;
         m->room = r->room;
         m->w->joined++;
-        if (m->index == 0)
+        if (m->index == 0 && m->w->publisher == 0)
             m->w->publisher = session_producer(m->s);
     } else if (r->type == RECORD_ERROR || r->type == RECORD_PARTED) {
         struct body_refuse b;
@@ -169,8 +185,11 @@ static void drive(struct swarm_member *m)
 {
     session_drive(m->s);
     watch(m);
-    if (session_deadline(m->s) == 0)
+    uint64_t due = session_deadline(m->s);
+    if (due == 0)
         swarm_touch(m);
+    else if (due < m->w->due)
+        m->w->due = due;
 }
 
 /* Whoever stays hot, or becomes so by a callback, is in the list of the next turn. */
@@ -188,15 +207,12 @@ static void drive_hot(struct swarm *w)
     }
 }
 
-static int timeout_of(const struct swarm *w, uint64_t until)
+static struct timespec timeout_of(const struct swarm *w, uint64_t until)
 {
-    uint64_t now = mono_ns();
-    if (w->hot_count || until <= now)
-        return 0;
-    if (w->joined < w->count)
-        return 5; /* connecting: deadlines of sessions are looked at this often */
-    uint64_t ms = until == UINT64_MAX ? 100 : (until - now + NS_PER_MS - 1) / NS_PER_MS;
-    return ms < 100 ? (int)ms : 100;
+    uint64_t now = mono_ns(), most = w->joined < w->count ? JOINING_NS : TURN_NS;
+    uint64_t end = w->due < until ? w->due : until;
+    uint64_t ns = w->hot_count || end <= now ? 0 : end - now < most ? end - now : most;
+    return (struct timespec){.tv_sec = 0, .tv_nsec = (long)ns};
 }
 
 /* Sessions that are not joined yet have deadlines to keep: connect again, give up. */
@@ -214,16 +230,35 @@ static void drive_joining(struct swarm *w)
     }
 }
 
+/* A time has come for somebody: rare, so all are asked. */
+static void drive_due(struct swarm *w)
+{
+    uint64_t now = mono_ns();
+    if (now < w->due)
+        return;
+    w->due = UINT64_MAX;
+    for (uint32_t i = 0; i < w->count; i++) {
+        uint64_t due = session_deadline(w->members[i].s);
+        if (due <= now)
+            drive(&w->members[i]);
+        else if (due < w->due)
+            w->due = due;
+    }
+}
+
 int swarm_turn(struct swarm *w, uint64_t until)
 {
     struct epoll_event e[EVENTS];
     if (w->joined < w->count)
         drive_joining(w);
+    else if (w->due != UINT64_MAX)
+        drive_due(w);
     if (w->hot_count)
         drive_hot(w);
-    if (w->o->wait == WAIT_SPIN && ++w->turns % SPIN_TURNS != 0)
+    if (w->wait == WAIT_SPIN && ++w->turns % SPIN_TURNS != 0)
         return !w->failed;
-    int n = epoll_wait(w->epoll, e, EVENTS, timeout_of(w, until));
+    struct timespec timeout = timeout_of(w, until);
+    int n = epoll_pwait2(w->epoll, e, EVENTS, &timeout, NULL);
     for (int i = 0; i < n && !w->failed; i++) {
         struct swarm_member *m = &w->members[e[i].data.u64 >> 32];
         short revents = (short)e[i].events;
@@ -239,14 +274,16 @@ int swarm_turn(struct swarm *w, uint64_t until)
 
 /* --- all of them ---------------------------------------------------------------------------- */
 
-static int make_members(struct swarm *w)
+static int make_members(struct swarm *w, const struct options *o, int kinds)
 {
-    struct session_options so = {
-        .reconnect = 0, .on_record = on_record, .on_state = on_state, .on_skip = on_skip};
-    options_session(w->o, &so);
     for (uint32_t i = 0; i < w->count; i++) {
+        struct session_options so = {.reconnect = w->reconnect,
+                                     .on_record = on_record,
+                                     .on_state = on_state,
+                                     .on_skip = on_skip};
         struct swarm_member *m = &w->members[i];
         const char *why;
+        options_session(&o[i % (uint32_t)kinds], &so);
         *m = (struct swarm_member){.w = w, .index = i};
         so.ctx = m;
         if (session_new(&m->s, &so, &why) < 0) {
@@ -259,11 +296,14 @@ static int make_members(struct swarm *w)
     return 0;
 }
 
-int swarm_open(struct swarm *w, const struct options *o, uint32_t count)
+int swarm_open(struct swarm *w, const struct options *o, int kinds, uint32_t count)
 {
     io_raise_nofile();
-    w->o = o;
+    if (!w->room)
+        w->room = BENCH_ROOM;
+    w->wait = o->wait;
     w->count = count;
+    w->due = UINT64_MAX;
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
     w->members = calloc(count, sizeof *w->members);
     w->hot = calloc(count, sizeof *w->hot);
@@ -274,7 +314,7 @@ int swarm_open(struct swarm *w, const struct options *o, uint32_t count)
         return w->code;
     }
     uint64_t noticed = mono_ns() + 2 * NS_PER_SEC;
-    if (make_members(w) == 0)
+    if (make_members(w, o, kinds) == 0)
         while (w->joined < w->count && swarm_turn(w, UINT64_MAX)) {
             if (mono_ns() < noticed)
                 continue;
@@ -298,28 +338,32 @@ static void say_bye(struct swarm *w)
         ;
 }
 
-void swarm_close(struct swarm *w)
+static int judge(const struct swarm *w, struct bench_result *r, int code)
 {
-    if (!w->failed && w->members)
+    if (w->failed && w->refused) {
+        bench_skip(r, "%s", w->why);
+        return 0;
+    }
+    if (w->failed && w->why[0])
+        log_error("%s", w->why);
+    if (code == 0 && w->wrong) {
+        log_error("%llu records were lost, doubled or out of order", (unsigned long long)w->wrong);
+        return 1;
+    }
+    return code;
+}
+
+int swarm_close(struct swarm *w, struct bench_result *r, int code)
+{
+    int failed = w->failed;
+    if (!failed && w->members)
         say_bye(w);
+    w->failed = failed; /* that somebody leaves late is nobody's fault */
     for (uint32_t i = 0; w->members && i < w->count; i++)
         session_free(w->members[i].s);
     io_close(&w->epoll);
     free(w->members);
     free(w->hot);
     free(w->spare);
-}
-
-const char *swarm_transport(const struct swarm *w)
-{
-    const struct transport *t = session_transport(w->members[0].s);
-    return t ? t->name : "?";
-}
-
-int swarm_verdict(const struct swarm *w)
-{
-    if (w->wrong == 0)
-        return 0;
-    log_error("%llu records were lost, doubled or out of order", (unsigned long long)w->wrong);
-    return 1;
+    return judge(w, r, code);
 }

@@ -1,0 +1,183 @@
+/* See poster.h. */
+#include "client/bench/poster.h"
+
+#include "base/clock.h"
+#include "base/io.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Posts on their way at once; more than that are late, and told to be. */
+#define BACKLOG 100000u
+
+/* What the process says: first when it is in the room, last when it has ended. */
+struct word {
+    int code; /* 0: all is well */
+    int refused;
+    uint64_t producer;
+    struct schedule_report report;
+    char why[300];
+};
+
+/* --- a schedule ----------------------------------------------------------------------------- */
+
+int schedule_turn(struct swarm *w, const struct schedule *s, struct str text, uint64_t *sent,
+                  struct samples *late)
+{
+    struct swarm_member *m = &w->members[0];
+    uint64_t now = mono_ns(), next = s->start + *sent * s->interval;
+    while (*sent < s->count && next <= now && session_unacked(m->s) < BACKLOG) {
+        if (session_post(m->s, m->room, 0, text, NULL) < 0)
+            break; /* later, then */
+        if (late)
+            samples_add(late, now - next);
+        swarm_touch(m);
+        next = s->start + ++*sent * s->interval;
+    }
+    if (*sent >= s->count || next <= now)
+        return swarm_turn(w, *sent >= s->count ? UINT64_MAX : now);
+    return swarm_turn(w, next - now > s->precise ? next - s->precise : 0);
+}
+
+/* --- in the process ------------------------------------------------------------------------- */
+
+static int said_stop(int control)
+{
+    char c;
+    ssize_t n = recv(control, &c, 1, MSG_DONTWAIT | MSG_PEEK);
+    return n == 0 || n > 0 || (errno != EAGAIN && errno != EINTR);
+}
+
+static int post_all(struct swarm *w, const struct schedule *s, int control, struct str text,
+                    struct schedule_report *r)
+{
+    struct samples late = {0};
+    uint64_t sent = 0;
+    for (unsigned turns = 0; sent < s->count || session_unacked(w->members[0].s);) {
+        if (!schedule_turn(w, s, text, &sent, &late))
+            break;
+        if (++turns % 64 == 0 && said_stop(control))
+            break;
+    }
+    samples_sort(&late);
+    *r = (struct schedule_report){.posts = sent,
+                                  .late_p50 = samples_at(&late, 50),
+                                  .late_p99 = samples_at(&late, 99),
+                                  .late_max = samples_at(&late, 100)};
+    samples_free(&late);
+    return w->failed ? w->code : 0;
+}
+
+static void say(int control, const struct word *word)
+{
+    (void)!send(control, word, sizeof *word, MSG_NOSIGNAL);
+}
+
+static void fill(struct word *word, const struct swarm *w, int code)
+{
+    word->code = code;
+    word->refused = w->refused;
+    snprintf(word->why, sizeof word->why, "%.299s", w->why);
+}
+
+__attribute__((noreturn)) static void process(int control, const struct options *o, uint64_t size)
+{
+    struct swarm w = SWARM_INIT;
+    struct word word = {0};
+    struct schedule s;
+    char *text = bench_text(size);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_TIMERSLACK, 1ul);
+    fill(&word, &w, text ? swarm_open(&w, o, 1, 1) : 1);
+    if (word.code != 0)
+        fill(&word, &w, word.code);
+    word.producer = w.publisher;
+    say(control, &word);
+    if (word.code == 0 && recv(control, &s, sizeof s, 0) == (ssize_t)sizeof s) {
+        int code = post_all(&w, &s, control, (struct str){text, size}, &word.report);
+        fill(&word, &w, code);
+        say(control, &word);
+    }
+    _exit(0); /* the server sees the end of the connection */
+}
+
+/* --- in the parent -------------------------------------------------------------------------- */
+
+static int hear(struct poster *p, struct word *word)
+{
+    ssize_t n;
+    do
+        n = recv(p->control, word, sizeof *word, 0);
+    while (n < 0 && errno == EINTR && !bench_signalled);
+    if (n == (ssize_t)sizeof *word && word->code == 0)
+        return 0;
+    p->refused = n == (ssize_t)sizeof *word && word->refused;
+    snprintf(p->why, sizeof p->why, "%s",
+             n == (ssize_t)sizeof *word ? word->why : "the process that posts has ended");
+    return -EPIPE;
+}
+
+int poster_start(struct poster *p, const struct options *o, uint64_t size)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return snprintf(p->why, sizeof p->why, "socketpair: %s", strerrorname_np(errno)), -errno;
+    p->pid = fork();
+    if (p->pid < 0) {
+        int e = errno;
+        snprintf(p->why, sizeof p->why, "fork: %s", strerrorname_np(e));
+        p->pid = 0;
+        close(pair[0]);
+        close(pair[1]);
+        return -e;
+    }
+    if (p->pid == 0) {
+        close(pair[0]);
+        process(pair[1], o, size);
+    }
+    close(pair[1]);
+    p->control = pair[0];
+    struct word word;
+    int r = hear(p, &word);
+    p->producer = r == 0 ? word.producer : 0;
+    return r;
+}
+
+int poster_go(struct poster *p, const struct schedule *s)
+{
+    return send(p->control, s, sizeof *s, MSG_NOSIGNAL) == (ssize_t)sizeof *s ? 0 : -EPIPE;
+}
+
+int poster_failed(struct poster *p)
+{
+    struct word word;
+    ssize_t n = p->pid ? recv(p->control, &word, sizeof word, MSG_DONTWAIT | MSG_PEEK) : -1;
+    if (n < 0 || (n == (ssize_t)sizeof word && word.code == 0))
+        return 0;
+    return hear(p, &word) < 0;
+}
+
+int poster_stop(struct poster *p, struct schedule_report *report)
+{
+    struct word word = {0};
+    int r = 0;
+    if (p->pid == 0)
+        return 0;
+    shutdown(p->control, SHUT_WR);
+    if (report) {
+        r = hear(p, &word);
+        *report = word.report;
+    } else {
+        kill(p->pid, SIGKILL);
+    }
+    io_close(&p->control);
+    while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    p->pid = 0;
+    return r;
+}
