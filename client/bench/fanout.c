@@ -1,7 +1,7 @@
 /* parley bench fanout: how many posts a second one publisher gets through to S subscribers. The
  * publisher keeps a window of posts on their way and never waits otherwise; every subscriber checks
- * every delivery: checksum, sequence without holes, counter without holes. Single posts are timed on
- * their way, so the delays are those of a full window. */
+ * every delivery: checksum, sequence without holes, counter without holes. Single posts are timed
+ * on their way, so the delays are those of a full window. */
 #include "client/bench/bench.h"
 #include "client/bench/swarm.h"
 
@@ -43,9 +43,8 @@ static int run(struct bench *b, struct bench_result *r)
                            .text = {text, r->c.size},
                            .first = &first,
                            .last = &last};
-    struct swarm_flow warm = {.count = f.count < WARMUP ? f.count : WARMUP,
-                              .window = f.window,
-                              .text = f.text};
+    struct swarm_flow warm = {
+        .count = f.count < WARMUP ? f.count : WARMUP, .window = f.window, .text = f.text};
     int kinds = swarm_kinds(b, &r->c, o);
     int code = text ? swarm_open(&w, o, kinds, (uint32_t)r->c.subscribers + 1) : 1;
     if (code == 0)
@@ -76,8 +75,8 @@ static int plan_mixed(struct bench *b, struct bench_case c, const char *const *t
         return 2;
     }
     for (int i = 0; i < n && at < sizeof c.transport; i++)
-        at += (size_t)snprintf(c.transport + at, sizeof c.transport - at, "%s%s", i ? "+" : "",
-                               t[i]);
+        at +=
+            (size_t)snprintf(c.transport + at, sizeof c.transport - at, "%s%s", i ? "+" : "", t[i]);
     bench_add(b, &c);
     return 0;
 }

@@ -4,7 +4,8 @@
  * An open loop: posts leave by a schedule, not when the one before has arrived. What waits behind a
  * delayed post is delayed too, and is counted so (otherwise a server that stops for a second would
  * be charged with one slow post: "coordinated omission"). A post that the sender itself queues late
- * also counts from its time; `late` says how much of that there was.
+ * also counts from its time, and `late` says how much of that there was; see struct schedule for
+ * the one exception, a timer's own delay, which `timer_late` tells.
  *
  * One process: publisher and subscribers are sessions on one epoll. Two: the publisher is a process
  * of its own. With --load, one more posts in the background, into the same room. */
@@ -18,27 +19,24 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
+#include <sys/mman.h>
 
-#define ROUNDS 1000
-#define WARMUP 50
-#define RATE   200 /* posts a second: far enough apart that everybody sleeps in between */
-#define SIZE   64
-/* Before each post the sender looks at the clock instead of sleeping: timers of virtual machines
- * wake up to a tenth of a millisecond late. */
-#define PRECISE_NS (NS_PER_MS / 5)
-#define BEGIN_NS   (20 * NS_PER_MS) /* after everybody is ready */
+#define ROUNDS   1000
+#define WARMUP   50
+#define RATE     200 /* posts a second: far enough apart that everybody sleeps in between */
+#define SIZE     64
+#define BEGIN_NS (20 * NS_PER_MS) /* after everybody is ready */
 /* Nothing came for so long: it is not going to. */
 #define STALL_NS (30 * NS_PER_SEC)
 
 struct latency {
     struct swarm w;
     struct poster sender, load;
-    struct schedule schedule;
+    struct pace pace; /* of the sender; without one of its own, kept here */
     uint32_t subscribers;
     uint32_t *left; /* of each post: subscribers that do not have it */
     uint64_t done;  /* posts that all have */
-    struct samples first, last, late;
+    struct samples first, last;
     char *text;
 };
 
@@ -46,9 +44,9 @@ static void on_post(void *ctx, struct swarm_member *m, const struct record *r)
 {
     struct latency *l = ctx;
     uint64_t i = r->counter - 1; /* sender's sessions are new: they count from 1 */
-    if (i >= l->schedule.count || (l->sender.pid == 0 && m->index == 0))
+    if (i >= l->pace.s.count || (l->sender.pid == 0 && m->index == 0))
         return;
-    uint64_t delay = mono_ns() - (l->schedule.start + i * l->schedule.interval);
+    uint64_t delay = mono_ns() - l->pace.begun[i];
     if (l->left[i] == l->subscribers && i >= WARMUP)
         samples_add(&l->first, delay);
     if (--l->left[i] > 0)
@@ -83,28 +81,28 @@ static int stalled(uint64_t *done, uint64_t now_done, uint64_t *at)
 static int measure(struct bench *b, struct bench_result *r, struct latency *l)
 {
     struct str text = {l->text, r->c.size};
-    uint64_t sent = 0, before = 0, since = 0;
+    struct schedule *s = &l->pace.s;
+    uint64_t before = 0, since = 0;
     int began = 0, code = 0;
-    l->schedule.start = mono_ns() + BEGIN_NS;
-    if (l->sender.pid && poster_go(&l->sender, &l->schedule) < 0)
+    s->start = mono_ns() + BEGIN_NS;
+    if (l->sender.pid && poster_go(&l->sender, s) < 0)
         return 1;
-    while (l->done < l->schedule.count && code == 0) {
+    while (l->done < l->pace.s.count && code == 0) {
         if (!began && l->done >= WARMUP) {
             bench_measure_begin(b);
             began = 1;
         }
-        int on = l->sender.pid ? swarm_turn(&l->w, UINT64_MAX)
-                               : schedule_turn(&l->w, &l->schedule, text, &sent, &l->late);
+        int on = l->sender.pid ? swarm_turn(&l->w, UINT64_MAX) : pace_turn(&l->pace, &l->w, text);
         if (!on)
             return l->w.code;
-        bench_progress(b, "posts", l->done, l->schedule.count);
+        bench_progress(b, "posts", l->done, l->pace.s.count);
         code = check_posters(l);
         if (code == 0 && stalled(&before, l->done, &since)) {
             log_error("no post arrived for %llu s", STALL_NS / NS_PER_SEC);
             code = 1;
         }
     }
-    uint64_t posts = l->schedule.count - WARMUP;
+    uint64_t posts = l->pace.s.count - WARMUP;
     if (code == 0)
         bench_measure_end(b, r, posts, posts * l->subscribers);
     return code;
@@ -114,9 +112,9 @@ static int measure(struct bench *b, struct bench_result *r, struct latency *l)
 
 /* 0, or an exit code; r->skipped is set if the server did not want it. */
 static int start_poster(struct bench *b, struct bench_result *r, struct poster *p,
-                        const char *group, const struct options *o)
+                        const char *group, const struct options *o, uint64_t *begun)
 {
-    if (poster_start(p, o, r->c.size) == 0) {
+    if (poster_start(p, o, r->c.size, begun) == 0) {
         bench_measure_process(b, group, p->pid);
         return 0;
     }
@@ -134,9 +132,9 @@ static int start(struct bench *b, struct bench_result *r, struct latency *l)
                             .count = UINT64_MAX};
     int code = 0, two = b->o->processes == 2;
     if (two)
-        code = start_poster(b, r, &l->sender, "sender", &o);
+        code = start_poster(b, r, &l->sender, "sender", &o, l->pace.begun);
     if (code == 0 && b->o->load)
-        code = start_poster(b, r, &l->load, "load", &o);
+        code = start_poster(b, r, &l->load, "load", &o, NULL);
     l->w.publisher = l->sender.producer;
     if (code == 0)
         code = swarm_open(&l->w, &o, 1, l->subscribers + !two);
@@ -146,68 +144,73 @@ static int start(struct bench *b, struct bench_result *r, struct latency *l)
     return code;
 }
 
-/* How late posts were queued, which is part of their delays. */
-static void put_late(struct bench_result *r, struct latency *l, const struct schedule_report *sender)
-{
-    struct schedule_report own = {0};
-    if (!l->sender.control || l->late.count) {
-        samples_sort(&l->late);
-        own = (struct schedule_report){.late_p50 = samples_at(&l->late, 50),
-                                       .late_p99 = samples_at(&l->late, 99),
-                                       .late_max = samples_at(&l->late, 100)};
-        sender = &own;
-    }
-    bench_put(r, "late_p50", "ns", BENCH_NEITHER, (double)sender->late_p50);
-    bench_put(r, "late_p99", "ns", BENCH_NEITHER, (double)sender->late_p99);
-    bench_put(r, "late_max", "ns", BENCH_NEITHER, (double)sender->late_max);
-    if (sender->late_p50 > l->schedule.interval)
-        bench_note(r, "The sender could not keep to its schedule: the delays are those of a queue "
-                      "that grows.");
-}
-
 static void put(struct bench *b, struct bench_result *r, struct latency *l,
                 const struct schedule_report *sender, const struct schedule_report *load)
 {
     bench_put_samples(r, "first", &l->first);
     bench_put_samples(r, "last", &l->last);
-    put_late(r, l, sender);
+    bench_put(r, "late_p50", "ns", BENCH_NEITHER, (double)sender->late_p50);
+    bench_put(r, "late_p99", "ns", BENCH_NEITHER, (double)sender->late_p99);
+    bench_put(r, "late_max", "ns", BENCH_NEITHER, (double)sender->late_max);
+    bench_put(r, "timer_late_p50", "ns", BENCH_NEITHER, (double)sender->timer_p50);
+    bench_put(r, "timer_late_p99", "ns", BENCH_NEITHER, (double)sender->timer_p99);
+    if (sender->late_p50 > l->pace.s.interval)
+        bench_note(r, "The sender could not keep to its schedule: the delays are those of a queue "
+                      "that grows.");
     if (b->o->load && load->late_p50 > 10 * NS_PER_MS)
-        bench_note(r, "The load could not keep to its schedule: it was as much as the server took.");
+        bench_note(r,
+                   "The load could not keep to its schedule: it was as much as the server took.");
+}
+
+/* Memory that the sender, if it is a process of its own, shares: when each post began. */
+static int allocate(struct latency *l)
+{
+    size_t n = l->pace.s.count;
+    void *p = mmap(NULL, n * sizeof *l->pace.begun, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    l->pace.begun = p == MAP_FAILED ? NULL : p;
+    l->left = calloc(n, sizeof *l->left);
+    for (size_t i = 0; l->left && i < n; i++)
+        l->left[i] = l->subscribers;
+    return l->text && l->left && l->pace.begun ? 0 : 1;
+}
+
+static void release(struct latency *l)
+{
+    if (l->pace.begun)
+        munmap(l->pace.begun, l->pace.s.count * sizeof *l->pace.begun);
+    samples_free(&l->first);
+    samples_free(&l->last);
+    free(l->left);
+    free(l->text);
 }
 
 static int run(struct bench *b, struct bench_result *r)
 {
-    struct latency l = {.w = SWARM_INIT,
-                        .sender = POSTER_INIT,
-                        .load = POSTER_INIT,
-                        .subscribers = (uint32_t)r->c.subscribers,
-                        .schedule = {.interval = NS_PER_SEC / r->c.rate,
-                                     .count = WARMUP + bench_or(b->o->count,
-                                                                bench_or(b->o->rounds, ROUNDS)),
-                                     .precise = PRECISE_NS}};
-    struct schedule_report sender = {0}, load = {0};
-    prctl(PR_SET_TIMERSLACK, 1ul);
+    uint64_t rounds = bench_or(b->o->count, bench_or(b->o->rounds, ROUNDS));
+    struct latency l = {
+        .w = SWARM_INIT,
+        .sender = POSTER_INIT,
+        .load = POSTER_INIT,
+        .subscribers = (uint32_t)r->c.subscribers,
+        .text = bench_text(r->c.size),
+        .pace = {.s = {.interval = NS_PER_SEC / r->c.rate, .count = WARMUP + rounds}}};
+    struct schedule_report sender, load = {0}, own;
     l.w.ctx = &l;
     l.w.on_post = on_post;
-    l.text = bench_text(r->c.size);
-    l.left = calloc(l.schedule.count, sizeof *l.left);
-    for (uint64_t i = 0; l.left && i < l.schedule.count; i++)
-        l.left[i] = l.subscribers;
-    int code = l.text && l.left ? start(b, r, &l) : 1;
+    int code = allocate(&l) == 0 ? start(b, r, &l) : 1;
     if (code == 0)
         code = measure(b, r, &l);
     if (r->skipped[0])
         code = 0;
-    poster_stop(&l.load, code == 0 && !r->skipped[0] ? &load : NULL);
-    poster_stop(&l.sender, code == 0 && !r->skipped[0] ? &sender : NULL);
+    int good = code == 0 && !r->skipped[0], two = l.sender.pid != 0;
+    poster_stop(&l.load, good ? &load : NULL);
+    poster_stop(&l.sender, good ? &sender : NULL);
+    pace_end(&l.pace, &own);
     code = swarm_close(&l.w, r, code);
-    if (code == 0 && !r->skipped[0])
-        put(b, r, &l, &sender, &load);
-    samples_free(&l.first);
-    samples_free(&l.last);
-    samples_free(&l.late);
-    free(l.left);
-    free(l.text);
+    if (code == 0 && good)
+        put(b, r, &l, two ? &sender : &own, &load);
+    release(&l);
     return code;
 }
 

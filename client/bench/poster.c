@@ -26,22 +26,49 @@ struct word {
 
 /* --- a schedule ----------------------------------------------------------------------------- */
 
-int schedule_turn(struct swarm *w, const struct schedule *s, struct str text, uint64_t *sent,
-                  struct samples *late)
+static void begin(struct pace *p, uint64_t intended, uint64_t now)
+{
+    uint64_t late = now - intended, from = intended;
+    if (p->slept && late <= TIMER_NS) {
+        samples_add(&p->timer, late);
+        from = now;
+    }
+    samples_add(&p->late, now - from);
+    if (p->begun)
+        p->begun[p->sent] = from;
+}
+
+int pace_turn(struct pace *p, struct swarm *w, struct str text)
 {
     struct swarm_member *m = &w->members[0];
-    uint64_t now = mono_ns(), next = s->start + *sent * s->interval;
-    while (*sent < s->count && next <= now && session_unacked(m->s) < BACKLOG) {
+    uint64_t now = mono_ns(), next = p->s.start + p->sent * p->s.interval;
+    while (p->sent < p->s.count && next <= now && session_unacked(m->s) < BACKLOG) {
+        begin(p, next, now);
         if (session_post(m->s, m->room, 0, text, NULL) < 0)
-            break; /* later, then */
-        if (late)
-            samples_add(late, now - next);
+            break; /* the swarm says why */
+        p->slept = 0;
         swarm_touch(m);
-        next = s->start + ++*sent * s->interval;
+        next = p->s.start + ++p->sent * p->s.interval;
     }
-    if (*sent >= s->count || next <= now)
-        return swarm_turn(w, *sent >= s->count ? UINT64_MAX : now);
-    return swarm_turn(w, next - now > s->precise ? next - s->precise : 0);
+    if (p->sent >= p->s.count)
+        return swarm_turn(w, UINT64_MAX);
+    int on = swarm_turn(w, next <= now ? now : next);
+    p->slept = next > now && w->events == 0;
+    return on;
+}
+
+void pace_end(struct pace *p, struct schedule_report *r)
+{
+    samples_sort(&p->late);
+    samples_sort(&p->timer);
+    *r = (struct schedule_report){.posts = p->sent,
+                                  .late_p50 = samples_at(&p->late, 50),
+                                  .late_p99 = samples_at(&p->late, 99),
+                                  .late_max = samples_at(&p->late, 100),
+                                  .timer_p50 = samples_at(&p->timer, 50),
+                                  .timer_p99 = samples_at(&p->timer, 99)};
+    samples_free(&p->late);
+    samples_free(&p->timer);
 }
 
 /* --- in the process ------------------------------------------------------------------------- */
@@ -53,23 +80,11 @@ static int said_stop(int control)
     return n == 0 || n > 0 || (errno != EAGAIN && errno != EINTR);
 }
 
-static int post_all(struct swarm *w, const struct schedule *s, int control, struct str text,
-                    struct schedule_report *r)
+static int post_all(struct swarm *w, struct pace *p, int control, struct str text)
 {
-    struct samples late = {0};
-    uint64_t sent = 0;
-    for (unsigned turns = 0; sent < s->count || session_unacked(w->members[0].s);) {
-        if (!schedule_turn(w, s, text, &sent, &late))
+    for (unsigned turns = 0; p->sent < p->s.count || session_unacked(w->members[0].s);)
+        if (!pace_turn(p, w, text) || (++turns % 64 == 0 && said_stop(control)))
             break;
-        if (++turns % 64 == 0 && said_stop(control))
-            break;
-    }
-    samples_sort(&late);
-    *r = (struct schedule_report){.posts = sent,
-                                  .late_p50 = samples_at(&late, 50),
-                                  .late_p99 = samples_at(&late, 99),
-                                  .late_max = samples_at(&late, 100)};
-    samples_free(&late);
     return w->failed ? w->code : 0;
 }
 
@@ -85,22 +100,22 @@ static void fill(struct word *word, const struct swarm *w, int code)
     snprintf(word->why, sizeof word->why, "%.299s", w->why);
 }
 
-__attribute__((noreturn)) static void process(int control, const struct options *o, uint64_t size)
+__attribute__((noreturn)) static void process(int control, const struct options *o, uint64_t size,
+                                              uint64_t *begun)
 {
     struct swarm w = SWARM_INIT;
     struct word word = {0};
-    struct schedule s;
+    struct pace pace = {.begun = begun};
     char *text = bench_text(size);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    prctl(PR_SET_TIMERSLACK, 1ul);
-    fill(&word, &w, text ? swarm_open(&w, o, 1, 1) : 1);
-    if (word.code != 0)
-        fill(&word, &w, word.code);
+    int code = text ? swarm_open(&w, o, 1, 1) : 1;
+    fill(&word, &w, code);
     word.producer = w.publisher;
     say(control, &word);
-    if (word.code == 0 && recv(control, &s, sizeof s, 0) == (ssize_t)sizeof s) {
-        int code = post_all(&w, &s, control, (struct str){text, size}, &word.report);
+    if (code == 0 && recv(control, &pace.s, sizeof pace.s, 0) == (ssize_t)sizeof pace.s) {
+        code = post_all(&w, &pace, control, (struct str){text, size});
         fill(&word, &w, code);
+        pace_end(&pace, &word.report);
         say(control, &word);
     }
     _exit(0); /* the server sees the end of the connection */
@@ -122,7 +137,7 @@ static int hear(struct poster *p, struct word *word)
     return -EPIPE;
 }
 
-int poster_start(struct poster *p, const struct options *o, uint64_t size)
+int poster_start(struct poster *p, const struct options *o, uint64_t size, uint64_t *begun)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -138,7 +153,7 @@ int poster_start(struct poster *p, const struct options *o, uint64_t size)
     }
     if (p->pid == 0) {
         close(pair[0]);
-        process(pair[1], o, size);
+        process(pair[1], o, size, begun);
     }
     close(pair[1]);
     p->control = pair[0];

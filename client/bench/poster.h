@@ -7,24 +7,38 @@
 
 #include "client/bench/swarm.h"
 
-/* When post `i` is meant to leave: start + i * interval (mono_ns). */
+/* Post `i` is meant to leave at start + i * interval (mono_ns), and its delay counts from then,
+ * however late it is queued. One exception: a sender that slept, with nothing else to do, and whose
+ * timer woke it up to TIMER_NS late. That is not what is measured (and more than a message takes on
+ * a virtual machine), so the post counts from when the sender awoke. */
 struct schedule {
     uint64_t start, interval;
-    uint64_t count;  /* posts; UINT64_MAX: until it is stopped */
-    uint64_t precise; /* ns before each post in which it looks at the clock instead of sleeping: a
-                       * timer that wakes late would be taken for delay. 0: it just sleeps */
+    uint64_t count; /* posts; UINT64_MAX: until it is stopped */
 };
 
-/* Of the posts of a schedule, how late after their time they were queued. */
+#define TIMER_NS (150 * 1000ull)
+
+/* A schedule that is being kept. Zero-filled, with `s` set, is its beginning. */
+struct pace {
+    struct schedule s;
+    uint64_t sent;        /* posts so far */
+    int slept;            /* until the next one's time, and nothing came */
+    uint64_t *begun;      /* NULL, or for each post: when it counts from */
+    struct samples late;  /* how late posts were queued, after what they count from */
+    struct samples timer; /* how late the timer was, where it was forgiven */
+};
+
+/* What came of it. */
 struct schedule_report {
     uint64_t posts;
-    uint64_t late_p50, late_p99, late_max; /* ns */
+    uint64_t late_p50, late_p99, late_max; /* ns, not forgiven */
+    uint64_t timer_p50, timer_p99;
 };
 
-/* Post what is due of the schedule by member 0, and wait at most until the next one is: `*sent` is
- * how many have been posted. `late` may be NULL. 1: go on; 0: the swarm has ended. */
-int schedule_turn(struct swarm *w, const struct schedule *s, struct str text, uint64_t *sent,
-                  struct samples *late);
+/* Post what is due by member 0, then wait at most until the next one is. 1: go on; 0: the swarm has
+ * ended. */
+int pace_turn(struct pace *p, struct swarm *w, struct str text);
+void pace_end(struct pace *p, struct schedule_report *r); /* frees what is in *p */
 
 struct poster {
     pid_t pid;   /* 0: none */
@@ -34,10 +48,14 @@ struct poster {
     int refused;   /* … it was the server that said no */
 };
 
-#define POSTER_INIT {.control = -1}
+#define POSTER_INIT   \
+    {                 \
+        .control = -1 \
+    }
 
-/* Start it: it connects with `o`, joins BENCH_ROOM and waits. 0, or a negative errno with `why`. */
-int poster_start(struct poster *p, const struct options *o, uint64_t size);
+/* Start it: it connects with `o`, joins BENCH_ROOM and waits. `begun`: NULL, or shared memory for
+ * pace.begun. 0, or a negative errno with `why`. */
+int poster_start(struct poster *p, const struct options *o, uint64_t size, uint64_t *begun);
 /* Have it begin. 0 or -EPIPE. */
 int poster_go(struct poster *p, const struct schedule *s);
 /* Has it ended before its time? Then `why` says why. */

@@ -259,6 +259,7 @@ int swarm_turn(struct swarm *w, uint64_t until)
         return !w->failed;
     struct timespec timeout = timeout_of(w, until);
     int n = epoll_pwait2(w->epoll, e, EVENTS, &timeout, NULL);
+    w->events = n;
     for (int i = 0; i < n && !w->failed; i++) {
         struct swarm_member *m = &w->members[e[i].data.u64 >> 32];
         short revents = (short)e[i].events;

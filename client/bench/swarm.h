@@ -60,6 +60,7 @@ struct swarm {
     uint32_t hot_count;
     uint32_t closing, closed; /* leaving; those that have left */
     unsigned turns;
+    int events;        /* that the last turn had found; 0: only the time had come */
     uint64_t due;      /* the next time that a session waits for */
     uint64_t deadline; /* of -W; 0: none */
     int failed, code;  /* why it ended: exit code … */
@@ -67,7 +68,10 @@ struct swarm {
     int refused;       /* the server does not let so many in, or not by this transport */
 };
 
-#define SWARM_INIT {.epoll = -1}
+#define SWARM_INIT  \
+    {               \
+        .epoll = -1 \
+    }
 
 /* Connect `count` members and join them to the room. They take their transport and server from
  * `kinds` options in turn. 0, or an exit code. */
