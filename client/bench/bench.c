@@ -16,7 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct benchmark *const benchmarks[] = {&bench_raw, &bench_latency, &bench_fanout};
+static const struct benchmark *const benchmarks[] = {&bench_raw, &bench_latency, &bench_fanout,
+                                                     &bench_switch, &bench_resume};
 #define BENCHMARKS (sizeof benchmarks / sizeof *benchmarks)
 
 volatile sig_atomic_t bench_signalled;
@@ -95,7 +96,8 @@ static int check(const struct options *o)
         return EXIT_USAGE;
     }
     if (o->rate > 1000000 || o->load > 1000000) {
-        log_error("--rate, --load: at most 1000000 posts a second; fanout measures what goes beyond");
+        log_error(
+            "--rate, --load: at most 1000000 posts a second; fanout measures what goes beyond");
         return EXIT_USAGE;
     }
     return 0;

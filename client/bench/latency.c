@@ -83,14 +83,15 @@ static int measure(struct bench *b, struct bench_result *r, struct latency *l)
     struct str text = {l->text, r->c.size};
     struct schedule *s = &l->pace.s;
     uint64_t before = 0, since = 0;
-    int began = 0, code = 0;
+    uint64_t began = 0; /* number of the room's last record when measuring began */
+    int code = 0;
     s->start = mono_ns() + BEGIN_NS;
     if (l->sender.pid && poster_go(&l->sender, s) < 0)
         return 1;
     while (l->done < l->pace.s.count && code == 0) {
         if (!began && l->done >= WARMUP) {
             bench_measure_begin(b);
-            began = 1;
+            began = l->w.members[0].seq;
         }
         int on = l->sender.pid ? swarm_turn(&l->w, UINT64_MAX) : pace_turn(&l->pace, &l->w, text);
         if (!on)
@@ -102,7 +103,7 @@ static int measure(struct bench *b, struct bench_result *r, struct latency *l)
             code = 1;
         }
     }
-    uint64_t posts = l->pace.s.count - WARMUP;
+    uint64_t posts = l->w.members[0].seq - began; /* those of the load too */
     if (code == 0)
         bench_measure_end(b, r, posts, posts * l->subscribers);
     return code;

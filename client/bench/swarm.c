@@ -105,9 +105,8 @@ static void on_record(void *ctx, const struct record *r)
 
 static void on_skip(void *ctx, const char *transport, const char *reason)
 {
-    struct swarm_member *m = ctx;
-    if (m->index == 0)
-        log_info("not by %s: %s", transport, reason);
+    struct swarm *w = ((struct swarm_member *)ctx)->w;
+    snprintf(w->skip, sizeof w->skip, "not by %s: %s", transport, reason);
 }
 
 /* --- epoll ---------------------------------------------------------------------------------- */

@@ -65,6 +65,7 @@ struct swarm {
     uint64_t deadline; /* of -W; 0: none */
     int failed, code;  /* why it ended: exit code … */
     char why[600];     /* … and a sentence, "" after a signal */
+    char skip[300];    /* a transport that was asked for and not given, with the reason; "" */
     int refused;       /* the server does not let so many in, or not by this transport */
 };
 
