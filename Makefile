@@ -194,8 +194,10 @@ model: ## check every order of events of the rings and doorbells (spin)
 	@tests/model/run.sh $(BUILD)/model
 
 .PHONY: bench
-bench: all ## latency and fan-out of each transport, as a table
-	@BIN='$(B)' tests/support/bench.sh
+bench: ## measure everything, under 10 minutes: tables, JSON and charts in BUILD/bench
+	@CC='$(CC)' tests/support/deps.sh build bench
+	@$(AGAIN) all
+	@BIN='$(B)' OUT='$(BUILD)/bench' tests/support/bench.sh
 
 # What the runner asks for: one line per program, so that the lists above stay the only ones.
 .PHONY: list-tests list-tsan

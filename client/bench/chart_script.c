@@ -344,7 +344,7 @@ static void write_figures(struct drawing *d)
             while (seen < i &&
                    !((before = bench_figure(&d->r->results[seen], "", f->name)) && before->head))
                 seen++;
-            if (!f->head || f->group[0] || !f->count || seen < i)
+            if (!f->head || f->derived || f->group[0] || !f->count || seen < i)
                 continue;
             collect(d, f->name);
             for (size_t p = 0; p < d->count; p++) {

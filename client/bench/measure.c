@@ -202,6 +202,8 @@ void bench_measure_end(struct bench *b, struct bench_result *r, uint64_t posts, 
         struct put p = {r, s->of[i].group, posts, deliveries};
         put_figures(b, &p, &s->of[i], &now[i], error[i]);
     }
+    if (b->what->flags & BENCH_SERVER && deliveries && !b->counting)
+        bench_put_copies(r);
     if (!bench_private(b) && b->what->flags & BENCH_SERVER)
         bench_note(r, "costs of the server are not known: it is not ours (-s)");
     bench_measure_forget(b);

@@ -57,3 +57,7 @@ void bench_measure_end(struct bench *b, struct bench_result *r, uint64_t posts,
 
 /* Stop without a result, and forget the processes. Harmless at any time. */
 void bench_measure_forget(struct bench *b);
+
+/* copies.c: copies of a message on its way, by the transport of the case; nothing if it is of
+ * several. bench_measure_end does it for benchmarks that tell deliveries. */
+void bench_put_copies(struct bench_result *r);

@@ -91,7 +91,7 @@ void bench_put_derived(struct bench_result *r, const char *group, const char *na
 {
     struct bench_figure *f = put(r, group, name, unit, BENCH_LOWER, value);
     if (f)
-        f->derived = 1;
+        f->derived = f->head = 1;
 }
 
 void bench_put_missing(struct bench_result *r, const char *group, const char *name,

@@ -71,7 +71,7 @@ void bench_put_head(struct bench_result *r, const char *name, const char *unit,
 /* A number of one process. */
 void bench_put_of(struct bench_result *r, const char *group, const char *name, const char *unit,
                   enum bench_better better, double value);
-/* A number that is known from the mechanism; the same in each run. */
+/* A number that is known from the mechanism; the same in each run. In the first table, labelled. */
 void bench_put_derived(struct bench_result *r, const char *group, const char *name,
                        const char *unit, double value);
 /* A number that could not be had, and why. */

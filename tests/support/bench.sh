@@ -1,26 +1,60 @@
 #!/bin/bash
-# `make bench`: what every mechanism costs on this machine, as `parley bench` measures it. Results go to
-# OUT (default build/bench): a table and JSON lines of each benchmark.
+# `make bench`: what parley costs on this machine, as `parley bench` measures it, in under 10 minutes.
 #
-#   BIN=build/release bench.sh
+#   BIN=build/release OUT=build/bench bench.sh [NAME...]      all steps, or those named
+#
+# For each step NAME.json (what was measured), NAME.txt (as a table) and NAME.svg (drawn, if there is
+# gnuplot) in OUT. Compare two runs: parley bench --vs BEFORE/NAME.json AFTER/NAME.json.
+# REPEAT: runs of each case (default 5). Nothing else should run on the machine meanwhile.
 set -euo pipefail
 
 bin=$(cd "${BIN:-build/release}" && pwd)
 out=${OUT:-build/bench}
+repeat=${REPEAT:-5}
+names=("$@")
 mkdir -p "$out"
 
 unset PARLEY_SOCKET
-export XDG_CONFIG_HOME=$out/config
+export XDG_CONFIG_HOME=$out/config # not the user's
 
-run() { # NAME BENCHMARK OPTIONS...
-    local name=$1
-    shift
-    "$bin/parley" bench --json "$@" >"$out/$name.json.new"
-    mv "$out/$name.json.new" "$out/$name.json"
-    "$bin/parley" bench show "$out/$name.json" | tee "$out/$name.txt"
+wanted() {
+    local n
+    [ "${#names[@]}" -gt 0 ] || return 0
+    for n in "${names[@]}"; do [ "$n" != "$1" ] || return 0; done
+    return 1
 }
 
-for place in hub workers; do
-    run "latency-$place" latency --place "$place" -S 1
-    run "fanout-$place" fanout --place "$place" -S 10
-done
+step() { # NAME BENCHMARK OPTIONS...
+    local name=$1 draw=()
+    wanted "$name" || return 0
+    shift
+    echo "== $name: parley bench $*" >&2
+    "$bin/parley" bench --repeat "$repeat" --json "$@" >"$out/$name.json.new"
+    mv "$out/$name.json.new" "$out/$name.json"
+    if command -v gnuplot >/dev/null; then draw=(--svg "$out/$name.svg"); fi
+    "$bin/parley" bench show "${draw[@]}" "$out/$name.json" >"$out/$name.txt"
+    cat "$out/$name.txt"
+    echo
+}
+
+start=$SECONDS
+
+# The floor: what each mechanism does bare.
+step raw raw --size 64
+REPEAT_ALL=$repeat repeat=1
+step raw-sizes raw
+repeat=$REPEAT_ALL
+
+# The delay of a post in an idle system, to one and to the last of ten.
+step latency-1 latency -S 1 --rounds 400 --rate 500
+step latency-10 latency -S 10 --rounds 400 --rate 500
+step latency-1-workers latency -S 1 --rounds 400 --rate 500 --place workers -t unix
+step latency-spin latency -S 1 --rounds 400 --rate 500 -t shm --wait spin
+
+# Posts and deliveries a second.
+step fanout-1 fanout -S 1 -C 200000
+step fanout-10 fanout -S 10 -C 100000
+step fanout-100 fanout -S 100 -C 20000 -t fifo,sysvmq,shm,mmap,unix,tcp
+step fanout-1000 fanout -S 1000 -C 2000 -t shm,mmap,unix
+
+echo "done in $((SECONDS - start)) s: $out" >&2

@@ -4,7 +4,8 @@
 #   deps.sh GROUP...           install what the groups need (Debian, Ubuntu: apt-get)
 #   deps.sh --check GROUP...   only say what is missing; exit 1 if anything is
 #
-# Groups: build (libraries and headers), test (what runs the tests), lint (checkers of the source).
+# Groups: build (libraries and headers), test (what runs the tests), bench (what draws its charts),
+# lint (checkers of the source).
 # Each need is probed for itself, a header by compiling, a program by looking for it, a Python module
 # by importing it: so a library from elsewhere counts, and no package manager is asked when nothing
 # is missing. Uses only sh, the compiler and apt, since it is the first thing to run on a new machine.
@@ -52,7 +53,7 @@ cppcheck            command cppcheck
 shellcheck          command shellcheck
 END
     *)
-        echo "deps.sh: no such group: $1 (there are: build test lint)" >&2
+        echo "deps.sh: no such group: $1 (there are: build test bench lint)" >&2
         exit 2
         ;;
     esac
