@@ -66,7 +66,7 @@ def test_private_race_verifies_every_message_of_every_lane(scratch, objects):
     assert len({lane["began"] for lane in lanes.values()}) == 1, "one start for all"
     places = sorted(lanes.values(), key=lambda lane: lane["place"])
     assert [lane["ns"] for lane in places] == sorted(lane["ns"] for lane in places)
-    assert end["private"] and end["hub_cpu_ns"] > 0 and end["workers_cpu_ns"] > 0
+    assert end["private"] and end["hub_cpu_ns"] > 0 and end["workers_cpu_ns"] >= 0
     assert_nothing_left(scratch, objects)
 
 
