@@ -198,7 +198,7 @@ class Runner:
             # Tests mostly wait for processes, so a few more than processors run side by side.
             code, out = run(
                 [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=short", "-p",
-                 "no:cacheprovider", "-n", str(self.jobs + 2),
+                 "no:cacheprovider", "-n", str(self.jobs + 2), "--dist", "loadgroup",
                  f"--junitxml={report}", folder],
                 seconds, environment(PARLEY_BIN=os.path.join(self.build, "release"),
                                      PARLEY_FAULTS=os.environ.get("PARLEY_FAULTS", "short")))

@@ -45,7 +45,7 @@ function options(name, box) {
     width: Math.max(box.clientWidth, 200), height: box.clientHeight, legend: { show: false },
     cursor: { show: false },
     scales: { x: { time: false, range: () => { const now = times.at(-1) ?? 0; return [now - span, now]; } },
-      y: { range: (u, lo, hi) => [0, Math.max((hi ?? 0) * 1.15, name === "calls" ? 1 : 0.001)] } },
+      y: { range: (u, lo, hi) => [0, Math.max((hi ?? 0) * 1.15, 1)] } },
     axes: [{ ...axis, size: 24, values: (u, v) => v.map((x) => { const s = Math.round((times.at(-1) ?? 0) - x); return s ? `-${s} s` : "now"; }), splits: () => { const now = times.at(-1) ?? 0; return [0, 1, 2, 3, 4].map((i) => now - span + (span * i) / 4); } },
       { ...axis, size: 46, values: (u, v) => v.map(short) }],
     series: [{}, ...transports.map((t, i) => ({ label: t, stroke: () => colorOf(t), width: 2, dash: patterns[i], show: shown.has(t), points: { show: false }, spanGaps: true }))],

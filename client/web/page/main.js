@@ -32,11 +32,16 @@ function handle(m) {
   for (const p of parts) p.on?.[m.type]?.(m);
 }
 
+const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+
 function header(m) {
-  const h = m.hub;
-  $("summary").textContent = `${h.sessions} sessions, ${h.rooms} rooms, ${h.workers} workers`;
-  $("counts").textContent = `lost ${m.page.lost} · doubled ${m.page.doubled} · dropped repeats ${m.page.repeats + h.repeats}`;
-  $("counts").className = "counts " + (m.page.lost || m.page.doubled ? "bad" : "good");
+  const h = m.hub, p = m.page;
+  $("summary").textContent = [count(h.sessions, "session"), count(h.rooms, "room"), count(h.workers, "worker")].join(", ") +
+    (m.life === "running" ? "" : ` (the server is ${m.life})`);
+  $("counts").textContent = `lost ${p.lost} · doubled ${p.doubled} of ${p.checked} records`;
+  $("counts").title = "Numbers of records in the rooms read here, checked one by one. " +
+    `Repeats that were recognised and dropped: ${p.repeats} here, ${h.repeats} by the server.`;
+  $("counts").className = "counts " + (p.lost || p.doubled ? "bad" : "good");
 }
 
 function connect() {

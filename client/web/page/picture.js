@@ -91,7 +91,7 @@ function rate(now, was, key) {
 
 function box(x, y, w, h, lines, dead) {
   const g = svg("g", {}, svg("rect", { x, y, width: w, height: h, rx: 8, class: dead ? "box dead" : "box" }));
-  lines.forEach((l, i) => g.append(text(x + w / 2, y + 18 + i * 15, l, { class: i ? "small" : "strong", "text-anchor": "middle" })));
+  lines.filter(Boolean).forEach((l, i) => g.append(text(x + w / 2, y + 18 + i * 15, l, { class: i ? "small" : "strong", "text-anchor": "middle" })));
   return g;
 }
 
@@ -104,9 +104,9 @@ function pipe(d, w) {
 }
 
 const used = (x) => x && { c: x.cpu_user_ns + x.cpu_system_ns };
-const cpu = (now, was) => {
+const cpu = (now, was, narrow) => {
   const percent = rate(used(now), used(was), "c") / 1e7;
-  return percent.toFixed(percent < 10 ? 1 : 0) + " % CPU";
+  return percent.toFixed(percent < 10 ? 1 : 0) + (narrow ? " %" : " % CPU");
 };
 
 function draw() {
@@ -134,7 +134,7 @@ function draw() {
     paths.pipe[w.n] = d;
     wires.append(pipe(d, w));
     boxes.append(box(g.workX, y, g.box, 58, w.alive
-      ? [g.narrow ? `w ${w.n}` : `worker ${w.n}`, cpu(w, was(w.n)), short(rate(w, was(w.n), "deliveries")) + "/s"]
+      ? [g.narrow ? `w ${w.n}` : `worker ${w.n}`, cpu(w, was(w.n), g.narrow), short(rate(w, was(w.n), "deliveries")) + "/s"]
       : [g.narrow ? `w ${w.n}` : `worker ${w.n}`, "dead", "restarting"], !w.alive));
   });
   rows.forEach((r, i) => {
@@ -149,7 +149,7 @@ function draw() {
   });
   paths.log = `M${g.hubX + g.box / 2} ${hubY + hubH} L${g.hubX + g.box / 2} ${logY}`;
   wires.append(svg("path", { d: paths.log, class: "wire", stroke: "currentColor" }));
-  boxes.append(box(g.hubX, hubY, g.box, hubH, ["hub", cpu(m.hub, before?.hub), short(rate(m.hub, before?.hub, "posts")) + (g.narrow ? "/s" : " posts/s"), g.narrow ? "" : short(rate(m.hub, before?.hub, "turns")) + " turns/s"]));
+  boxes.append(box(g.hubX, hubY, g.box, hubH, ["hub", cpu(m.hub, before?.hub, g.narrow), short(rate(m.hub, before?.hub, "posts")) + (g.narrow ? "/s" : " posts/s"), g.narrow ? "" : short(rate(m.hub, before?.hub, "turns")) + " turns/s"]));
   const log = box(g.hubX, logY, g.box, 54, ["log", short(rate(m.hub, before?.hub, "batches")) + (g.narrow ? "/s" : " appends/s"), bytes(Math.round(rate(m.hub, before?.hub, "bytes_logged"))) + "/s"]);
   log.firstChild.classList.add("log");
   boxes.append(log);

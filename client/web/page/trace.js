@@ -33,7 +33,7 @@ export function legs(t, h) {
     at("fan-out gets to it", h.received, h.began, { by: where }),
     at("push into downlink", h.began, h.pushed, { by: h.transport, bytes: h.push_bytes, calls: h.push_calls, transport: h.transport }),
     at("downlink → receiver wakes", h.pushed, h.woken, { by: h.transport, transport: h.transport, wait: true }),
-    at("receiver reads", h.woken !== null && h.pushed !== null ? Math.max(h.woken, h.pushed) : h.woken, h.arrived, { by: h.transport, bytes: h.bytes, calls: h.calls, transport: h.transport }),
+    at("receiver reads", h.woken === null ? null : Math.max(h.woken, h.began ?? h.woken), h.arrived, { by: h.transport, bytes: h.bytes, calls: h.calls, transport: h.transport }),
   ].filter((x) => x && x.to >= x.from);
 }
 
@@ -83,10 +83,11 @@ function waterfall(t) {
   const height = rows.length * line + 30;
   const s = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img",
     "aria-label": `Waterfall of ${rows.length} rows over ${micro(t.total)} µs; the table below has the same figures` });
-  for (let i = 0; i <= 4; i++) {
-    const at = (t.total * i) / 4;
+  const ticks = width < 500 ? 2 : 4;
+  for (let i = 0; i <= ticks; i++) {
+    const at = (t.total * i) / ticks;
     s.append(svg("line", { x1: x(at), x2: x(at), y1: 16, y2: height, stroke: "var(--track)" }),
-      svg("text", { x: x(at), y: 11, "text-anchor": "middle", class: "small" }, micro(at) + (i === 4 ? " µs" : "")));
+      svg("text", { x: x(at), y: 11, "text-anchor": "middle", class: "small" }, micro(at) + (i === ticks ? " µs" : "")));
   }
   rows.forEach((r, i) => {
     const y = 22 + i * line;
