@@ -25,13 +25,10 @@ uint64_t hub_wall(struct hub *h)
     return h->wall;
 }
 
-uint64_t hub_mono(struct hub *h)
+uint64_t hub_read_mono(struct hub *h)
 {
-    if (h->mono == 0) {
-        h->mono = mono_ns();
-        h->mono_calls = io_calls;
-    }
-    return h->mono;
+    h->mono_calls = io_calls;
+    return h->mono = mono_ns();
 }
 
 void hub_complain(struct hub *h, const char *fmt, ...)

@@ -284,7 +284,12 @@ void hub_ready(struct hub *h);                 /* all workers serve: say so */
 /* Warn about what a client did; a client cannot fill the log: a few at once, then one a second. */
 void hub_complain(struct hub *h, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 uint64_t hub_wall(struct hub *h); /* wall clock, read once a turn */
-uint64_t hub_mono(struct hub *h); /* the monotonic one, when the turn began to read uplinks */
+/* The monotonic one, when the turn began to read uplinks. */
+uint64_t hub_read_mono(struct hub *h);
+static inline uint64_t hub_mono(struct hub *h)
+{
+    return h->mono ? h->mono : hub_read_mono(h);
+}
 
 /* target.c: orders to a target, in order; descriptors are taken */
 void target_send(struct target *t, const struct order *o, const void *payload, const int *fds);
