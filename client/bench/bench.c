@@ -16,8 +16,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct benchmark *const benchmarks[] = {&bench_raw, &bench_latency, &bench_fanout,
-                                                     &bench_switch, &bench_resume};
+static const struct benchmark *const benchmarks[] = {&bench_raw,    &bench_latency, &bench_fanout,
+                                                     &bench_switch, &bench_resume,  &bench_history,
+                                                     &bench_join};
 #define BENCHMARKS (sizeof benchmarks / sizeof *benchmarks)
 
 volatile sig_atomic_t bench_signalled;

@@ -55,7 +55,8 @@ struct benchmark {
 #define BENCH_SERVER  0x1u /* needs a server */
 #define BENCH_PRIVATE 0x2u /* … which must be a private one: refused with -s */
 
-extern const struct benchmark bench_fanout, bench_latency, bench_raw, bench_switch, bench_resume;
+extern const struct benchmark bench_fanout, bench_latency, bench_raw, bench_switch, bench_resume,
+    bench_history, bench_join;
 
 /* Where sessions are served without --place: as parleyd has it. */
 #define BENCH_PLACE "auto"

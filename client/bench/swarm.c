@@ -42,6 +42,7 @@ static void on_state(void *ctx, enum session_state state, const char *detail)
     struct swarm_member *m = ctx;
     struct swarm *w = m->w;
     if (state == SESSION_OPEN && !m->room) {
+        w->join_at = mono_ns();
         session_join(m->s, str_of(w->room), w->from, w->from_arg, 1, &m->join);
     } else if (state == SESSION_CLOSED && w->closing) {
         w->closed++;
@@ -303,6 +304,7 @@ int swarm_open(struct swarm *w, const struct options *o, int kinds, uint32_t cou
         w->room = BENCH_ROOM;
     w->wait = o->wait;
     w->count = count;
+    w->open_at = mono_ns();
     w->due = UINT64_MAX;
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
     w->members = calloc(count, sizeof *w->members);

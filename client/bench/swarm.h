@@ -55,6 +55,7 @@ struct swarm {
     uint32_t mark, mark_left; /* mark_left 0: none */
     uint64_t mark_first, mark_last;
     enum wait_mode wait;
+    uint64_t open_at, join_at; /* mono_ns of swarm_open, and of the last JOIN */
     int epoll;
     uint32_t *hot, *spare; /* indices of hot members; the list being gone through */
     uint32_t hot_count;
