@@ -164,13 +164,14 @@ static void mark_dirty(struct fanout *f, struct view *v)
 
 /* News of a watermark also comes with subscriptions and departures, and then before its own order,
  * which finds nothing left to do: so whoever brings it, everybody is served. */
-static void raise_watermark(struct fanout *f, struct view *v, uint64_t end)
+static void raise_watermark(struct fanout *f, struct view *v, uint64_t end, uint64_t next)
 {
     if (end > v->watermark && v->started)
-        v->records += fanstats_records(v, v->watermark, end);
+        v->records += next && v->next ? next - v->next : fanstats_records(v, v->watermark, end);
     v->started = 1;
     if (end <= v->watermark)
         return;
+    v->next = next;
     v->watermark = end;
     mark_dirty(f, v);
 }
@@ -235,7 +236,7 @@ static void apply_unsubscribe(struct outlet *o, const struct order * or)
     {
         if (s->view->room != or->room || s->end != UINT64_MAX)
             continue;
-        raise_watermark(o->fan, s->view, or->end);
+        raise_watermark(o->fan, s->view, or->end, 0);
         if (s->pos < or->end) {
             DL_DELETE(s->view->subs, s);
             s->view->live--;
@@ -267,7 +268,7 @@ static void apply_subscribe(struct fanout *f, struct outlet *o, const struct ord
     v->refs++;
     o->sub_count++;
     DL_APPEND2(o->subs, s, prev_of, next_of);
-    raise_watermark(f, v, or->end);
+    raise_watermark(f, v, or->end, 0);
     s->records = v->records;
     if (or->type == ORDER_SUBSCRIBE) {
         DL_APPEND(v->subs, s);
@@ -344,7 +345,7 @@ void fanout_apply(struct fanout *f, const struct order *o, const void *payload, 
     case ORDER_WATERMARK:
         v = find_view(f, o->room);
         if (v)
-            raise_watermark(f, v, o->end);
+            raise_watermark(f, v, o->end, o->pos);
         return;
     case ORDER_FORGET:
         v = find_view(f, o->room);

@@ -95,8 +95,9 @@ struct room {
     int epoch_marked; /* this epoch's EPOCH record is in, or none is needed */
     int dirty;        /* in the hub's list */
     struct room *next_dirty;
-    uint64_t announced; /* position that readers may read up to */
-    int syncing;        /* --sync always: an fdatasync is under way, up to sync_pos */
+    uint64_t announced;      /* position that readers may read up to … */
+    uint64_t announced_next; /* … and the number of the record that will begin there */
+    int syncing;             /* --sync always: an fdatasync is under way, up to sync_pos */
     uint64_t sync_pos;
     struct member *members;
     size_t member_count;
@@ -375,7 +376,7 @@ static inline struct record room_header(struct room *r, enum record_type type)
 }
 void room_added(struct room *r, size_t n);
 void room_commit(struct room *r); /* write the batch now */
-void room_announce(struct room *r, uint64_t pos);
+void room_announce(struct room *r, uint64_t pos, uint64_t next);
 int room_is_dm(const struct room *r);
 /* May this nick (by key) be in the room? Only the two may be in a room of two. */
 int room_admits(const struct room *r, const struct session *s);

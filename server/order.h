@@ -20,14 +20,14 @@ enum order_type {
     ORDER_SUBSCRIBE, /* send room `room` from position pos on; the watermark is `end` */
     ORDER_UNSUBSCRIBE, /* stop, after what stands below `end` */
     ORDER_REPLAY,      /* once: the bytes [pos, end) of `room`, then the payload (one record) */
-    ORDER_WATERMARK,   /* room `room` now reaches byte `end` */
-    ORDER_REPLY,       /* payload: whole records for connection `conn` */
-    ORDER_FAREWELL,    /* payload: one record, to be sent after everything before it; then GONE */
-    ORDER_HANDOVER,    /* connection `conn` goes elsewhere: come to a stop between two records, then
-                          report its cursors and HANDED. No other order about it but STAY and DETACH
-                          comes before the answer */
-    ORDER_STAY,        /* never mind, if it has not gone yet: STAYED */
-    ORDER_STOP,        /* worker: end */
+    ORDER_WATERMARK, /* room `room` now reaches byte `end`, where record number `pos` will begin */
+    ORDER_REPLY,     /* payload: whole records for connection `conn` */
+    ORDER_FAREWELL,  /* payload: one record, to be sent after everything before it; then GONE */
+    ORDER_HANDOVER,  /* connection `conn` goes elsewhere: come to a stop between two records, then
+                        report its cursors and HANDED. No other order about it but STAY and DETACH
+                        comes before the answer */
+    ORDER_STAY,      /* never mind, if it has not gone yet: STAYED */
+    ORDER_STOP,      /* worker: end */
     ORDER_TRACE, /* before its watermark: report when `conn` is pushed byte `end` - 1 of `room` */
     /* fan-out to hub */
     REPORT_READY,  /* a worker serves from now on */

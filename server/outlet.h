@@ -18,6 +18,7 @@
 struct view {
     uint32_t room;
     uint64_t watermark;
+    uint64_t next;           /* number of the record that will begin there; 0: not known */
     uint64_t records;        /* that came since the view was told of its first watermark */
     int started;             /* it has been */
     struct segment *segs;    /* ascending by base_pos, each the successor of the one before */

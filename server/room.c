@@ -49,6 +49,7 @@ static int enter(struct hub *h, struct room *r)
     r->id = r->log.room;
     r->uuid = r->log.uuid;
     r->announced = r->log.end_pos;
+    r->announced_next = r->log.next_seq;
     r->log.keep = h->opt->sync != SYNC_NONE;
     HASH_ADD(by_id, h->rooms_by_id, id, sizeof r->id, r);
     HASH_ADD(by_key, h->rooms_by_key, key, r->key_len, r);
@@ -179,12 +180,13 @@ void room_commit(struct room *r)
     if (r->hub->opt->sync == SYNC_ALWAYS)
         sync_room(r);
     else
-        room_announce(r, r->log.end_pos);
+        room_announce(r, r->log.end_pos, r->log.next_seq);
 }
 
-void room_announce(struct room *r, uint64_t pos)
+void room_announce(struct room *r, uint64_t pos, uint64_t next)
 {
     r->announced = pos;
+    r->announced_next = next;
     if (r->traces)
         traces_told(r);
     target_watermark(r);

@@ -20,8 +20,8 @@ struct sync_job {
     uint32_t room;
     int *fds; /* duplicates: segments may be rolled meanwhile */
     int count;
-    uint64_t pos;
-    uint64_t took; /* ns */
+    uint64_t pos, next; /* of the log when it began */
+    uint64_t took;      /* ns */
     int result;
 };
 
@@ -52,12 +52,12 @@ static void failed(struct hub *h, int err)
     hub_fail(h, why);
 }
 
-static void synced(struct room *r, uint64_t pos)
+static void synced(struct room *r, uint64_t pos, uint64_t next)
 {
     r->syncing = 0;
     if (r->hub->opt->sync != SYNC_ALWAYS)
         return;
-    room_announce(r, pos);
+    room_announce(r, pos, next);
     if (r->log.end_pos > pos)
         sync_room(r);
     login_held(r->hub);
@@ -73,7 +73,7 @@ static void job_done(uv_work_t *w, int status)
     if (j->result < 0)
         failed(j->hub, j->result);
     else if (r)
-        synced(r, j->pos);
+        synced(r, j->pos, j->next);
     free(j);
 }
 
@@ -88,7 +88,12 @@ static void start_job(struct room *r)
         free(j);
         return;
     }
-    *j = (struct sync_job){.hub = h, .room = r->id, .fds = fds, .count = n, .pos = r->log.end_pos};
+    *j = (struct sync_job){.hub = h,
+                           .room = r->id,
+                           .fds = fds,
+                           .count = n,
+                           .pos = r->log.end_pos,
+                           .next = r->log.next_seq};
     j->work.data = j;
     r->syncing = 1;
     uv_queue_work(&h->loop, &j->work, job_run, job_done);

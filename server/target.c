@@ -295,6 +295,7 @@ static void send_watermarks(struct target *t)
                     &(struct order){.size = sizeof(struct order),
                                     .type = ORDER_WATERMARK,
                                     .room = f->room->id,
+                                    .pos = f->room->announced_next,
                                     .end = f->told},
                     NULL, NULL);
     }
