@@ -155,7 +155,7 @@ void sub_free(struct sub *s)
     s->outlet->sub_count--;
     if (s->outlet->resume == s)
         s->outlet->resume = NULL;
-    probes_free(s);
+    probes_end(s);
     free(s->done);
     free(s);
     view_unref(f, v);
@@ -338,9 +338,10 @@ static void hand_over(struct outlet *o)
     o->link.full = was.full;
     h.wire = o->borrowed ? -1 : o->wire;
     o->borrowed = 1;
-    const struct sub *s;
+    struct sub *s;
     DL_FOREACH2(o->subs, s, next_of)
     {
+        probes_end(s);
         report_cursor(o, s);
     }
     o->fan->report(o->fan->ctx,

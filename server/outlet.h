@@ -122,7 +122,8 @@ void outlet_on_lag_timer(uv_timer_t *t);
 void probe_add(struct outlet *o, const struct order *o_trace);
 /* link_push for a sub that has a probe: the same, with a report of what reached its end. */
 ssize_t probe_push(struct sub *s, const struct slice *slice);
-void probes_free(struct sub *s);
+/* The sub goes: what it has not pushed is reported without times, so that nobody waits for it. */
+void probes_end(struct sub *s);
 uint64_t outlet_lag(const struct outlet *o); /* bytes that it has yet to be sent */
 /* link_push, counted. */
 ssize_t outlet_push(struct outlet *o, const struct slice *slice, unsigned flags);

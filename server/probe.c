@@ -74,10 +74,12 @@ ssize_t probe_push(struct sub *s, const struct slice *slice)
     return took;
 }
 
-void probes_free(struct sub *s)
+void probes_end(struct sub *s)
 {
     while (s->probe) {
         struct probe *p = s->probe;
+        p->push.began = 0;
+        report(s->outlet, s->view->room, p);
         s->probe = p->next;
         free(p);
     }

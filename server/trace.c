@@ -241,21 +241,23 @@ void traces_told(struct room *r)
     }
 }
 
-static void order(struct trace *t, struct hop *hop, struct target *target)
+/* A connection that is changing hands must get no order: its push will have no stamps. */
+static void order(struct trace *t, struct hop *hop, struct target *target, int moving)
 {
-    hop->ordered = mono_ns();
-    hop->calls = io_calls;
-    hop->known |= HOP_ORDERED;
-    hop->worker = target->index == HUB_TARGET ? UINT8_MAX : (uint8_t)target->index;
-    target_send(target,
-                &(struct order){.size = sizeof(struct order),
-                                .type = ORDER_TRACE,
-                                .conn = hop->conn,
-                                .room = t->room->id,
-                                .end = t->end},
-                NULL, NULL);
     if (--t->unordered == 0)
         t->room->traces--;
+    hop->ordered = mono_ns();
+    hop->calls = io_calls;
+    hop->known |= moving ? HOP_ORDERED | HOP_PUSHED : HOP_ORDERED;
+    hop->worker = target->index == HUB_TARGET ? UINT8_MAX : (uint8_t)target->index;
+    if (!moving)
+        target_send(target,
+                    &(struct order){.size = sizeof(struct order),
+                                    .type = ORDER_TRACE,
+                                    .conn = hop->conn,
+                                    .room = t->room->id,
+                                    .end = t->end},
+                    NULL, NULL);
 }
 
 void traces_order(struct feed *f)
@@ -270,7 +272,7 @@ void traces_order(struct feed *f)
             const struct conn *c =
                 hop->known & HOP_ORDERED ? NULL : conn_by_id(f->target->hub, hop->conn);
             if (c && c->target == f->target)
-                order(t, hop, f->target);
+                order(t, hop, f->target, c->move != NULL);
         }
     }
 }

@@ -10,8 +10,9 @@ import pytest
 import harness
 import parleywire as wire
 from harness import TRANSPORTS, until
+from test_placement import NICKS, Mover
 
-PLACES = {"hub": ("--place", "hub"), "workers": ("--workers", "2")}
+PLACES = {"hub": ("--place", "hub"), "workers": ("--place", "workers", "--workers", "2")}
 HUB_STAMPS = ["sent", "woken", "taken", "logged", "told"]
 LANE_STAMPS = ["ordered", "received", "began", "pushed", "arrived"]
 
@@ -175,6 +176,28 @@ def test_killed_worker_ends_its_lanes(make_server):
             while True:
                 a.next()
     until(lambda: server.run("trace", "#t", "hello").returncode == 0, "traces work again")
+
+
+def test_traces_of_sessions_that_move(make_server, free_port):
+    """Between hub and workers, while messages to them are traced: at worst a lane has fewer hops."""
+    m = Mover(make_server(), free_port)
+    m.tails()
+    placed = set()
+    for i in range(6):
+        m.budget(0 if i % 2 == 0 else 100)
+        for trace in m.server.json("trace", "-n", "alice", "-C", "5", "#lobby", f"round {i}")[:-1]:
+            assert len(trace["receivers"]) == len(TRANSPORTS) + 1
+            for lane in trace["receivers"]:
+                assert lane["state"] == "whole", lane
+                assert sum(h["ns"] for h in lane["hops"]) == lane["total_ns"]
+                assert lane["total_ns"] == lane["stamps"]["arrived"] - trace["stamps"]["sent"]
+                placed.add("worker" in lane)
+        m.moved(i % 2 == 0, NICKS)
+        [trace] = m.server.json("trace", "-n", "alice", "#lobby", "settled")
+        for lane in trace["receivers"]:
+            check_lane(trace, lane, own=lane["own"])
+        placed.update("worker" in lane for lane in trace["receivers"])
+    assert placed == {True, False}
 
 
 # --- the protocol by hand ----------------------------------------------------------------------------------
