@@ -188,6 +188,35 @@ def test_killed_lab_is_swept_by_the_next(place):
     place.assert_nothing_left()
 
 
+def test_reality_that_disagrees_is_told_and_is_an_error(place):
+    """Cutting the file fails, as if somebody had sealed it: so the child is not killed, and the lab says so."""
+    env = dict(place.env())
+    trace = os.path.join(place.dir, "trace")
+    cut_fails = ["strace", "-f", "-o", trace, "-e", "trace=ftruncate", "-e",
+                 "inject=ftruncate:error=EPERM:when=2"]
+    done = subprocess.run([*cut_fails, PARLEY, "lab", "truncate"], env=env, capture_output=True, text=True,
+                          timeout=harness.DEADLINE)
+    assert done.returncode == 1
+    assert "OBSERVED  ftruncate: refused" in done.stdout and "this is NOT what was expected" in done.stdout
+    assert "1 of 3 observations are NOT as expected" in done.stdout
+    done = subprocess.run([*cut_fails, PARLEY, "lab", "truncate", "--json"], env=env, capture_output=True, text=True,
+                          timeout=harness.DEADLINE)
+    r = json.loads(done.stdout)
+    assert done.returncode == 1 and not r["ok"]
+    assert [c["ok"] for c in r["checks"]] == [False, True, True]
+
+
+def test_limit_used_up_by_others_is_told(place):
+    """Three quarters of the limit that the lab has are taken by somebody else: what can be shown is."""
+    p = subprocess.run(["prlimit", "--msgqueue=40000:40000", PARLEY, "lab", "full-queue", "--json"], env=place.env(),
+                       capture_output=True, text=True, timeout=harness.DEADLINE)
+    r = json.loads(p.stdout)
+    assert p.returncode == 0 and r["ok"]
+    checks = {c["key"]: c for c in r["checks"]}
+    assert checks["user_limit"]["ok"] is None and "other queues of this user" in checks["user_limit"]["observed"]
+    assert checks["sysv_full"]["ok"]
+
+
 def test_lab_that_cannot_go_on_fails(place):
     """Under a limit that allows no POSIX queue at all."""
     p = subprocess.Popen(["prlimit", "--msgqueue=0", PARLEY, "lab", "priority", "--json"], env=place.env(),
