@@ -43,7 +43,7 @@ static int queue_new(long places, long size)
 
 /* --- one POSIX queue ------------------------------------------------------------------------ */
 
-static int posix_queue(struct lab *l)
+static int one_posix_queue(struct lab *l)
 {
     static char text[SIZE + 1];
     int sent = 0, q = queue_new(PLACES, SIZE);
@@ -262,7 +262,7 @@ static int run(struct lab *l)
             "A queue in the kernel is a bounded buffer. What bounds it differs: places, bytes, or "
             "what all queues of a user take together. Here each limit is hit, and what the call "
             "then says is looked at.");
-    if (posix_queue(l) < 0 || user_limit(l) < 0 || sysv_queue(l) < 0)
+    if (one_posix_queue(l) < 0 || user_limit(l) < 0 || sysv_queue(l) < 0)
         return -1;
     lab_say(l,
             "A full queue is not an error in parley: the reader's cursor stays where it is in the "

@@ -10,24 +10,33 @@
 #include <unistd.h>
 
 static const struct lab_def *const lab_defs[] = {
-    &lab_atomic_pipe, &lab_fan_out,     &lab_full_queue,     &lab_kill_client,
-    &lab_kill_worker, &lab_leftovers,   &lab_mmap_coherence, &lab_mtype,
-    &lab_priority,    &lab_slow_reader, &lab_switch,         &lab_truncate,
+    &lab_atomic_pipe,
+    &lab_fan_out,
+    &lab_full_queue,
+    &lab_kill_client,
+    &lab_kill_worker,
+    &lab_leftovers,
+    &lab_mmap_coherence,
+    &lab_mtype,
+    &lab_priority,
+    &lab_slow_reader,
+    &lab_switch,
+    &lab_truncate,
+    NULL,
 };
-#define LABS (sizeof lab_defs / sizeof *lab_defs)
 
 static int list(const struct options *o)
 {
     if (!o->json)
         printf("Demonstrations, each a real run that checks what it says: parley lab NAME\n\n");
-    for (size_t i = 0; i < LABS; i++) {
+    for (const struct lab_def *const *d = lab_defs; *d; d++) {
         if (!o->json) {
-            printf("  %-15s %s\n", lab_defs[i]->name, lab_defs[i]->line);
+            printf("  %-15s %s\n", (*d)->name, (*d)->line);
             continue;
         }
         json_t *j = json_begin("lab");
-        json_put(j, "lab", str_of(lab_defs[i]->name));
-        json_put(j, "line", str_of(lab_defs[i]->line));
+        json_put(j, "lab", str_of((*d)->name));
+        json_put(j, "line", str_of((*d)->line));
         json_line(stdout, j);
     }
     if (!o->json)
@@ -69,15 +78,15 @@ int lab_run(const struct options *o)
 {
     if (o->argc == 0)
         return list(o);
-    for (size_t i = 0; i < LABS; i++) {
-        if (strcmp(o->argv[0], lab_defs[i]->name) != 0)
+    for (const struct lab_def *const *d = lab_defs; *d; d++) {
+        if (strcmp(o->argv[0], (*d)->name) != 0)
             continue;
-        struct lab l = {.def = lab_defs[i], .o = o, .checks = json_array(), .facts = json_object()};
+        struct lab l = {.def = *d, .o = o, .checks = json_array(), .facts = json_object()};
         lab_catch_signals();
         if (!o->json)
-            printf("%s: %s\n", lab_defs[i]->name, lab_defs[i]->line);
+            printf("%s: %s\n", (*d)->name, (*d)->line);
         fflush(stdout);
-        if (lab_defs[i]->run(&l) < 0 && !l.cannot && !lab_stopped())
+        if ((*d)->run(&l) < 0 && !l.cannot && !lab_stopped())
             lab_cannot(&l, "it ended early", 0);
         lab_cleanup(&l);
         return verdict(&l);

@@ -95,7 +95,7 @@ static const char *ending(int status)
 
 static int run(struct lab *l)
 {
-    int cut, status;
+    int cut = 0, status = 0;
     lab_say(l, "A child maps a file of two pages. While it has it mapped, the file is cut to one "
                "page; then the child reads a byte of the second.");
 

@@ -23,7 +23,7 @@ struct running {
 
 static struct crew crew;
 
-static void finish(struct lane *l, enum lane_state state, const char *why)
+__attribute__((noreturn)) static void finish(struct lane *l, enum lane_state state, const char *why)
 {
     snprintf(l->why, sizeof l->why, "%s", why);
     atomic_store(&l->state, state);
@@ -86,8 +86,10 @@ void lane_run(const struct race *r, struct lane *l)
     snprintf(room, sizeof room, "#race-%s", l->name);
     crew = (struct crew){.ctx = &run, .on_number = on_number, .wait = r->o->wait};
     struct crew_member *m = crew_add(&crew, l->server, l->id, nick, room, 0);
-    if (!m || !run.pushed)
-        finish(l, LANE_FAILED, m ? "out of memory" : crew.why);
+    if (!m)
+        finish(l, LANE_FAILED, crew.why);
+    if (!run.pushed)
+        finish(l, LANE_FAILED, "out of memory");
     m->optional = 1;
     if (!crew_gather(&crew, PATIENCE_NS))
         finish(l, LANE_FAILED, crew.why);
@@ -111,5 +113,4 @@ void lane_run(const struct race *r, struct lane *l)
     if (m->lost || m->doubled || m->got != r->count)
         finish(l, LANE_FAILED, "messages were lost or doubled");
     finish(l, LANE_DONE, "");
-    _exit(1); /* not reached */
 }

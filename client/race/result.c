@@ -8,10 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+struct entry {
+    struct lane *lane;
+};
+
 /* Finished lanes first, by time; then the others as they are. */
 static int by_time(const void *a, const void *b)
 {
-    const struct lane *x = *(struct lane *const *)a, *y = *(struct lane *const *)b;
+    const struct lane *x = ((const struct entry *)a)->lane, *y = ((const struct entry *)b)->lane;
     int dx = atomic_load(&x->state) != LANE_DONE, dy = atomic_load(&y->state) != LANE_DONE;
     if (dx != dy || dx)
         return dx - dy;
@@ -93,17 +97,17 @@ static void explain(const struct race *r, const char *server, int private, const
 
 void race_report(const struct race *r, const char *server, int private, const uint64_t cpu[2])
 {
-    struct lane *sorted[TRANSPORT_COUNT];
+    struct entry sorted[TRANSPORT_COUNT];
     for (int i = 0; i < r->lane_count; i++)
-        sorted[i] = &r->lanes[i];
+        sorted[i].lane = &r->lanes[i];
     qsort(sorted, (size_t)r->lane_count, sizeof *sorted, by_time);
     if (!r->o->json)
         printf("             messages/s    p50 µs    p99 µs  calls/msg wake-ups/msg  CPU µs/msg\n");
     for (int i = 0; i < r->lane_count; i++) {
         if (r->o->json)
-            lane_json(r, sorted[i], i + 1);
+            lane_json(r, sorted[i].lane, i + 1);
         else
-            row(r, sorted[i], i + 1);
+            row(r, sorted[i].lane, i + 1);
     }
     if (!r->o->json) {
         explain(r, server, private, cpu);
