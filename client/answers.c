@@ -119,6 +119,8 @@ static void add_member(struct chat *c, struct pending *p, const struct record *r
         return;
     const struct transport *t = transport_by_id(b.transport);
     names_add(&c->nicks, b.nick);
+    if (p->ask == ASK_STATS && b.session == session_number(c->session) && !p->found++)
+        chat_stats(c, &b);
     z(b.nick, nick, sizeof nick);
     snprintf(lag, sizeof lag, b.lag ? "%llu B" : "-", (unsigned long long)b.lag);
     snprintf(worker, sizeof worker, "%u", b.worker);
@@ -240,6 +242,10 @@ void chat_on_done(struct chat *c, const struct record *r)
         break;
     case ASK_HISTORY:
         show_history(c, p);
+        break;
+    case ASK_STATS:
+        if (!p->found)
+            chat_stats(c, NULL);
         break;
     case ASK_WHO:
     case ASK_WHOIS:

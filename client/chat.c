@@ -315,7 +315,7 @@ static int open_session(struct chat *c, const char **why)
     so.on_notice = on_notice;
     so.on_unknown = on_unknown;
     int r = session_new(&c->session, &so, why);
-    return r;
+    return r < 0 ? r : session_measure(c->session);
 }
 
 static char *on_complete(void *ctx, const char *line, int start, const char *text, int state)

@@ -64,6 +64,7 @@ enum ask {
     ASK_TRANSPORTS,
     ASK_HISTORY,  /* text: what to look for, or NULL */
     ASK_SWITCHED, /* a PING by the new transport; text: name of the old one */
+    ASK_STATS,    /* WHO: what the server says of us */
     ASK_LEARN,    /* nobody asked: names for completion */
 };
 
@@ -166,6 +167,9 @@ void chat_on_done(struct chat *c, const struct record *r);
 void chat_on_pong(struct chat *c, const struct record *r);
 void chat_on_error(struct chat *c, const struct record *r);
 void chat_on_trace(struct chat *c, const struct record *r); /* TRACE, HOP */
+
+/* --- stats.c: /stats; `me`: what the server says of us, NULL: nothing */
+void chat_stats(struct chat *c, const struct body_member *me);
 
 /* --- commands.c */
 void chat_on_line(void *ctx, struct str text);

@@ -127,6 +127,7 @@ static int push(struct session *s)
             session_took(s, (size_t)n, io_calls - calls);
         if ((size_t)n < b.n)
             c->blocked = 1;
+        s->counts.sent += (uint64_t)n;
         if (own)
             buf_consume(&c->out, (size_t)n);
         else

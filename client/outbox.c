@@ -201,6 +201,7 @@ int outbox_ack(struct outbox *o, uint32_t counter, uint32_t *ticket)
 struct renewal {
     struct buf bytes, items, given_up;
     size_t posts;
+    uint64_t resent;
     uint32_t next;
 };
 
@@ -246,6 +247,7 @@ static int keep(struct renewal *w, const uint8_t *p, struct outbox_item item,
     if (item.post) {
         w->posts++;
         w->next++;
+        w->resent += item.sent != 0;
     }
     item.moved = 0;
     item.sent = 0;
@@ -294,6 +296,7 @@ int outbox_welcome(struct outbox *o, const struct outbox_news *n)
     o->items = w.items;
     o->pushed = o->settled = o->part = 0;
     o->posts = w.posts;
+    o->resent += w.resent;
     o->next_counter = w.next;
     return 0;
 }

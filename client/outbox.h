@@ -19,6 +19,7 @@ struct outbox {
     size_t settled;        /* records at the front that the link has taken whole */
     size_t part;           /* bytes taken of the record after those */
     size_t posts;          /* posts not yet acknowledged */
+    uint64_t resent;       /* posts that outbox_welcome kept although they had been sent */
     uint32_t next_counter; /* of the next post */
     uint32_t next_ticket;
 };

@@ -22,6 +22,7 @@ struct ping {
     uint64_t left, warm;
     uint32_t request;
     char why[512]; /* this transport cannot be had */
+    struct session_traffic traffic;
 };
 
 static void next_ping(struct ping *p)
@@ -56,6 +57,16 @@ static void on_skip(void *ctx, const char *transport, const char *reason)
     render_safe(str_of(reason), p->why, sizeof p->why);
 }
 
+/* What the links of this session have counted, the rounds for warming up among it. */
+static void traffic_json(const struct ping *p, json_t *o)
+{
+    json_put_int(o, "bytes_in", p->traffic.bytes);
+    json_put_int(o, "bytes_out", p->traffic.sent);
+    json_put_int(o, "bells", p->traffic.bells);
+    json_put_int(o, "muted", p->traffic.muted);
+    json_put_int(o, "full", p->traffic.full);
+}
+
 static void show(struct ping *p, const char *name)
 {
     if (p->tool.o->json) {
@@ -63,13 +74,16 @@ static void show(struct ping *p, const char *name)
         json_put(o, "transport", str_of(name));
         json_put_int(o, "rounds", p->times.count);
         samples_json(&p->times, o);
-        if (!p->times.count)
+        if (p->times.count)
+            traffic_json(p, o);
+        else
             json_put(o, "reason", str_of(p->why));
         json_line(stdout, o);
     } else if (p->times.count) {
-        printf("%-9s %9.1f %9.1f %9.1f %9.1f %9.1f\n", name, samples_us(&p->times, 0),
-               samples_us(&p->times, 50), samples_us(&p->times, 90), samples_us(&p->times, 99),
-               samples_us(&p->times, 100));
+        printf("%-9s %8.1f %8.1f %8.1f %8.1f %8.1f %8.1f %7llu %7llu\n", name,
+               samples_us(&p->times, 0), samples_us(&p->times, 50), samples_us(&p->times, 90),
+               samples_us(&p->times, 99), samples_us(&p->times, 99.9), samples_us(&p->times, 100),
+               (unsigned long long)p->traffic.bells, (unsigned long long)p->traffic.muted);
     } else {
         printf("%-9s not available: %s\n", name, p->why);
     }
@@ -107,6 +121,7 @@ static int ping_by(const struct options *o, uint8_t id, int *go_on)
         if (!p.times.count && !p.why[0])
             render_safe(str_of(session_error(p.tool.s)), p.why, sizeof p.why);
         samples_sort(&p.times);
+        p.traffic = session_traffic(p.tool.s, id);
         show(&p, transport_by_id(id)->name);
     }
     samples_free(&p.times);
@@ -118,7 +133,7 @@ int ping_run(const struct options *o)
     int go_on = 1, result = 0, named = o->transport_count > 0 && o->strict;
     int remote = o->server && strncmp(o->server, "tcp:", 4) == 0;
     if (!o->json)
-        printf("round trip, µs  min       p50       p90       p99       max\n");
+        printf("trip, µs       min      p50      p90      p99    p99.9      max   bells  spared\n");
     for (int i = 0; i < (named ? o->transport_count : TRANSPORT_COUNT) && go_on; i++) {
         uint8_t id = named ? o->transports[i] : transports[i]->id;
         if (!named && (remote != (id == TRANSPORT_TCP)))

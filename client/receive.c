@@ -5,6 +5,8 @@
  * (session_counts). */
 #include "client/session_private.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,6 +170,8 @@ static int on_error(struct session *s, const struct record *r)
     if (r->producer && r->producer == s->producer) {
         struct record refused = *r; /* saying it again would not help */
         outbox_ack(&s->out, r->counter, &refused.counter);
+        if (s->meter)
+            meter_came(s->meter, refused.counter, METER_NOWHERE, 0);
         return deliver(s, &refused);
     }
     for (int i = 0; i < s->room_count && r->counter; i++) {
@@ -272,6 +276,8 @@ static int on_own(struct session *s, const struct record *r)
         s->pulled_at = session_life_ns();
     session_acked(s, r->counter, s->pulled_at);
     outbox_ack(&s->out, r->counter, &ticket);
+    if (s->meter)
+        meter_came(s->meter, ticket, s->cur.t->id, mono_ns());
     if (ticket == r->counter) /* but after a server forgot us */
         return place(s, r, r);
     struct record copy = *r;

@@ -1,6 +1,8 @@
 /* The requests of session.h: each is encoded at once and waits in the outbox for the uplink. */
 #include "client/session_private.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <stdio.h>
 
@@ -103,8 +105,12 @@ int session_post(struct session *s, uint32_t room, uint8_t flags, struct str tex
 {
     if (s->state == SESSION_CLOSED || s->bye)
         return -ENOTCONN;
-    uint32_t number = s->out.next_counter;
+    uint32_t number = s->out.next_counter, ticket = s->out.next_ticket;
+    if (s->meter)
+        meter_posted(s->meter, ticket, mono_ns(), s->out.posts);
     int r = outbox_post(&s->out, SESSION_OUTBOX_MAX, room, flags, text, counter);
+    if (r < 0 && s->meter)
+        meter_came(s->meter, ticket, METER_NOWHERE, 0);
     if (r == 0 && flags & RECORD_TRACED) {
         s->traced = number;
         s->traced_left = session_unsent(s);

@@ -53,7 +53,8 @@ void samples_json(const struct samples *s, json_t *o)
     static const struct {
         const char *key;
         double percent;
-    } keys[] = {{"min_ns", 0}, {"p50_ns", 50}, {"p90_ns", 90}, {"p99_ns", 99}, {"max_ns", 100}};
+    } keys[] = {{"min_ns", 0},  {"p50_ns", 50},     {"p90_ns", 90},
+                {"p99_ns", 99}, {"p99_9_ns", 99.9}, {"max_ns", 100}};
     for (size_t i = 0; s->count && i < sizeof keys / sizeof *keys; i++)
         json_object_set_new(o, keys[i].key,
                             json_integer((json_int_t)samples_at(s, keys[i].percent)));

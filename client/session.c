@@ -77,6 +77,8 @@ void session_close_conn(struct session *s, struct conn *c)
 {
     if (c->stage == CONN_NONE)
         return;
+    if (c == &s->cur)
+        traffic_end(s);
     if (s->unpoll) {
         if (c->sock >= 0)
             s->unpoll(s->unpoll_ctx, c->sock);
@@ -94,6 +96,7 @@ void session_free(struct session *s)
         return;
     session_close_conn(s, &s->cur);
     session_close_conn(s, &s->next);
+    meter_free(s->meter);
     outbox_free(&s->out);
     for (int i = 0; i < s->room_count; i++)
         free(s->rooms[i].topic);
@@ -344,6 +347,8 @@ void session_adopt(struct session *s)
     s->more = 1; /* whatever came meanwhile, and so that the link asks to be woken */
     s->opened = 1;
     s->opened_at = mono_ns();
+    s->number = w.session;
+    traffic_begin(s);
     report_skips(s, w.skipped);
     buf_free(&welcome);
     session_report(s);
@@ -428,7 +433,7 @@ uint32_t session_already(const struct session *s)
     return s->already;
 }
 
-struct session_counts session_counts(const struct session *s)
+uint32_t session_number(const struct session *s)
 {
-    return s->counts;
+    return s->state == SESSION_OPEN ? s->number : 0;
 }

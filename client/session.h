@@ -164,8 +164,27 @@ struct session_counts {
     uint64_t repeats;    /* records that came again after a resume or a switch, and were dropped */
     uint64_t reconnects; /* times the session was opened again after a loss */
     uint64_t switches;   /* session_switch that came true */
+    uint64_t sent;       /* bytes taken by uplinks */
+    uint64_t resent; /* posts said again after a loss or a switch; the server drops those it has */
 };
 struct session_counts session_counts(const struct session *s);
+
+/* The part of it that went by one transport, and what its links have counted at this end. */
+struct session_traffic {
+    uint64_t ns; /* that it was in use */
+    uint64_t records, bytes, sent;
+    uint64_t bells, muted; /* doorbells rung for the server, and those not needed: it was awake */
+    uint64_t full;         /* times the uplink had no room */
+};
+struct session_traffic session_traffic(const struct session *s, unsigned transport);
+
+/* Time our own posts from now on, see meter.h: costs two looks at the clock for each. 0 or -ENOMEM.
+ * The result belongs to the session; NULL while nothing is measured. */
+struct meter;
+int session_measure(struct session *s);
+const struct meter *session_meter(const struct session *s);
+/* The connection's number, as in MEMBER; 0: none. */
+uint32_t session_number(const struct session *s);
 
 /* Move to another transport without losing a record: opens a second connection with the same token,
  * then lets the first one go. The result comes by on_state (SESSION_OPEN) or on_skip. */

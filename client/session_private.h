@@ -3,6 +3,7 @@
  * else includes this, but for tests that turn the hour of `memory` into a moment. */
 #pragma once
 
+#include "client/meter.h"
 #include "client/negotiate.h"
 #include "client/outbox.h"
 #include "client/session.h"
@@ -60,6 +61,10 @@ struct session {
     struct session_room *rooms;
     int room_count, room_cap;
     struct session_counts counts;
+    struct session_traffic traffic[TRANSPORT_COUNT + 1]; /* of connections that have ended */
+    struct session_counts at_open;                       /* counts when `cur` was opened */
+    struct meter *meter;                                 /* NULL: nothing is measured */
+    uint32_t number;                                     /* session_number */
 
     int bye;            /* session_bye was called */
     uint64_t bye_until; /* the answer to BYE is awaited no longer; set when the BYE has left */
@@ -99,6 +104,10 @@ void session_lost(struct session *s, const char *fmt, ...) __attribute__((format
 void session_finish(struct session *s, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void session_close_conn(struct session *s, struct conn *c);
+
+/* traffic.c: the connection `cur` has been opened, or is about to be closed. */
+void traffic_begin(struct session *s);
+void traffic_end(struct session *s);
 
 /* resume.c: what a server remembers of us. Goes on while the machine is suspended, as the hour of a
  * server on another machine does. */

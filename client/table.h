@@ -4,7 +4,7 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 
-#define TABLE_COLUMNS  6
+#define TABLE_COLUMNS  8
 #define TABLE_CELL_MAX 40 /* columns on the screen; a longer cell pushes its row to the right */
 
 /* Zero-initialised: empty. */

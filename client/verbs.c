@@ -11,8 +11,8 @@
 
 /* A server waits 2 s for receivers that do not answer; one that does not trace says nothing. */
 #define TRACE_PATIENCE_NS (5 * NS_PER_SEC)
-#define HISTORY_LINES  20
-#define SEARCH_RECORDS 5000 /* what /search looks through: as much as scrolls by in a second */
+#define HISTORY_LINES     20
+#define SEARCH_RECORDS    5000 /* what /search looks through: as much as scrolls by in a second */
 
 /* --- arguments ----------------------------------------------------------------------------- */
 
@@ -216,16 +216,12 @@ static void do_search(struct chat *c, struct str arg)
 
 static void do_stats(struct chat *c, struct str arg)
 {
-    struct session_counts n = session_counts(c->session);
-    const struct transport *t = session_transport(c->session);
+    uint32_t counter = 0;
     (void)arg;
-    chat_note(c, "%s by %s: %llu records (%llu bytes) came, %llu lost, %llu repeated and dropped",
-              session_server(c->session), t ? t->name : "no transport",
-              (unsigned long long)n.records, (unsigned long long)n.bytes,
-              (unsigned long long)n.lost, (unsigned long long)n.repeats);
-    chat_note(c, "reconnected %llu times, switched %llu times, %zu lines not acknowledged yet",
-              (unsigned long long)n.reconnects, (unsigned long long)n.switches,
-              session_unacked(c->session));
+    if (session_ask(c->session, RECORD_WHO, 0, &counter) < 0)
+        chat_stats(c, NULL); /* the server cannot be asked how far behind we are */
+    else
+        chat_expect(c, 0, ASK_STATS, counter, 0, (struct str){0});
 }
 
 static void do_topic(struct chat *c, struct str arg)
