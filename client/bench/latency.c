@@ -12,6 +12,7 @@
 #include "client/bench/bench.h"
 #include "client/bench/poster.h"
 #include "client/bench/swarm.h"
+#include "client/meter.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -37,6 +38,7 @@ struct latency {
     uint32_t *left; /* of each post: subscribers that do not have it */
     uint64_t done;  /* posts that all have */
     struct samples first, last;
+    struct samples own; /* until the publisher's own record was back: what /stats measures too */
     char *text;
 };
 
@@ -44,9 +46,14 @@ static void on_post(void *ctx, struct swarm_member *m, const struct record *r)
 {
     struct latency *l = ctx;
     uint64_t i = r->counter - 1; /* sender's sessions are new: they count from 1 */
-    if (i >= l->pace.s.count || (l->sender.pid == 0 && m->index == 0))
+    if (i >= l->pace.s.count)
         return;
     uint64_t delay = mono_ns() - l->pace.begun[i];
+    if (l->sender.pid == 0 && m->index == 0) {
+        if (session_meter(m->s))
+            samples_add(&l->own, delay);
+        return;
+    }
     if (l->left[i] == l->subscribers && i >= WARMUP)
         samples_add(&l->first, delay);
     if (--l->left[i] > 0)
@@ -91,6 +98,8 @@ static int measure(struct bench *b, struct bench_result *r, struct latency *l)
     while (l->done < l->pace.s.count && code == 0) {
         if (!began && l->done >= WARMUP) {
             bench_measure_begin(b);
+            if (l->sender.pid == 0)
+                session_measure(l->w.members[0].s);
             began = l->w.members[0].seq;
         }
         int on = l->sender.pid ? swarm_turn(&l->w, UINT64_MAX) : pace_turn(&l->pace, &l->w, text);
@@ -163,6 +172,26 @@ static void put(struct bench *b, struct bench_result *r, struct latency *l,
                    "The load could not keep to its schedule: it was as much as the server took.");
 }
 
+/* The publisher's own round trips, measured here and as /stats does it: the two must agree. In the
+ * middle: beyond it a post that is queued late counts here from its schedule, there from when it
+ * was handed to the session. */
+static void put_own(struct bench_result *r, struct latency *l)
+{
+    const struct session *s = l->w.members[0].s;
+    const struct meter *m = session_meter(s);
+    const struct transport *t = session_transport(s);
+    struct histogram *all = m && t ? calloc(1, sizeof *all) : NULL;
+    for (int when = METER_IDLE; all && when <= METER_BUSY; when++)
+        if (m->trips[t->id][when])
+            histogram_merge(all, m->trips[t->id][when]);
+    samples_sort(&l->own);
+    if (all) {
+        bench_put(r, "own_p50", "ns", BENCH_LOWER, (double)samples_at(&l->own, 50));
+        bench_put(r, "own_p50_stats", "ns", BENCH_LOWER, (double)histogram_at(all, 50));
+    }
+    free(all);
+}
+
 /* Memory that the sender, if it is a process of its own, shares: when each post began. */
 static int allocate(struct latency *l)
 {
@@ -182,6 +211,7 @@ static void release(struct latency *l)
         munmap(l->pace.begun, l->pace.s.count * sizeof *l->pace.begun);
     samples_free(&l->first);
     samples_free(&l->last);
+    samples_free(&l->own);
     free(l->left);
     free(l->text);
 }
@@ -208,6 +238,8 @@ static int run(struct bench *b, struct bench_result *r)
     poster_stop(&l.load, good ? &load : NULL);
     poster_stop(&l.sender, good ? &sender : NULL);
     pace_end(&l.pace, &own);
+    if (good && !two)
+        put_own(r, &l);
     code = swarm_close(&l.w, r, code);
     if (code == 0 && good)
         put(b, r, &l, two ? &sender : &own, &load);
