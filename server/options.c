@@ -280,6 +280,7 @@ static void defaults(struct server_options *o)
                    : cpus < WORKERS_DEFAULT_MAX ? (int)cpus
                                                 : WORKERS_DEFAULT_MAX,
         .place_budget = PLACE_BUDGET_DEFAULT,
+        .place = PLACE_AUTO,
         .sync = SYNC_INTERVAL,
         .max_clients = CLIENTS_DEFAULT,
         .max_per_user = PER_USER_DEFAULT,

@@ -31,7 +31,7 @@ class Paused:
 
 def test_a_join_in_the_turn_of_a_post_delays_nobody(make_server):
     """A newcomer's cursor must not make the news of that turn look old to those who are there."""
-    server = make_server().start("--workers", "1")
+    server = make_server().start("--place", "workers", "--workers", "1")
     with wire.Client.connect(server.socket, "early") as early, wire.Client.connect(server.socket, "a") as a:
         number = a.join("#lobby", flags=wire.QUIET).room
         for i in range(10):
@@ -78,7 +78,7 @@ class Job:
 def test_an_input_sent_again_is_said_once(make_server, dice, count, sync):
     """The sender dies again and again, sometimes the server too, at once or one after the other."""
     server = make_server(ledger.FastServer)
-    options = ("--workers", "1", "--sync", sync)
+    options = ("--place", "workers", "--workers", "1", "--sync", sync)
     lines = [f"line {i}" for i in range(LINES)]
     server.start(*options)
     deaths, done = 0, False
@@ -120,7 +120,7 @@ def test_death_in_mid_stream(make_server, transport, victim):
     """A tail and a send by this transport with the stream under way: every line once, in order."""
     server = make_server(ledger.FastServer)
     port = quiet_port()
-    options = ("--workers", "1", "--listen", f"127.0.0.1:{port}")
+    options = ("--place", "workers", "--workers", "1", "--listen", f"127.0.0.1:{port}")
     server.start(*options)
     address = f"tcp:127.0.0.1:{port}" if transport == "tcp" else None
     tail = server.stream("tail", "--json", "-q", "-t", transport, "#lobby", server=address)

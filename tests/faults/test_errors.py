@@ -156,7 +156,7 @@ def test_errors_in_a_worker(make_server, dice, count, group):
 @pytest.mark.parametrize("sync", ["interval", "always"])
 def test_failed_fdatasync_stops_the_server(make_server, sync):
     """What was not synced may be lost, and no later success could be believed: stop, and say why."""
-    server = make_server().start("--workers", "1", "--sync", sync)
+    server = make_server().start("--place", "workers", "--workers", "1", "--sync", sync)
     with wire.Client.connect(server.socket, "a") as a:
         number = a.join("#lobby", flags=wire.QUIET).room
         with strace.Attached(server.pid, "-f", *strace.fail_at("fdatasync", "EIO", "1+")):
@@ -167,7 +167,7 @@ def test_failed_fdatasync_stops_the_server(make_server, sync):
         assert "fdatasync of the log failed (EIO)" in server.output() and "check the disk" in server.output()
         told = [r for r in a.until_end() if r.type == "MESSAGE"]
         assert not told or sync == "interval"
-    server.start("--workers", "1", "--sync", sync)
+    server.start("--place", "workers", "--workers", "1", "--sync", sync)
     server.ok("send", "#lobby", "again")
 
 
@@ -199,7 +199,7 @@ def test_an_unreadable_state_file_is_no_first_start(make_server, name):
 
 def test_short_writes_lose_nothing(make_server, count):
     """pwritev that writes only a part, again and again: by a limit of the file size that moves on."""
-    server = make_server().start("--workers", "1")
+    server = make_server().start("--place", "workers", "--workers", "1")
     with wire.Client.connect(server.socket, "a") as a:
         number = a.join("#lobby", flags=wire.QUIET).room
         stored, refused = [], []
@@ -213,6 +213,6 @@ def test_short_writes_lose_nothing(make_server, count):
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert stored and refused
     server.kill()
-    server.start("--workers", "1")
+    server.start("--place", "workers", "--workers", "1")
     assert [r.counter for r in roomlog.room(server.state, "#lobby") if r.type == "MESSAGE"] == stored
     count(stored=len(stored), refused=len(refused))

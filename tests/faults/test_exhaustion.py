@@ -64,7 +64,7 @@ def test_full_state_disk_refuses_posts_and_recovers(make_server, objects, count)
     if not objects.private:
         pytest.skip("no mount namespace of our own")
     with Disk(server.state, 700) as disk:
-        server.start("--workers", "1")
+        server.start("--place", "workers", "--workers", "1")
         with wire.Client.connect(server.socket, "a") as a, wire.Client.connect(server.socket, "b") as b:
             number = a.join("#lobby").room
             b.join("#lobby", flags=wire.QUIET)
@@ -88,7 +88,7 @@ def test_full_state_disk_refuses_posts_and_recovers(make_server, objects, count)
             log = [r for r in roomlog.room(server.state, "#lobby") if r.type == "MESSAGE"]
             assert [r.counter for r in log] == [*said, counter]
         server.stop()
-        server.start("--workers", "1")  # and what was refused does not come back
+        server.start("--place", "workers", "--workers", "1")  # and what was refused does not come back
         log = [r.counter for r in roomlog.room(server.state, "#lobby") if r.type == "MESSAGE"]
         assert log == [*said, counter]
         server.stop()
@@ -116,7 +116,7 @@ def test_full_runtime_disk_is_a_reason_to_skip_mapped_files(make_server, objects
     if not objects.private:
         pytest.skip("no mount namespace of our own")
     with Disk(server.runtime, 256) as disk:
-        server.start("--workers", "1")
+        server.start("--place", "workers", "--workers", "1")
         disk.fill()
         done = server.run("send", "-t", "mmap", "#lobby", "hi")
         assert done.returncode != 0 and "mmap" in done.stderr and "No space left" in done.stderr, done.stderr
@@ -135,7 +135,7 @@ def test_full_runtime_disk_is_a_reason_to_skip_mapped_files(make_server, objects
 
 def test_out_of_descriptors_serves_on_and_recovers(make_server, count):
     """Clients come until none can be taken; those who are in are not disturbed."""
-    server = make_server().start("--workers", "1")
+    server = make_server().start("--place", "workers", "--workers", "1")
     with wire.Client.connect(server.socket, "in") as a, wire.Client.connect(server.socket, "other") as b:
         number = a.join("#lobby").room
         b.join("#lobby", flags=wire.QUIET)
@@ -171,7 +171,7 @@ def count_segments(server):
 def test_out_of_descriptors_while_a_segment_is_made(make_server, count):
     """The log needs the next segment when there is no descriptor for it, or for handing it to a worker: what
     cannot be stored is refused, what is stored reaches everybody, and nobody gets anything else."""
-    server = make_server().start("--workers", "1")
+    server = make_server().start("--place", "workers", "--workers", "1")
     book = ledger.Ledger(server, peers=3, window=4)
     for p in book.peers:
         p.errors_allowed = True
@@ -224,7 +224,7 @@ def test_a_segment_that_cannot_be_handed_over_is_not_announced(make_server, plac
 
 
 def test_no_message_queue_left_for_the_user(make_server):
-    server = make_server().start("--workers", "1")
+    server = make_server().start("--place", "workers", "--workers", "1")
     server.ok("send", "-t", "posixmq", "#lobby", "first")
     limit(server, resource.RLIMIT_MSGQUEUE, 0)
     done = server.run("send", "-t", "posixmq", "#lobby", "hi")
@@ -240,7 +240,7 @@ def test_no_system_v_queue_left(make_server, objects):
         pytest.skip("no IPC namespace of our own")
     with open("/proc/sys/kernel/msgmni") as f:
         was = f.read()
-    server = make_server().start("--workers", "1")
+    server = make_server().start("--place", "workers", "--workers", "1")
     try:
         with open("/proc/sys/kernel/msgmni", "w") as f:
             f.write("0")
@@ -256,7 +256,7 @@ def test_no_system_v_queue_left(make_server, objects):
 def test_file_size_limit_is_a_refusal(make_server, count):
     """RLIMIT_FSIZE: writes are cut short in the middle of a record, then fail; SIGXFSZ must not kill. What
     was refused is not found by the next start either."""
-    server = make_server().start("--workers", "1")
+    server = make_server().start("--place", "workers", "--workers", "1")
     with wire.Client.connect(server.socket, "a") as a:
         number = a.join("#lobby", flags=wire.QUIET).room
         counter = a.post(number, "first")
@@ -277,7 +277,7 @@ def test_file_size_limit_is_a_refusal(make_server, count):
         expected = [counter, *stored, last]
         assert [r.counter for r in roomlog.room(server.state, "#lobby") if r.type == "MESSAGE"] == expected
     server.kill()
-    server.start("--workers", "1")
+    server.start("--place", "workers", "--workers", "1")
     assert [r.counter for r in roomlog.room(server.state, "#lobby") if r.type == "MESSAGE"] == expected
     count(stored=len(stored), refused=len(refused))
 

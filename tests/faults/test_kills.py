@@ -18,8 +18,11 @@ from harness import TRANSPORTS, until
 ROUNDS = 120 if LONG else 25
 SESSIONS = 24 if LONG else 2
 
-MODES = [(), ("--workers", "1"), ("--place", "hub"), ("--sync", "always"), ("--wait", "adaptive"),
-         ("--sync", "none", "--workers", "3")]
+WORKERS = ("--place", "workers")
+# With `auto` everybody is moved to and fro between the kills, so that these meet sessions on their way.
+MODES = [("--place", "auto"), (*WORKERS,), ("--place", "auto", "--sync", "always"), (*WORKERS, "--workers", "1"),
+         ("--place", "hub"), (*WORKERS, "--sync", "always"), ("--place", "auto", "--wait", "adaptive"),
+         (*WORKERS, "--sync", "none", "--workers", "3")]
 
 
 def quiet_port():
@@ -53,6 +56,7 @@ class Killer:
     def __init__(self, server, book, options, dice):
         self.server, self.book, self.options, self.dice = server, book, options, dice
         self.kills = dict.fromkeys(("worker", "hub", "client", "connection", "everything"), 0)
+        self.moves = 0
 
     def restart(self, victims=()):
         self.server.shoot(victims)
@@ -84,6 +88,16 @@ class Killer:
                 p.drop()
             self.restart(workers)
 
+    def move(self):
+        """All to the hub, or all to the workers; what dies now may be half way."""
+        if "auto" not in self.options or not self.server.is_ready():
+            return
+        self.moves += 1
+        set_budget(self.server, 0 if self.moves % 2 else 100)
+        self.server.process.send_signal(signal.SIGHUP)
+        if self.dice.random() < 0.5:
+            self.book.run(self.dice.choice((0.0, 0.001, 0.003)))
+
     def round(self):
         acks = self.book.acks
         self.book.run(self.dice.choice((0.0, 0.002, 0.01, 0.03)))
@@ -91,7 +105,13 @@ class Killer:
             self.book.until(lambda: self.book.acks > acks, "something is acknowledged")
         if self.server.process.poll() is not None:
             raise ledger.Fault(f"parleyd ended by itself: {self.server.output()[-2000:]}")
+        self.move()
         self.kill()
+
+
+def set_budget(server, budget):
+    with open(os.path.join(server.dir, "conf"), "w") as f:
+        f.write(f"place-budget = {budget}\n")
 
 
 @pytest.mark.parametrize("session", range(SESSIONS))
@@ -99,7 +119,8 @@ def test_random_kills(make_server, dice, count, session):
     mode = MODES[session % len(MODES)]
     server = make_server(ledger.FastServer)
     port = quiet_port()
-    options = ("--listen", f"127.0.0.1:{port}", "--workers", "2", *mode)
+    options = ("--listen", f"127.0.0.1:{port}", "--config", os.path.join(server.dir, "conf"), "--workers", "2", *mode)
+    set_budget(server, 100)
     before = shared_memory()
     server.start(*options)
     server.ok("send", ledger.ROOM, "first")
@@ -121,7 +142,8 @@ def test_random_kills(make_server, dice, count, session):
     until(lambda: baseline(server) == fds, "descriptors are back to the baseline")
     server.stop()  # and with it: no FIFO, socket, file or queue is left
     assert shared_memory() == before
-    count(kills=sum(killer.kills.values()), **{k + "_kills": n for k, n in killer.kills.items()},
+    assert killer.moves or "auto" not in options
+    count(kills=sum(killer.kills.values()), moves=killer.moves, **{k + "_kills": n for k, n in killer.kills.items()},
           records=records, acknowledged=book.acks, resumes=sum(p.resumes for p in book.peers))
 
 

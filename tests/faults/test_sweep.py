@@ -26,7 +26,7 @@ class Run:
     def __init__(self, make_server, transport):
         self.server = make_server(ledger.FastServer)
         port = quiet_port()
-        self.options = ("--listen", f"127.0.0.1:{port}", "--workers", "1")
+        self.options = ("--listen", f"127.0.0.1:{port}", "--place", "workers", "--workers", "1")
         self.book = ledger.Ledger(self.server, port, tails=[transport], senders=[transport], peers=1,
                                   window=2)
         self.book.peers = self.book.peers[:1]

@@ -150,7 +150,7 @@ def test_attack(make_server, attack, transport):
     if attack == "slow_close" and not refuses_descriptors():
         pytest.skip("before Linux 6.16 a receiver cannot refuse descriptors, and must close them")
     # One worker: the bystander shares it with the attacker.
-    options = ["--workers", "1"] + (["--listen", "127.0.0.1:0"] if transport == "tcp" else [])
+    options = ["--place", "workers", "--workers", "1"] + (["--listen", "127.0.0.1:0"] if transport == "tcp" else [])
     server = make_server().start(*options)
     address = re.search(r"tcp:(\S+)", server.ready.group(0)) if transport == "tcp" else None
     pids = [server.pid, *server.workers()]

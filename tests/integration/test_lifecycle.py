@@ -96,7 +96,7 @@ def test_killed_worker_loses_and_doubles_nothing(make_server, workers):
 
 
 def test_killed_worker_is_named_in_the_log(make_server):
-    server = make_server().start("--workers", "1")
+    server = make_server().start("--place", "workers", "--workers", "1")
     (victim,) = server.workers()
     os.kill(victim, signal.SIGKILL)
     until(lambda: str(victim) in server.output(), "the log names the worker")

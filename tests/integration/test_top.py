@@ -55,7 +55,8 @@ def session(looked, nick):
 
 # --- figures ------------------------------------------------------------------------------------------
 
-def test_counters_are_those_of_a_known_load(server):
+def test_counters_are_those_of_a_known_load(make_server):
+    server = make_server().start("--place", "workers", "--workers", "2")
     tail = server.stream("tail", "--json", "-t", "shm", "-n", "reader", "#lobby")
     until(lambda: server.members("#lobby") == 1, "the reader is there")
     server.ok("send", "-t", "posixmq", "#lobby", "-", input="".join(f"line {i}\n" for i in range(500)))

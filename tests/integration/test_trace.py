@@ -105,7 +105,8 @@ def test_repeats_give_medians(server):
     assert [m["text"] for m in server.json("history", "#t") if m["type"] == "message"] == ["hello"] * 5
 
 
-def test_text_fits_and_is_clean(server):
+def test_text_fits_and_is_clean(make_server):
+    server = make_server().start(*PLACES["workers"])
     readers(server, "#t", [t for t in TRANSPORTS if t != "tcp"])
     text = server.ok("trace", "-n", "alice", "#t", "hello")
     assert "\033" not in text and max(map(len, text.splitlines())) <= 80
@@ -166,7 +167,7 @@ def test_receiver_that_leaves_does_not_hold_the_trace_up(server):
 
 
 def test_killed_worker_ends_its_lanes(make_server):
-    server = make_server().start("--workers", "1")
+    server = make_server().start("--place", "workers", "--workers", "1")
     with wire.Client.connect(server.socket, "alice") as a:
         room = a.join("#t").room
         post(a, room)
