@@ -180,6 +180,7 @@ static int serve_at(struct conn *c, struct target *to, const struct link_state *
     struct kept *k = c->kept;
     int wire = k->wire;
     if (to->fan) {
+        a.shared = 1;
         a.end = k->end;
         c->kept = NULL;
         free(k);

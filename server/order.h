@@ -45,6 +45,7 @@ enum order_type {
 struct attach {
     struct endpoint end;
     int resumes; /* `state` counts */
+    int shared;  /* see struct link */
     struct link_state state;
 };
 

@@ -414,6 +414,7 @@ struct outlet *outlet_new(struct fanout *f, uint32_t conn, struct attach *a, int
         free(o);
         return NULL;
     }
+    o->link.shared = a->shared ? 1 : 0;
     o->conn = conn;
     o->wire = wire;
     o->borrowed = borrowed;

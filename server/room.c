@@ -49,6 +49,7 @@ static int enter(struct hub *h, struct room *r)
     r->id = r->log.room;
     r->uuid = r->log.uuid;
     r->announced = r->log.end_pos;
+    r->place.out = h->opt->place_budget == 0;
     r->announced_next = r->log.next_seq;
     r->log.keep = h->opt->sync != SYNC_NONE;
     HASH_ADD(by_id, h->rooms_by_id, id, sizeof r->id, r);

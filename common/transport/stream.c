@@ -9,6 +9,7 @@
  * Every call says MSG_DONTWAIT instead of trusting O_NONBLOCK: flags belong to the open file
  * description, which hub and worker share. sendfile cannot say it, so the server's sockets are
  * O_NONBLOCK too, from their making; the peer has a description of its own and cannot change ours.
+ * A worker could, so in the hub a link that comes back from one (link.shared) does without.
  * Nor can it say MSG_NOSIGNAL: SIGPIPE must be ignored. */
 #include "transport/stream.h"
 
@@ -36,7 +37,7 @@ static ssize_t give(const struct link *l, const struct slice *s, size_t done)
 {
     size_t left = s->len - done;
     io_calls++;
-    if (s->file >= 0 && left >= SLICE_SPLICE_MIN) {
+    if (s->file >= 0 && left >= SLICE_SPLICE_MIN && !l->shared) {
         off_t at = (off_t)(s->offset + done);
         ssize_t r = sendfile(l->wire, s->file, &at, left);
         if (r > 0 || (r < 0 && errno != EINVAL)) /* EINVAL: not from this file system */

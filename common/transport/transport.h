@@ -121,6 +121,8 @@ struct link {
     const struct transport *t; /* NULL: closed */
     uint8_t role;
     uint8_t spin;   /* rx: never ask for doorbells, the owner polls memory. Set before use. */
+    uint8_t shared; /* a process that is not trusted holds the wire's description too: its flags
+                       count for nothing. Set before use. */
     int fd;         /* own descriptor to poll, or -1: poll the wire. Owned. */
     int wire;       /* borrowed: the owner of the link keeps it open longer than the link */
     void *state;    /* mechanism-private, owned */
