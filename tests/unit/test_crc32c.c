@@ -58,12 +58,28 @@ static void test_crc32c_in_pieces_is_that_of_the_whole(void **state)
     assert_int_equal(crc32c(0, b, sizeof b), by_definition(0, b, sizeof b));
 }
 
+static void test_crc32c_record_leaves_out_the_four_bytes_of_the_sum(void **state)
+{
+    (void)state;
+    for (size_t n = 8; n < 1200; n += 8) {
+        uint8_t *p = malloc(n); /* so that a byte read too far is seen */
+        assert_non_null(p);
+        test_random_fill(p, n);
+        uint32_t sum = by_definition(by_definition(0, p, 4), p + 8, n - 8);
+        assert_int_equal(crc32c_record(p, n), sum);
+        p[5] ^= 0xff;
+        assert_int_equal(crc32c_record(p, n), sum);
+        free(p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_crc32c_known_vectors),
         cmocka_unit_test(test_crc32c_every_length_and_alignment_agrees_with_the_definition),
         cmocka_unit_test(test_crc32c_in_pieces_is_that_of_the_whole),
+        cmocka_unit_test(test_crc32c_record_leaves_out_the_four_bytes_of_the_sum),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
