@@ -16,10 +16,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct benchmark *const benchmarks[] = {&bench_raw,    &bench_latency, &bench_fanout,
-                                                     &bench_switch, &bench_resume,  &bench_history,
-                                                     &bench_join};
-#define BENCHMARKS (sizeof benchmarks / sizeof *benchmarks)
+static const struct benchmark *const benchmarks[] = {
+    &bench_raw,    &bench_latency, &bench_fanout, &bench_switch,
+    &bench_resume, &bench_history, &bench_join,   NULL};
 
 volatile sig_atomic_t bench_signalled;
 
@@ -45,7 +44,7 @@ static void catch_signals(void)
 static void list(void)
 {
     printf("usage: parley bench NAME [KIND] [OPTION]...    (parley bench --help: the options)\n\n");
-    for (size_t i = 0; i < BENCHMARKS; i++) {
+    for (size_t i = 0; benchmarks[i]; i++) {
         printf("  %-9s %s\n", benchmarks[i]->name, benchmarks[i]->summary);
         if (benchmarks[i]->variants)
             printf("            kinds: %s\n", benchmarks[i]->variants);
@@ -107,7 +106,7 @@ static int check(const struct options *o)
 static const struct benchmark *find(const char *name)
 {
     char all[256] = "";
-    for (size_t i = 0; i < BENCHMARKS; i++) {
+    for (size_t i = 0; benchmarks[i]; i++) {
         if (strcmp(name, benchmarks[i]->name) == 0)
             return benchmarks[i];
         snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "",
@@ -189,7 +188,7 @@ int bench_run(const struct options *o)
     if (strcmp(o->argv[0], "show") == 0)
         return show(o);
     b.what = find(o->argv[0]);
-    if (!b.what || (code = check_kind(&b)) != 0)
+    if (!b.what || check_kind(&b) != 0)
         return EXIT_USAGE;
     catch_signals();
     code = b.what->plan(&b);

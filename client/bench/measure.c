@@ -13,7 +13,7 @@
 
 #define WORKERS 16
 /* User and system time are sampled every 1 to 10 ms: of less than this the split is chance. */
-#define SPLIT_NS (NS_PER_SEC / 10)
+#define SPLIT_NS 1e8
 
 /* --- reading one process -------------------------------------------------------------------- */
 
@@ -169,7 +169,7 @@ static void put_times(const struct put *p, const struct measured *m,
     per_message(p, "sleeps", "1", (double)(now->voluntary - was->voluntary), why);
     per_message(p, "preemptions", "1", (double)(now->involuntary - was->involuntary), why);
     per_message(p, "cpu", "ns", cpu, why);
-    if (sampled < (double)SPLIT_NS && !why)
+    if (sampled < SPLIT_NS && !why)
         why = "not measured: the kernel samples this by its tick, which says nothing of less than "
               "0.1 s of CPU time";
     per_message(p, "cpu_system", "ns", sampled > 0 ? cpu * system / sampled : 0, why);

@@ -91,7 +91,7 @@ int bench_transports(const struct bench *b, const char *out[TRANSPORT_COUNT])
 struct options bench_session_options(const struct bench *b, const struct bench_case *c)
 {
     struct options o = *b->o;
-    const struct transport *t = transport_by_name(str_of(c->transport));
+    const struct transport *t = transport_by_name((struct str){c->transport, strlen(c->transport)});
     if (t) {
         o.transports[0] = t->id;
         o.transport_count = o.strict = 1;

@@ -30,13 +30,13 @@ static int mechanisms(const struct bench *b, const struct raw_mechanism **out)
     const char *list = b->o->transport_text;
     char word[16];
     int n = 0;
-    for (size_t i = 0; !list && i < raw_mechanism_count; i++)
+    for (size_t i = 0; !list && i < RAW_MECHANISMS; i++)
         n = add_mechanism(raw_mechanisms[i], out, n);
     for (const char *p = list; p && *p;) {
         size_t len = strcspn(p, ",");
         snprintf(word, sizeof word, "%.*s", (int)len, p);
         int all = strcmp(word, "auto") == 0, mq = strcmp(word, "mq") == 0;
-        for (size_t i = 0; i < raw_mechanism_count; i++)
+        for (size_t i = 0; i < RAW_MECHANISMS; i++)
             if (all || strcmp(word, raw_mechanisms[i]->name) == 0 ||
                 (mq && strstr(raw_mechanisms[i]->name, "mq")) ||
                 (strcmp(word, "socket") == 0 && raw_mechanisms[i] == &raw_unix))

@@ -71,8 +71,8 @@ struct raw_mechanism {
 /* raw_bytes.c, raw_queue.c, raw_memory.c */
 extern const struct raw_mechanism raw_pipe, raw_fifo, raw_posixmq, raw_sysvmq, raw_shm, raw_mmap,
     raw_unix, raw_tcp;
-extern const struct raw_mechanism *const raw_mechanisms[];
-extern const size_t raw_mechanism_count;
+#define RAW_MECHANISMS 8u
+extern const struct raw_mechanism *const raw_mechanisms[RAW_MECHANISMS];
 const struct raw_mechanism *raw_find(const char *name); /* or NULL */
 
 /* --- raw_channel.c -------------------------------------------------------------------------- */

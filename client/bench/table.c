@@ -39,8 +39,8 @@ static void scale(struct column *c)
     c->scale = 1;
     c->shown = strcmp(c->unit, "1") == 0 ? "" : c->unit;
     if (strcmp(c->unit, "ns") == 0) {
-        c->scale = greatest >= 1e9 ? 1e6 : greatest >= 10 ? 1e3 : 1;
-        c->shown = greatest >= 1e9 ? "ms" : greatest >= 10 ? "µs" : "ns";
+        c->scale = greatest >= 1e8 ? 1e6 : greatest >= 10 ? 1e3 : 1;
+        c->shown = greatest >= 1e8 ? "ms" : greatest >= 10 ? "µs" : "ns";
     } else if (strcmp(c->unit, "1/s") == 0) {
         c->scale = greatest >= 1e6 ? 1e6 : greatest >= 1e4 ? 1e3 : 1;
         c->shown = greatest >= 1e6 ? "M/s" : greatest >= 1e4 ? "k/s" : "/s";
@@ -122,10 +122,12 @@ static size_t find_columns(const struct part *p, int processes, const char *suff
                            struct column *cols)
 {
     size_t n = 0;
-    for (size_t i = 0; i < p->count; i++)
-        for (size_t k = 0; k < p->r[i].count; k++)
-            if (belongs(&p->r[i].figures[k], processes, suffix))
-                n = add_column(cols, n, &p->r[i].figures[k]);
+    for (int derived = 0; derived < 2; derived++) /* what was measured comes first */
+        for (size_t i = 0; i < p->count; i++)
+            for (size_t k = 0; k < p->r[i].count; k++)
+                if (p->r[i].figures[k].derived == derived &&
+                    belongs(&p->r[i].figures[k], processes, suffix))
+                    n = add_column(cols, n, &p->r[i].figures[k]);
     for (size_t i = 0; i < n; i++)
         scale(&cols[i]);
     return n;
@@ -356,8 +358,8 @@ static void print_part(FILE *to, struct part *p)
 /* The results of each kind apart: they have different figures. */
 static void print_parts(FILE *to, const struct report *r)
 {
-    struct part p = {.r = calloc(r->count, sizeof *p.r)};
-    char *done = calloc(r->count, 1);
+    struct part p = {.r = calloc(r->count + 1, sizeof *p.r)};
+    char *done = calloc(r->count + 1, 1);
     for (size_t i = 0; p.r && done && i < r->count; i++) {
         if (done[i])
             continue;

@@ -16,8 +16,11 @@ SHORT = {
     "raw": ["--size", "64", "-C", "200"],
     "latency": ["--rounds", "30", "--rate", "2000"],
     "fanout": ["-C", "300", "-S", "2"],
+    "switch": ["--rounds", "3"],
+    "resume": ["--rounds", "3", "--window", "20"],
 }
-HEAD = {"latency": ["delay_p50", "delay_p99"], "fanout": ["posts_per_s", "deliveries_per_s"]}
+HEAD = {"latency": ["first_p50", "last_p50", "last_p99"], "fanout": ["posts_per_s", "deliveries_per_s"]}
+MEASURED = ["raw", "latency", "fanout", "switch"]  # also by what they cost each process
 SERVER = [name for name in SHORT if name != "raw"]
 COSTS = {f"{what}_per_post" for what in ["syscalls", "wakes", "sleeps", "preemptions", "cpu", "cpu_system"]}
 MECHANISMS = ["pipe"] + TRANSPORTS
@@ -50,7 +53,8 @@ def check_result(r, runs):
         assert r["skipped"]
         return
     assert r["runs"] == runs
-    assert r["figures"] and r["processes"]
+    assert r["figures"]
+    assert r["processes"] or r["case"]["benchmark"] not in MEASURED
     for f in r["figures"].values():
         check_figure(f)
         assert len(f.get("values", [])) in (0, runs)
@@ -85,9 +89,12 @@ def test_benchmark_by_every_transport(place, name, where):
             continue
         used.update(r["case"].get("transport", "").split("+"))
         assert r["case"]["place"] == where[1] and r["case"]["wait"] == "block"
-        assert {"client", "hub"} <= set(r["processes"])
+        if name in MEASURED:
+            assert {"client", "hub"} <= set(r["processes"])
         if where[1] == "workers":
-            assert r["case"]["workers"] == 2 and {"worker 1", "worker 2"} <= set(r["processes"])
+            assert r["case"]["workers"] == 2
+        if where[1] == "workers" and name in MEASURED:
+            assert {"worker 1", "worker 2"} <= set(r["processes"])
         for figure in HEAD.get(name, []):
             assert r["figures"][figure]["head"] and r["figures"][figure]["median"] > 0
     if name in HEAD:
@@ -142,8 +149,9 @@ def test_table_and_chart(place, name):
     svg = os.path.join(place.dir, "c.svg")
     done = place.run(name, *SHORT[name], "-t", "unix,fifo", "--repeat", "2", "--svg", svg)
     assert done.returncode == 0, done.err
-    for word in ["kernel.msgmnb", "load average", "clock", name, "medians of 2 runs", "Costs of each post", "unix"]:
+    for word in ["kernel.msgmnb", "load average", "clock", name, "medians of 2 runs", "unix"]:
         assert word in done.out, word
+    assert "Costs of each post" in done.out or name not in MEASURED
     root = xml.etree.ElementTree.parse(svg).getroot()
     assert root.tag.endswith("svg")
     text = " ".join(t for t in root.itertext())

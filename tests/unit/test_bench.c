@@ -197,7 +197,7 @@ static void test_compare_unlike_cases_says_what_differs(void **state)
     (void)state;
     assert_int_equal(compare_cases(&a.c, &b.c, why, sizeof why), 0);
     b.c.size = 256;
-    strcpy(b.c.place, "workers");
+    snprintf(b.c.place, sizeof b.c.place, "%s", "workers");
     assert_int_equal(compare_cases(&a.c, &b.c, why, sizeof why), 2);
     assert_non_null(strstr(why, "size 64 here and 256 there"));
     assert_non_null(strstr(why, "place hub here and workers there"));
@@ -234,7 +234,7 @@ static void test_compare_refuses_files_without_a_like_case(void **state)
     test_dir_make(dir);
     snprintf(one, sizeof one, "%s/1", dir);
     snprintf(two, sizeof two, "%s/2", dir);
-    strcpy(b.c.server_wait, "block");
+    snprintf(b.c.server_wait, sizeof b.c.server_wait, "%s", "block");
     save(one, &a, 1);
     save(two, &b, 1);
     assert_int_equal(compare_run(&o, one, two), 2);
@@ -265,8 +265,8 @@ static void test_chart_passes_nothing_on_that_gnuplot_would_run(void **state)
     struct bench_result r[2] = {sample(), sample()};
     size_t panels;
     (void)state;
-    strcpy(r[0].c.transport, "`touch x`'\"@$\\{");
-    strcpy(r[0].c.load, "x'; system(\"x\")\n!");
+    snprintf(r[0].c.transport, sizeof r[0].c.transport, "%s", "`touch x`'\"@$\\{");
+    snprintf(r[0].c.load, sizeof r[0].c.load, "%s", "x'; system(\"x\")\n!");
     json_t *env = json_pack("{s:s}", "cpu", "a'`b`");
     struct report rep = {.results = r, .count = 2, .environment = env};
     char *text = script_of(&rep, &panels);
@@ -289,7 +289,7 @@ static void test_chart_of_sizes_has_a_line_for_each_transport(void **state)
     for (int i = 0; i < 4; i++) {
         r[i] = sample();
         r[i].c.size = i % 2 ? 4096 : 64;
-        strcpy(r[i].c.transport, i < 2 ? "unix" : "shm");
+        snprintf(r[i].c.transport, sizeof r[i].c.transport, "%s", i < 2 ? "unix" : "shm");
     }
     struct report rep = {.results = r, .count = 4};
     char *text = script_of(&rep, &panels);

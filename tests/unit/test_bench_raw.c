@@ -93,7 +93,7 @@ static void receive_all(struct raw_channel *c)
 static void test_raw_every_byte_arrives(void **state)
 {
     struct fixture *f = *state;
-    for (size_t i = 0; i < raw_mechanism_count; i++)
+    for (size_t i = 0; i < RAW_MECHANISMS; i++)
         for (int wait = 0; wait < RAW_WAITS; wait++) {
             struct raw_channel c;
             char why[200];
@@ -132,7 +132,7 @@ static void test_raw_message_beyond_the_limit_is_refused_by_name(void **state)
 static void test_raw_trips_go_through_every_hop(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < raw_mechanism_count; i++)
+    for (size_t i = 0; i < RAW_MECHANISMS; i++)
         for (int n = 2; n <= 3; n++) {
             struct samples s = {0};
             struct raw_load l = {.hops = {raw_mechanisms[i], &raw_pipe, raw_mechanisms[i]},
@@ -152,7 +152,7 @@ static void test_raw_trips_go_through_every_hop(void **state)
 static void test_raw_flow_counts_what_arrived(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < raw_mechanism_count; i++) {
+    for (size_t i = 0; i < RAW_MECHANISMS; i++) {
         struct raw_load l = {.hops = {raw_mechanisms[i]},
                              .n = 1,
                              .wait = RAW_EPOLL,
@@ -187,7 +187,7 @@ static void again(int n)
 static void test_raw_partner_killed_ends_the_wait(void **state)
 {
     struct fixture *f = *state;
-    for (size_t i = 0; i < raw_mechanism_count; i++)
+    for (size_t i = 0; i < RAW_MECHANISMS; i++)
         for (int wait = 0; wait < RAW_WAITS; wait++) {
             struct raw_channel c;
             struct raw_partner p;
