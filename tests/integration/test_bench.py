@@ -18,6 +18,8 @@ SHORT = {
     "fanout": ["-C", "300", "-S", "2"],
     "switch": ["--rounds", "3"],
     "resume": ["--rounds", "3", "--window", "20"],
+    "history": ["-C", "500"],
+    "join": ["-C", "500", "--rounds", "3"],
 }
 HEAD = {"latency": ["first_p50", "last_p50", "last_p99"], "fanout": ["posts_per_s", "deliveries_per_s"]}
 MEASURED = ["raw", "latency", "fanout", "switch"]  # also by what they cost each process

@@ -57,4 +57,11 @@ step fanout-10 fanout -S 10 -C 100000
 step fanout-100 fanout -S 100 -C 20000 -t fifo,sysvmq,shm,mmap,unix,tcp
 step fanout-1000 fanout -S 1000 -C 2000 -t shm,mmap,unix
 
+# A change of transport under traffic, a connection that is lost, a room read from its beginning (and
+# `cat` of the same bytes), a room joined.
+step switch switch
+step resume resume
+step history history
+step join join
+
 echo "done in $((SECONDS - start)) s: $out" >&2
