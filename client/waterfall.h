@@ -82,7 +82,7 @@ void waterfall_free(struct waterfall *w);
  * all of them are left out of the numbers of those. 0 or -ENOMEM. */
 int waterfall_medians(const struct waterfall *all, size_t n, struct waterfall *out);
 
-/* Whole lines of at most `width` columns (at least 72). Everything others chose is escaped. */
+/* Whole lines of at most `width` columns (at least 76). Everything others chose is escaped. */
 void waterfall_text(const struct waterfall *w, size_t width, int color, struct buf *out);
 json_t *waterfall_json(const struct waterfall *w);
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
-#define WIDTH_MIN 72
+#define WIDTH_MIN 76
 #define WIDE      100 /* columns from which on nicks are not cut */
 #define LABEL     12
 #define HOW       11
@@ -51,6 +51,16 @@ static void cell_us(struct buf *out, const struct waterfall_hop *h, int columns)
         render_printf(out, "%*.1f", columns, (double)h->ns / 1000);
     else
         render_printf(out, "%*s", columns, "-");
+}
+
+/* "34.2·2": µs and system calls, 9 columns, the points below each other. */
+static void cell_both(struct buf *out, const struct waterfall_hop *h)
+{
+    char calls[8] = "";
+    cell_us(out, h, 6);
+    if (h->known && h->counted && h->calls)
+        snprintf(calls, sizeof calls, "%u", h->calls);
+    render_printf(out, "%s%-*s", calls[0] ? "·" : "", calls[0] ? 2 : 3, calls);
 }
 
 static void cell_number(struct buf *out, uint64_t n, int known, int columns)
@@ -194,7 +204,9 @@ static void why_short(const struct lane *l, struct buf *out)
 static void lane_row(const struct scale *s, const struct lane *l, struct buf *out)
 {
     char how[32];
-    unsigned calls = l->raw.push_calls + l->raw.calls;
+    unsigned calls = 0;
+    for (int k = HOP_COMMON; k < HOP_KINDS; k++)
+        calls += l->hops[k].known && l->hops[k].counted ? l->hops[k].calls : 0;
     lane_how(l, how, sizeof how);
     cell(out, str_of(l->nick), s->label);
     render_printf(out, " ");
@@ -226,14 +238,15 @@ static void legend(const struct waterfall *w, const struct scale *s, struct buf 
     render_printf(out, "\n");
 }
 
-/* The hops of every receiver side by side. */
+/* The hops of every receiver side by side: µs and calls. */
 static void table(const struct waterfall *w, const struct scale *s, struct buf *out)
 {
     static const char *const bells[] = {"-", "rung", "spared"};
-    render_printf(out, "%-*s", (int)s->label + 2 + HOW, "µs"); /* two bytes, one column */
+    /* "µ" and "·" are two bytes, one column */
+    render_printf(out, "%-*s", (int)s->label + 3 + HOW, "µs·calls");
     for (int k = HOP_COMMON; k < HOP_KINDS; k++)
-        render_printf(out, "%8s", hop_name((enum hop_kind)k));
-    render_printf(out, "%8s\n", "bell");
+        render_printf(out, "%6s   ", hop_name((enum hop_kind)k));
+    render_printf(out, "%6s\n", "bell");
     for (size_t i = 0; i < w->count; i++) {
         const struct lane *l = &w->lanes[i];
         char how[32];
@@ -242,8 +255,8 @@ static void table(const struct waterfall *w, const struct scale *s, struct buf *
         render_printf(out, " ");
         cell(out, str_of(how), HOW);
         for (int k = HOP_COMMON; k < HOP_KINDS; k++)
-            cell_us(out, &l->hops[k], 8);
-        render_printf(out, "%8s\n", l->raw.bell <= BELL_SPARED ? bells[l->raw.bell] : "?");
+            cell_both(out, &l->hops[k]);
+        render_printf(out, "%6s\n", l->raw.bell <= BELL_SPARED ? bells[l->raw.bell] : "?");
     }
 }
 

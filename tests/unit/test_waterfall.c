@@ -316,7 +316,7 @@ static void test_waterfall_no_line_is_wider_than_the_screen(void **state)
     begin(&w, &plain_trace);
     add(&w, &plain_hop, SEQ, 0);
     add(&w, &h, SEQ, 0);
-    static const size_t widths[] = {72, 80, 120, 200};
+    static const size_t widths[] = {76, 80, 120, 200};
     for (size_t i = 0; i < 4; i++) {
         char *text = text_of(&w, widths[i], 0);
         assert_null(strchr(text, '\033'));
