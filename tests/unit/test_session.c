@@ -2,6 +2,8 @@
  * what is not, and any bytes at all from the other side. Losses are in test_session_resume.c. */
 #include "tests/unit/support_session.h"
 
+#include "base/clock.h"
+
 #include "client/session.h"
 
 #include <fcntl.h>
@@ -237,6 +239,78 @@ static void test_session_damaged_record_is_a_loss_that_heals(void **state)
     assert_string_equal(told(f), "[CONNECTING] [OPEN] ");
 }
 
+/* --- traces ------------------------------------------------------------------------------- */
+
+static void traced(struct fixture *f, uint64_t seq, uint64_t producer, uint32_t counter)
+{
+    SAY(f, MESSAGE, message,
+        HEAD(.room = 7, .flags = RECORD_TRACED, .seq = seq, .producer = producer,
+             .counter = counter),
+        .from = str_of("bob"), .text = str_of("x"));
+    settle(f);
+    told(f);
+}
+
+static struct body_seen expect_seen(struct fixture *f, uint64_t seq)
+{
+    struct body_seen b;
+    struct record r = expect(f, RECORD_SEEN);
+    assert_int_equal(r.room, 7);
+    assert_int_equal(r.seq, seq);
+    assert_int_equal(body_seen_get(&r, &b), 0);
+    assert_int_equal(b.clock, clock_id());
+    assert_true(b.arrived > 0 && b.arrived <= mono_ns());
+    assert_true(b.woken <= b.arrived);
+    assert_true(b.bytes > 0 && b.calls > 0);
+    return b;
+}
+
+static void test_session_traced_record_is_answered(void **state)
+{
+    struct fixture *f = *state;
+    open_in_room(f, 0);
+    traced(f, 4, 0, 0);
+    struct body_seen b = expect_seen(f, 4);
+    assert_int_equal(b.posted, 0);
+    traced(f, 4, 0, 0); /* again, as after a resume: not a second time */
+    message(f, 5, 0, 0, "plain");
+    settle(f);
+    traced(f, 6, 0, 0);
+    expect_seen(f, 6);
+}
+
+static void test_session_own_traced_post_is_answered_with_how_it_left(void **state)
+{
+    struct fixture *f = *state;
+    open_in_room(f, 0);
+    assert_int_equal(session_post(f->s, 7, RECORD_TRACED, str_of("hi"), NULL), 0);
+    struct record r = expect(f, RECORD_POST);
+    assert_true(r.flags & RECORD_TRACED);
+    assert_int_equal(r.seq, clock_id());
+    uint64_t sent = r.time;
+    assert_true(sent > 0 && sent <= mono_ns());
+    traced(f, 4, 42, 1);
+    struct body_seen b = expect_seen(f, 4);
+    assert_true(b.posted >= sent && b.posted <= b.arrived);
+    assert_int_equal(b.post_calls, 1);
+}
+
+static void test_session_history_is_not_answered_and_bye_waits_for_no_delay(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t counter = 0;
+    open_in_room(f, 0);
+    assert_int_equal(session_history(f->s, 7, 0, 2, &counter), 0);
+    expect(f, RECORD_HISTORY);
+    SAY(f, REPLAY, replay, HEAD(.room = 7, .counter = counter), .from = 2, .to = 4);
+    traced(f, 2, 0, 0);
+    traced(f, 3, 0, 0);
+    traced(f, 4, 0, 0);
+    assert_int_equal(session_bye(f->s, str_of("")), 0);
+    expect_seen(f, 4);
+    expect(f, RECORD_BYE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +327,9 @@ int main(void)
         TEST(test_session_noise_instead_of_welcome_is_an_error),
         TEST(test_session_sealed_noise_does_no_harm),
         TEST(test_session_damaged_record_is_a_loss_that_heals),
+        TEST(test_session_traced_record_is_answered),
+        TEST(test_session_own_traced_post_is_answered_with_how_it_left),
+        TEST(test_session_history_is_not_answered_and_bye_waits_for_no_delay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
