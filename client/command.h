@@ -12,6 +12,7 @@ int lab_run(const struct options *o);
 int ping_run(const struct options *o);
 int race_run(const struct options *o);
 int rooms_run(const struct options *o);
+int search_run(const struct options *o);
 int send_run(const struct options *o);
 int tail_run(const struct options *o);
 int trace_run(const struct options *o);

@@ -1,6 +1,7 @@
 /* Records that arrive, and what each one shows. Sequence numbers are counted here, where records
  * become lines on the screen: what /transport says of lost and doubled is what a reader saw. */
 #include "client/chat_private.h"
+#include "client/match.h"
 
 #include "base/clock.h"
 
@@ -160,11 +161,8 @@ static int in_replay(const struct chat_room *room, uint64_t seq)
 
 static int finds(struct str text, const char *what)
 {
-    size_t n = strlen(what);
-    for (size_t i = 0; i + n <= text.n; i++)
-        if (strncasecmp(text.p + i, what, n) == 0)
-            return 1;
-    return 0;
+    struct match m;
+    return match_init(&m, str_of(what)) == 0 && match_in(&m, text);
 }
 
 static void replay(struct chat *c, struct chat_room *room, const struct record *r)

@@ -28,6 +28,8 @@ static const struct command commands[] = {
     {"race", race_run, TAKES_ALL | TAKES_RACE | TAKES_COUNT, 0, 0, 1, "[TEXT]",
      "the same burst over all transports at once"},
     {"rooms", rooms_run, ASKING, 0, 0, 0, "", "rooms with their members and topics"},
+    {"search", search_run, READING, 0, 2, 2, "#ROOM TEXT",
+     "print the messages with TEXT in them, in either case, from the first on"},
     {"send", send_run, ASKING | TAKES_SEND, 0, 1, 2, "#ROOM [TEXT|-]",
      "say each line of standard input, or TEXT; ends when all is acknowledged"},
     {"tail", tail_run, READING, 0, 1, 1, "#ROOM", "print what is being said, line by line"},

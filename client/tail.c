@@ -1,13 +1,15 @@
-/* parley tail and parley history: print what is said in a room, from a place in the past or from
- * now on. Both are one reader; history ends where the present begins. The reader is QUIET: nobody
- * sees it come or go. */
+/* parley tail, history and search: print what is said in a room, from a place in the past or from
+ * now on. They are one reader; history and search end where the present begins, and search prints
+ * only messages with a text in them. The reader is QUIET: nobody sees it come or go. */
 #include "client/command.h"
+#include "client/match.h"
 #include "client/print.h"
 #include "client/tool.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -17,6 +19,7 @@ struct tail {
     struct tool tool;
     struct print print;
     struct str room;
+    const struct match *wanted; /* NULL: everything */
     uint32_t join, number;
     uint64_t end;      /* with -e: the first sequence number that is no longer history; 0: none */
     uint64_t messages; /* printed, for -C */
@@ -84,6 +87,12 @@ static void check_end(struct tail *c)
         tool_end(&c->tool, 0);
 }
 
+static int is_wanted(const struct tail *c, const struct record *r)
+{
+    struct body_message b;
+    return r->type == RECORD_MESSAGE && body_message_get(r, &b) == 0 && match_in(c->wanted, b.text);
+}
+
 static void on_logged(struct tail *c, const struct record *r)
 {
     const struct session_room *room = session_room(c->tool.s, r->room);
@@ -92,6 +101,8 @@ static void on_logged(struct tail *c, const struct record *r)
     c->newest = r->seq;
     if (c->end && r->seq >= c->end)
         return; /* said after we came */
+    if (c->wanted && !is_wanted(c, r))
+        return;
     int replay = r->seq < room->next;
     int shown = c->tool.o->json ? json_record(stdout, r, str_of(room->name), replay)
                                 : print_record(&c->print, stdout, r);
@@ -133,9 +144,10 @@ static void run(struct tail *c)
     }
 }
 
-static int read_room(const struct options *o)
+static int read_room(const struct options *o, const struct match *wanted)
 {
-    struct tail c = {.print = {.color = options_color(o, STDOUT_FILENO), .quiet = o->quiet}};
+    struct tail c = {.wanted = wanted,
+                     .print = {.color = options_color(o, STDOUT_FILENO), .quiet = o->quiet}};
     c.tool = (struct tool){.o = o, .ctx = &c, .on_open = on_open, .on_record = on_record};
     c.room = str_of(o->argv[0]);
     int code = tool_check_room(c.room);
@@ -154,7 +166,7 @@ static int read_room(const struct options *o)
 
 int tail_run(const struct options *o)
 {
-    return read_room(o);
+    return read_room(o, NULL);
 }
 
 int history_run(const struct options *o)
@@ -163,5 +175,22 @@ int history_run(const struct options *o)
     mine.exit_at_end = 1;
     if (o->last == OPTION_UNSET && o->after == OPTION_UNSET && o->since == OPTION_UNSET)
         mine.last = HISTORY_LAST;
-    return read_room(&mine);
+    return read_room(&mine, NULL);
+}
+
+int search_run(const struct options *o)
+{
+    struct options mine = *o;
+    struct match wanted;
+    int r = match_init(&wanted, str_of(o->argv[1]));
+    if (r < 0) {
+        log_error(r == -EMSGSIZE ? "the text to search for is longer than %d bytes"
+                                 : "the text to search for is empty or not valid UTF-8",
+                  MATCH_NEEDLE_MAX);
+        return EXIT_USAGE;
+    }
+    mine.exit_at_end = 1;
+    if (o->last == OPTION_UNSET && o->after == OPTION_UNSET && o->since == OPTION_UNSET)
+        mine.after = 0;
+    return read_room(&mine, &wanted);
 }

@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 static const struct benchmark *const benchmarks[] = {
-    &bench_raw,    &bench_latency, &bench_fanout, &bench_switch,
-    &bench_resume, &bench_history, &bench_join,   NULL};
+    &bench_raw,     &bench_latency, &bench_fanout, &bench_switch, &bench_resume,
+    &bench_history, &bench_join,    &bench_search, &bench_hops,   NULL};
 
 volatile sig_atomic_t bench_signalled;
 

@@ -9,7 +9,7 @@
  *
  * One process: publisher and subscribers are sessions on one epoll. Two: the publisher is a process
  * of its own. With --load, one more posts in the background, into the same room. */
-#include "client/bench/bench.h"
+#include "client/bench/latency.h"
 #include "client/bench/poster.h"
 #include "client/bench/swarm.h"
 #include "client/meter.h"
@@ -33,7 +33,9 @@
 struct latency {
     struct swarm w;
     struct poster sender, load;
-    struct pace pace; /* of the sender; without one of its own, kept here */
+    struct pace pace;         /* of the sender; without one of its own, kept here */
+    uint64_t size, load_rate; /* load_rate 0: none */
+    int two, costs;           /* the sender is a process; costs are measured */
     uint32_t subscribers;
     uint32_t *left; /* of each post: subscribers that do not have it */
     uint64_t done;  /* posts that all have */
@@ -87,7 +89,7 @@ static int stalled(uint64_t *done, uint64_t now_done, uint64_t *at)
 
 static int measure(struct bench *b, struct bench_result *r, struct latency *l)
 {
-    struct str text = {l->text, r->c.size};
+    struct str text = {l->text, l->size};
     struct schedule *s = &l->pace.s;
     uint64_t before = 0, since = 0;
     uint64_t began = 0; /* number of the room's last record when measuring began */
@@ -97,8 +99,9 @@ static int measure(struct bench *b, struct bench_result *r, struct latency *l)
         return 1;
     while (l->done < l->pace.s.count && code == 0) {
         if (!began && l->done >= WARMUP) {
-            bench_measure_begin(b);
-            if (l->sender.pid == 0)
+            if (l->costs)
+                bench_measure_begin(b);
+            if (l->costs && l->sender.pid == 0)
                 session_measure(l->w.members[0].s);
             began = l->w.members[0].seq;
         }
@@ -113,7 +116,7 @@ static int measure(struct bench *b, struct bench_result *r, struct latency *l)
         }
     }
     uint64_t posts = l->w.members[0].seq - began; /* those of the load too */
-    if (code == 0)
+    if (code == 0 && l->costs)
         bench_measure_end(b, r, posts, posts * l->subscribers);
     return code;
 }
@@ -138,24 +141,24 @@ static int start_poster(struct bench *b, struct bench_result *r, struct poster *
 static int start(struct bench *b, struct bench_result *r, struct latency *l)
 {
     struct options o = bench_session_options(b, &r->c);
-    struct schedule load = {.interval = b->o->load ? NS_PER_SEC / b->o->load : 0,
+    struct schedule load = {.interval = l->load_rate ? NS_PER_SEC / l->load_rate : 0,
                             .count = UINT64_MAX};
-    int code = 0, two = b->o->processes == 2;
-    if (two)
+    int code = 0;
+    if (l->two)
         code = start_poster(b, r, &l->sender, "sender", &o, l->pace.begun);
-    if (code == 0 && b->o->load)
+    if (code == 0 && l->load_rate)
         code = start_poster(b, r, &l->load, "load", &o, NULL);
     l->w.publisher = l->sender.producer;
     if (code == 0)
-        code = swarm_open(&l->w, &o, 1, l->subscribers + !two);
+        code = swarm_open(&l->w, &o, 1, l->subscribers + !l->two);
     load.start = mono_ns();
     if (code == 0 && l->load.pid && poster_go(&l->load, &load) < 0)
         code = 1;
     return code;
 }
 
-static void put(struct bench *b, struct bench_result *r, struct latency *l,
-                const struct schedule_report *sender, const struct schedule_report *load)
+static void put(struct bench_result *r, struct latency *l, const struct schedule_report *sender,
+                const struct schedule_report *load)
 {
     bench_put_samples(r, "first", &l->first);
     bench_put_samples(r, "last", &l->last);
@@ -167,7 +170,7 @@ static void put(struct bench *b, struct bench_result *r, struct latency *l,
     if (sender->late_p50 > l->pace.s.interval)
         bench_note(r, "The sender could not keep to its schedule: the delays are those of a queue "
                       "that grows.");
-    if (b->o->load && load->late_p50 > 10 * NS_PER_MS)
+    if (l->load_rate && load->late_p50 > 10 * NS_PER_MS)
         bench_note(r,
                    "The load could not keep to its schedule: it was as much as the server took.");
 }
@@ -216,33 +219,61 @@ static void release(struct latency *l)
     free(l->text);
 }
 
+/* The rest of *l is filled in and used. 0, or an exit code; the schedules' reports. */
+static int run_load(struct bench *b, struct bench_result *r, struct latency *l,
+                    struct schedule_report *sender, struct schedule_report *load)
+{
+    struct schedule_report own;
+    l->w = (struct swarm)SWARM_INIT;
+    l->sender = l->load = (struct poster)POSTER_INIT;
+    l->w.ctx = l;
+    l->w.on_post = on_post;
+    l->text = bench_text(l->size);
+    int code = allocate(l) == 0 ? start(b, r, l) : 1;
+    if (code == 0)
+        code = measure(b, r, l);
+    if (r->skipped[0])
+        code = 0;
+    int good = code == 0 && !r->skipped[0];
+    poster_stop(&l->load, good ? load : NULL);
+    poster_stop(&l->sender, good ? sender : NULL);
+    pace_end(&l->pace, &own);
+    if (!l->two)
+        *sender = own;
+    if (good && l->costs && !l->two)
+        put_own(r, l);
+    return swarm_close(&l->w, r, code);
+}
+
+int latency_idle(struct bench *b, struct bench_result *r, const struct latency_case *c,
+                 struct samples *last)
+{
+    struct latency l = {
+        .subscribers = (uint32_t)c->subscribers,
+        .size = c->size,
+        .pace = {.s = {.interval = NS_PER_SEC / c->rate, .count = WARMUP + c->rounds}}};
+    struct schedule_report sender = {0}, load = {0};
+    int code = run_load(b, r, &l, &sender, &load);
+    for (size_t i = 0; i < l.last.count; i++)
+        samples_add(last, l.last.ns[i]);
+    release(&l);
+    return code;
+}
+
 static int run(struct bench *b, struct bench_result *r)
 {
     uint64_t rounds = bench_or(b->o->count, bench_or(b->o->rounds, ROUNDS));
     struct latency l = {
-        .w = SWARM_INIT,
-        .sender = POSTER_INIT,
-        .load = POSTER_INIT,
         .subscribers = (uint32_t)r->c.subscribers,
-        .text = bench_text(r->c.size),
+        .size = r->c.size,
+        .load_rate = b->o->load,
+        .two = b->o->processes == 2,
+        .costs = 1,
         .pace = {.s = {.interval = NS_PER_SEC / r->c.rate, .count = WARMUP + rounds}}};
-    struct schedule_report sender, load = {0}, own;
-    l.w.ctx = &l;
-    l.w.on_post = on_post;
-    int code = allocate(&l) == 0 ? start(b, r, &l) : 1;
-    if (code == 0)
-        code = measure(b, r, &l);
-    if (r->skipped[0])
-        code = 0;
-    int good = code == 0 && !r->skipped[0], two = l.sender.pid != 0;
-    poster_stop(&l.load, good ? &load : NULL);
-    poster_stop(&l.sender, good ? &sender : NULL);
-    pace_end(&l.pace, &own);
-    if (good && !two)
-        put_own(r, &l);
-    code = swarm_close(&l.w, r, code);
-    if (code == 0 && good)
-        put(b, r, &l, two ? &sender : &own, &load);
+    struct schedule_report sender = {0}, load = {0};
+    int code = run_load(b, r, &l, &sender, &load);
+    if (code == 0 && !r->skipped[0])
+        put(r, &l, &sender, &load);
     release(&l);
     return code;
 }
