@@ -124,11 +124,14 @@ static int run_join(struct bench *b, struct bench_result *r)
     struct samples joined = {0}, all = {0};
     uint64_t producer = 0, rounds = bench_or(b->o->rounds, JOINS);
     int code = archive_fill(b, r, r->c.items, NULL, NULL, &producer);
+    bench_measure_begin(b);
     for (uint64_t i = 0; i < rounds && code == 0 && !r->skipped[0]; i++) {
         code = join_once(b, r, producer, &joined, &all);
         bench_progress(b, "joins", i, rounds);
     }
     if (code == 0 && !r->skipped[0]) {
+        bench_measure_end(b, r, rounds, 0);
+        bench_note(r, "Costs are of each join: connect, join, %d records, leave.", LAST);
         bench_put_samples(r, "join", &joined);
         bench_put_samples(r, "connect_join", &all);
     }

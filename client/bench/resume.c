@@ -15,6 +15,7 @@
 #define ROUNDS 10
 #define SIZE   64
 #define WINDOW 2048
+#define BEFORE 100 /* posts before each cut */
 #define MISSED 10000
 
 struct comeback {
@@ -67,7 +68,7 @@ static int cut(struct comeback *c)
 
 static int one_round(struct bench *b, const struct bench_result *r, struct comeback *c)
 {
-    struct swarm_flow before = {.count = 100, .window = 1, .text = {c->text, SIZE}};
+    struct swarm_flow before = {.count = BEFORE, .window = 1, .text = {c->text, SIZE}};
     struct swarm_flow missed = {.count = r->c.items, .window = WINDOW, .text = {c->text, SIZE}};
     int code = swarm_flow(b, &c->w, &before);
     if (code == 0)
@@ -115,11 +116,13 @@ static int run(struct bench *b, struct bench_result *r)
     struct comeback c = {.text = bench_text(SIZE)};
     uint64_t rounds = bench_or(b->o->rounds, ROUNDS), lost = 0, wrong = 0;
     int code = c.text ? 0 : 1;
+    bench_measure_begin(b);
     for (uint64_t i = 0; i < rounds && code == 0 && !r->skipped[0]; i++) {
         code = sessions(b, r, &c, &lost, &wrong);
         bench_progress(b, "connections", i, rounds);
     }
     if (code == 0 && !r->skipped[0]) {
+        bench_measure_end(b, r, rounds * (BEFORE + r->c.items), 0);
         bench_put_samples(r, "dial_open", &c.dial);
         bench_put_samples(r, "dial_next", &c.next);
         bench_put_samples(r, "dial_all", &c.all);

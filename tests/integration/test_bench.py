@@ -16,14 +16,16 @@ SHORT = {
     "raw": ["--size", "64", "-C", "200"],
     "latency": ["--rounds", "30", "--rate", "2000"],
     "fanout": ["-C", "300", "-S", "2"],
-    "switch": ["--rounds", "3"],
-    "resume": ["--rounds", "3", "--window", "20"],
-    "history": ["-C", "500"],
-    "join": ["-C", "500", "--rounds", "3"],
+    "switch": ["--rounds", "4"],
+    "resume": ["--rounds", "1", "-C", "50"],
+    "history": ["-C", "3000"],
+    "join": ["-C", "2000", "--rounds", "5"],
+    "search": ["-C", "3000"],
+    "hops": ["-C", "300", "--rounds", "30", "--rate", "2000", "-S", "2"],
 }
 HEAD = {"latency": ["first_p50", "last_p50", "last_p99"], "fanout": ["posts_per_s", "deliveries_per_s"]}
-MEASURED = ["raw", "latency", "fanout", "switch"]  # also by what they cost each process
-SERVER = [name for name in SHORT if name != "raw"]
+MEASURED = list(SHORT)  # also by what they cost each process
+SERVER = [name for name in SHORT if name not in ["raw", "hops"]]  # hops places sessions itself
 COSTS = {f"{what}_per_post" for what in ["syscalls", "wakes", "sleeps", "preemptions", "cpu", "cpu_system"]}
 MECHANISMS = ["pipe"] + TRANSPORTS
 
