@@ -133,6 +133,7 @@ static void cat_process(void *ctx, int control)
     for (size_t i = 0; i < k->a->count && k->left > 0; i++)
         if (cat_file(k, k->a->path[i], p, chunk_of(k->c.m)) < 0)
             return;
+    (void)!read(control, &go, 1); /* the other side may still be reading: it ends us */
 }
 
 static int cat_read(struct cat *k, struct raw_partner *partner, uint64_t bytes, uint64_t *ns)
