@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#define GRID_CELL    64 /* bytes of one cell */
+#define GRID_CELL    80 /* bytes of one cell */
 #define GRID_COLUMNS 64
 
 struct grid {

@@ -109,7 +109,7 @@ static void add_server(struct bench *b)
     bench_measure_process(b, "hub", b->server.pid);
     int n = localserver_workers(&b->server, workers, WORKERS);
     for (int i = 0; i < n; i++) {
-        snprintf(group, sizeof group, "worker %d", i + 1);
+        snprintf(group, sizeof group, "worker %hhu", (unsigned char)(i + 1));
         bench_measure_process(b, group, workers[i]);
     }
 }
