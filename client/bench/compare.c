@@ -89,8 +89,8 @@ static void put_row(const struct grid *g, size_t row, const char *label,
 {
     struct bench_spread x = bench_spread(a), y = bench_spread(b);
     snprintf(grid_cell(g, row, 0), GRID_CELL, "%.63s", label);
-    snprintf(grid_cell(g, row, 1), GRID_CELL, "%s%s%s%s%s", a->group, a->group[0] ? ": " : "",
-             a->name, strcmp(a->unit, "1") == 0 ? "" : " ",
+    snprintf(grid_cell(g, row, 1), GRID_CELL, "%.15s%s%.30s%s%.12s", a->group,
+             a->group[0] ? ": " : "", a->name, strcmp(a->unit, "1") == 0 ? "" : " ",
              strcmp(a->unit, "1") == 0 ? "" : a->unit);
     put_spread(grid_cell(g, row, 2), &x);
     put_spread(grid_cell(g, row, 3), &y);

@@ -103,7 +103,7 @@ void bench_measure_process(struct bench *b, const char *group, pid_t pid)
 static void add_server(struct bench *b)
 {
     pid_t workers[WORKERS];
-    char group[16];
+    char group[24];
     if (!bench_private(b))
         return;
     bench_measure_process(b, "hub", b->server.pid);

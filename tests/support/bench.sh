@@ -37,6 +37,7 @@ step() { # NAME BENCHMARK OPTIONS...
     echo
 }
 
+trap 'rm -f "$out"/*.json.new' EXIT
 start=$SECONDS
 
 # The floor: what each mechanism does bare.
