@@ -68,7 +68,7 @@ static int read_cost(struct lab *l, pid_t worker, struct cost *c)
 static int measure(struct lab *l, const struct localserver *s, uint8_t id, uint64_t window,
                    struct cost *out)
 {
-    static char nicks[READERS][16];
+    static char nicks[READERS][24];
     struct cost before;
     pid_t worker;
     const char *room = id == TRANSPORT_MMAP ? "#lab-mmap" : "#lab-fifo";
