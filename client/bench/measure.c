@@ -97,7 +97,7 @@ void bench_measure_process(struct bench *b, const char *group, pid_t pid)
         return;
     struct measured *m = &b->measure.of[b->measure.count++];
     *m = (struct measured){.pid = pid};
-    snprintf(m->group, sizeof m->group, "%s", group);
+    snprintf(m->group, sizeof m->group, "%.15s", group);
 }
 
 static void add_server(struct bench *b)
