@@ -52,8 +52,9 @@ static void on_post(void *ctx, struct swarm_member *m, const struct record *r)
         return;
     uint64_t delay = mono_ns() - l->pace.begun[i];
     if (l->sender.pid == 0 && m->index == 0) {
-        if (session_meter(m->s))
-            samples_add(&l->own, delay);
+        /* From when it was queued, not from when it was meant to be: so does the session. */
+        if (session_meter(m->s) && i < l->pace.late.count)
+            samples_add(&l->own, delay - l->pace.late.ns[i]);
         return;
     }
     if (l->left[i] == l->subscribers && i >= WARMUP)
@@ -175,9 +176,7 @@ static void put(struct bench_result *r, struct latency *l, const struct schedule
                    "The load could not keep to its schedule: it was as much as the server took.");
 }
 
-/* The publisher's own round trips, measured here and as /stats does it: the two must agree. In the
- * middle: beyond it a post that is queued late counts here from its schedule, there from when it
- * was handed to the session. */
+/* The publisher's own round trips, measured here and as /stats does it: the two must agree. */
 static void put_own(struct bench_result *r, struct latency *l)
 {
     const struct session *s = l->w.members[0].s;
