@@ -139,7 +139,8 @@ void fanout_flush(struct fanout *f)
     }
     if (f->ready) /* a farewell waited for these bytes */
         fanout_flush(f);
-    else
+    f->turns++;
+    if (f->orders + f->resumed != f->seen)
         fanstats_turn(f);
     f->calls = io_calls;
 }

@@ -68,6 +68,7 @@ static void write_page(struct fanout *f)
     }
     c->now = mono_ns();
     c->orders = f->orders;
+    c->turns = f->turns;
     c->killed = f->killed;
     c->sessions = HASH_COUNT(f->outlets);
     c->rooms = HASH_COUNT(f->views);
@@ -82,14 +83,17 @@ uint64_t fanstats_records(const struct view *v, uint64_t from, uint64_t to)
     const struct segment *g = v->segs;
     while (g && from >= g->end_pos)
         g = g->next;
-    while (g && from >= g->base_pos && from < to) {
-        uint32_t size = record_size_at(g->map + segment_offset(g, from));
-        if (size < RECORD_HEADER) /* damaged: its reader will say so */
-            break;
-        from += size;
-        n++;
-        if (from >= g->end_pos)
-            g = g->next;
+    for (; g && from >= g->base_pos && from < to; g = g->next) {
+        uint64_t stop = to < g->end_pos ? to : g->end_pos;
+        const uint8_t *p = g->map + segment_offset(g, from), *end = p + (stop - from);
+        while (p < end) { /* for every record written: as short as can be */
+            uint32_t size = record_size_at(p);
+            if (size < RECORD_HEADER) /* damaged: its reader will say so */
+                return n;
+            p += size;
+            n++;
+        }
+        from = stop;
     }
     return n;
 }
@@ -99,17 +103,18 @@ static void on_timer(uv_timer_t *t)
 {
     struct fanout *f = t->data;
     write_page(f);
-    f->stats->seen = f->orders + f->resumed;
+    f->stats->armed = 0;
+    f->seen = f->orders + f->resumed;
 }
 
 void fanstats_turn(struct fanout *f)
 {
     struct fan_stats *s = f->stats;
-    if (!s)
+    f->seen = f->orders + f->resumed;
+    if (!s || s->armed)
         return;
-    s->count.turns++;
-    if (f->orders + f->resumed != s->seen && !uv_is_active((uv_handle_t *)s->timer))
-        uv_timer_start(s->timer, on_timer, STATS_PERIOD_MS, 0);
+    s->armed = 1;
+    uv_timer_start(s->timer, on_timer, STATS_PERIOD_MS, 0);
 }
 
 void fanstats_leave(struct outlet *o)

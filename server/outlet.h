@@ -90,6 +90,7 @@ struct fanout {
     uint64_t calls;   /* io_calls at the end of the last turn */
     uv_timer_t *lag_timer;
     uint64_t orders, resumed, killed; /* carried out; downlinks that had room again; given up */
+    uint64_t turns, seen;             /* flushes; orders + resumed when the page was last written */
     struct fan_stats *stats;          /* NULL: none are kept */
 };
 

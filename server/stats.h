@@ -59,7 +59,7 @@ struct fan_stats {
     struct stats_page page;
     struct stats_fanout count;
     struct stats_downlinks gone[STATS_TRANSPORTS]; /* of outlets that have ended */
-    uint64_t seen; /* the fan-out's orders and resumed when the page was written */
+    int armed;     /* the timer runs */
     int hub;       /* in the hub, whose processor time is said elsewhere */
     uv_timer_t *timer;
 };
