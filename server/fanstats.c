@@ -5,9 +5,18 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <mqueue.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+/* To ask how full a downlink is takes two system calls. With more downlinks than this only those
+ * that are full are asked. */
+#define FILLS_MAX 64
 
 static uint64_t ns_of(struct timeval t)
 {
@@ -25,6 +34,38 @@ static void add(struct stats_downlinks *sum, const struct outlet *o)
     sum->full += o->link.full;
 }
 
+/* How full a downlink is, where the kernel says: rings are known to their ends only, and System V
+ * queues have another limit than bytes. Left at 0 otherwise. */
+static void ask_fill(const struct outlet *o, struct stats_outlet *row)
+{
+    const struct link *l = &o->link;
+    struct mq_attr a;
+    int fd = link_fd(l), used = 0, size = 0;
+    socklen_t len = sizeof size;
+    switch (l->t->id) {
+    case TRANSPORT_FIFO:
+        size = fcntl(fd, F_GETPIPE_SZ);
+        used = ioctl(fd, FIONREAD, &used) == 0 ? used : 0;
+        break;
+    case TRANSPORT_UNIX:
+    case TRANSPORT_TCP:
+        if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &len) < 0)
+            size = 0;
+        used = ioctl(fd, SIOCOUTQ, &used) == 0 ? used : 0;
+        break;
+    case TRANSPORT_POSIXMQ:
+        if (mq_getattr(fd, &a) == 0) {
+            size = (int)a.mq_maxmsg;
+            used = (int)a.mq_curmsgs;
+        }
+        break;
+    default:
+        break;
+    }
+    row->fill = used > 0 ? (uint64_t)used : 0;
+    row->capacity = size > 0 ? (uint64_t)size : 0;
+}
+
 static void write_outlet(struct fan_stats *s, const struct outlet *o)
 {
     struct stats_outlet row = {.conn = o->conn,
@@ -38,6 +79,8 @@ static void write_outlet(struct fan_stats *s, const struct outlet *o)
                                .blocked = o->blocked ? 1 : 0,
                                .lag = outlet_lag(o),
                                .replies = o->replies.len};
+    if (o->blocked || HASH_COUNT(o->fan->outlets) <= FILLS_MAX)
+        ask_fill(o, &row);
     stats_write(stats_row(&s->page, STATS_OUTLET, o->row - 1u), &row, sizeof row);
 }
 

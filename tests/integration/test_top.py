@@ -162,6 +162,24 @@ def test_more_sessions_than_rows_are_counted(make_server):
             c.close()
 
 
+@pytest.mark.parametrize("transport", ["fifo", "posixmq", "unix"])
+def test_downlink_of_a_stopped_reader_fills(server, transport):
+    tail = server.stream("tail", "-t", transport, "-n", "slow", "#lobby")
+    until(lambda: server.members("#lobby") == 1, "the reader is there")
+    os.kill(tail.pid, signal.SIGSTOP)
+    try:
+        server.ok("send", "-t", "shm", "#lobby", "-", input="x" * 1000 + "\n" + ("y" * 1000 + "\n") * 2000)
+
+        def full():
+            s = session(look(server), "slow")
+            return s["down"]["full"] >= 1 and s["down"]["blocked"] == 1 and s
+        s = until(full, "it is full")
+        assert 0 < s["down"]["fill"] <= s["down"]["capacity"] * 2 and s["down"]["lag"] > 100000
+    finally:
+        os.kill(tail.pid, signal.SIGCONT)
+    until(lambda: session(look(server), "slow")["down"]["lag"] == 0, "it has caught up")
+
+
 # --- a server that does not help ----------------------------------------------------------------------
 
 def test_stopped_server_is_shown(server, tops):
