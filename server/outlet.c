@@ -415,6 +415,8 @@ struct outlet *outlet_new(struct fanout *f, uint32_t conn, struct attach *a, int
         return NULL;
     }
     o->link.shared = a->shared ? 1 : 0;
+    /* Another fan-out has added up what the link had counted before it came here. */
+    o->link.bells = o->link.muted = o->link.full = 0;
     o->conn = conn;
     o->wire = wire;
     o->borrowed = borrowed;

@@ -180,6 +180,23 @@ def test_downlink_of_a_stopped_reader_fills(server, transport):
     until(lambda: session(look(server), "slow")["down"]["lag"] == 0, "it has caught up")
 
 
+def test_counts_stay_true_when_a_room_moves_to_a_worker(make_server):
+    """--place auto hands sessions over between hub and workers: nothing is counted twice or lost."""
+    server = make_server().start("--workers", "1", "--place", "auto")
+    tails = [server.stream("tail", "--json", "-t", t, "-n", t, "#lobby") for t in ("shm", "unix", "fifo")]
+    until(lambda: server.members("#lobby") == 3, "the readers are there")
+    total = 0
+    for n in (50, 3000, 50):
+        server.ok("send", "-t", "unix", "#lobby", "-", input="".join(f"{i}\n" for i in range(n)))
+        total += n
+        until(lambda: all(len(t.lines) >= total for t in tails), "all came")
+
+    def counted():
+        by = {t["transport"]: t["down"]["deliveries"] for t in look(server)["transports"]}
+        return total <= by["shm"] <= total + 5 and total <= by["fifo"] <= total + 5 and by["unix"] >= 2 * total and by
+    until(counted, "each delivery is counted once")
+
+
 # --- a server that does not help ----------------------------------------------------------------------
 
 def test_stopped_server_is_shown(server, tops):
