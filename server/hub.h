@@ -246,7 +246,6 @@ struct hub {
     } meter;
     size_t outgrown;        /* rooms whose members are served by workers */
     struct conn *misplaced; /* to be moved */
-    size_t moving;          /* moves under way */
     int worker_count;
     uint8_t *rbuf; /* RECORD_MAX + TURN_BYTES */
     struct web web;

@@ -66,7 +66,6 @@ int move_start(struct conn *c, struct target *to)
     }
     m->to = to;
     m->since = mono_ns();
-    c->hub->moving++;
     to->coming++;
     target_send(
         c->target,
@@ -108,7 +107,6 @@ static void free_move(struct conn *c)
     c->move->to->coming--;
     free(c->move);
     c->move = NULL;
-    c->hub->moving--;
 }
 
 /* Nothing there reads these rooms for this connection any more. */
@@ -279,24 +277,24 @@ void move_report(struct conn *c, const struct order *o, const void *payload)
 
 /* --- patience ----------------------------------------------------------------------------- */
 
+static void be_patient(struct conn *c, uint64_t now)
+{
+    struct move *m = c->move;
+    if (m->failed || now > m->since + 2 * MOVE_PATIENCE_NS) {
+        conn_close(c); /* it resumes */
+    } else if (!m->staying && now > m->since + MOVE_PATIENCE_NS) {
+        struct order o = {.size = sizeof o, .type = ORDER_STAY, .conn = c->id};
+        m->staying = 1;
+        target_send(c->target, &o, NULL, NULL);
+    }
+}
+
 void moves_tick(struct hub *h, uint64_t now)
 {
     struct conn *c, *tmp;
-    if (h->moving == 0)
-        return;
     DL_FOREACH_SAFE(h->conns, c, tmp)
     {
-        struct move *m = c->move;
-        if (!m)
-            continue;
-        if (m->failed || now > m->since + 2 * MOVE_PATIENCE_NS) {
-            conn_close(c); /* it resumes */
-        } else if (!m->staying && now > m->since + MOVE_PATIENCE_NS) {
-            m->staying = 1;
-            target_send(
-                c->target,
-                &(struct order){.size = sizeof(struct order), .type = ORDER_STAY, .conn = c->id},
-                NULL, NULL);
-        }
+        if (c->move)
+            be_patient(c, now);
     }
 }
