@@ -354,10 +354,10 @@ def test_person_on_a_page_is_like_any_other(site):
 
 def test_name_that_somebody_has_is_refused(site):
     """All people on pages are one user to the server, which would let them share a name."""
-    tail = site.server.stream("tail", "#lobby", "-n", "Bob", "--json")
+    site.server.stream("tail", "#lobby", "-n", "Bob", "--json")
     with site.page() as page, site.member("ann"):
-        site.server.ok("send", "#lobby", "x")
-        until(lambda: tail.messages(), "bob is there")
+        until(lambda: {"ann", "Bob"} <= {s["nick"] for m in page.receive() if m["type"] == "state" for s in m["sessions"]},
+              "both are there, and known to be")
         for nick in ("ann", "ANN", "bob", "page"):
             def refused():
                 page.messages.clear()

@@ -208,8 +208,9 @@ class Site:
         self.read_log()
 
     def read_log(self):
-        said = re.findall(r"^parleyd: page: http://(\S+?)/ to read, http://\S+/#(\S+) to post$",
-                          self.server.output(), re.M)
+        said = harness.until(lambda: re.findall(
+            r"^parleyd: page: http://(\S+?)/ to read, http://\S+/#(\S+) to post$", self.server.output(), re.M),
+            "parleyd says where its page is")
         self.address, self.token = said[-1]
         self.port = int(self.address.rpartition(":")[2])
         return self
