@@ -27,7 +27,7 @@ def browser():
 
 @pytest.fixture
 def site(make_server):
-    return Site(make_server().start("--workers", "2", "--http", "127.0.0.1:0"))
+    return Site(make_server().start("--workers", "2", "--place", "workers", "--http", "127.0.0.1:0"))
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ FILES = {"/": ("page/index.html", "text/html"), "/style.css": ("page/style.css",
 
 @pytest.fixture
 def site(make_server):
-    return Site(make_server().start("--workers", "2", "--http", "127.0.0.1:0"))
+    return Site(make_server().start("--workers", "2", "--place", "workers", "--http", "127.0.0.1:0"))
 
 
 def resident(pid):
