@@ -166,11 +166,11 @@ static void on_done(struct web *w, const struct record *rec)
     int changed = !w->room_list || !text || strcmp(text, w->room_list) != 0;
     free(w->room_list);
     w->room_list = text;
-    if (changed)
-        DL_FOREACH(w->clients, c)
-        {
+    DL_FOREACH(w->clients, c)
+    {
+        if (changed)
             client_reply(c, json_incref(o));
-        }
+    }
     json_decref(o);
 }
 

@@ -229,7 +229,7 @@ static void close_handles(struct web *w)
                           (uv_handle_t *)&w->sigterm, (uv_handle_t *)&w->sigint,
                           (uv_handle_t *)&w->flush,   (uv_handle_t *)&w->second,
                           (uv_handle_t *)&w->look,    (uv_handle_t *)&w->check};
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (own[i]->loop && !uv_is_closing(own[i]))
             uv_close(own[i], NULL);
 }
