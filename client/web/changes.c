@@ -4,6 +4,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+/* Looks at the server during which a switch may be under way. */
+#define SWITCH_LOOKS 3
+
 static void tell(struct web *w, const char *kind, uint64_t at, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 static void tell(struct web *w, const char *kind, uint64_t at, const char *fmt, ...)
@@ -48,33 +51,41 @@ static size_t find(const struct changes *c, const char *nick)
     return i;
 }
 
-static void look_at_people(struct web *w, const struct snapshot *s)
+/* Everybody's transport as of now. Who switches has two connections for a moment: what they came
+ * from is kept over that. Who has two for longer is two, and tells nothing. */
+static void gather(const struct changes *old, struct changes *is, const struct snapshot *s)
 {
-    struct changes *old = &w->changes;
-    struct changes *is = &w->changes_next;
     is->people_count = 0;
     for (size_t i = 0; i < s->session_count; i++) {
         const struct stats_session *one = &s->sessions[i].hub;
-        if (one->state != 2 || !one->nick[0])
+        size_t at = find(is, one->nick), was = find(old, one->nick);
+        if (one->state != 2 || !one->nick[0] || at == CHANGES_SESSIONS)
             continue;
-        size_t at = find(is, one->nick);
-        if (at < is->people_count) {
-            is->people[at].many = 1;
-            continue;
+        struct person *p = &is->people[at];
+        if (at == is->people_count) {
+            *p = (struct person){.transport = (uint8_t)one->transport};
+            snprintf(p->nick, sizeof p->nick, "%s", one->nick);
+            is->people_count++;
+        } else if (was < old->people_count && old->people[was].doubled < SWITCH_LOOKS) {
+            p->transport = old->people[was].transport;
+            p->doubled = (uint8_t)(old->people[was].doubled + 1);
+        } else {
+            p->transport = TRANSPORT_NONE;
+            p->doubled = SWITCH_LOOKS;
         }
-        if (at == CHANGES_SESSIONS)
-            break;
-        snprintf(is->people[at].nick, STATS_NICK, "%s", one->nick);
-        is->people[at].transport = (uint8_t)one->transport;
-        is->people[at].many = 0;
-        is->people_count++;
     }
+}
+
+static void look_at_people(struct web *w, const struct snapshot *s)
+{
+    struct changes *old = &w->changes, *is = &w->changes_next;
+    gather(old, is, s);
     for (size_t i = 0; i < is->people_count; i++) {
         size_t k = find(old, is->people[i].nick);
         const struct transport *to = transport_by_id(is->people[i].transport);
         const struct transport *from =
             k < old->people_count ? transport_by_id(old->people[k].transport) : NULL;
-        if (from && to && from != to && !is->people[i].many && !old->people[k].many)
+        if (from && to && from != to)
             tell(w, "switch", s->at, "%s: %s → %s", is->people[i].nick, from->name, to->name);
     }
     memcpy(old->people, is->people, sizeof old->people);

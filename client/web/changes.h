@@ -15,9 +15,10 @@ struct changes {
         uint64_t pid;
         int alive;
     } workers[STATS_TARGETS];
-    struct {
+    struct person {
         char nick[STATS_NICK];
-        uint8_t transport, many; /* many: several sessions have this nick, which tells nothing */
+        uint8_t transport; /* 0: several sessions have this nick, which tells nothing */
+        uint8_t doubled;   /* looks since when they are several */
     } people[CHANGES_SESSIONS];
     size_t people_count;
 };

@@ -144,6 +144,19 @@ def test_room_can_be_changed(page, site):
 # --- showing ---------------------------------------------------------------------------------------
 
 
+def test_newest_line_is_in_sight_unless_one_reads_back(page, site):
+    at_end = "(() => { const l = document.querySelector('#lines'); return l.scrollHeight - l.scrollTop - l.clientHeight < 5 })()"
+    site.server.ok("send", "#lobby", "-", "-n", "alice", input="".join(f"a line that is long enough to be wrapped, {i}\n" for i in range(60)))
+    page.wait(f"document.querySelector('#lines').textContent.includes('wrapped, 59') && {at_end}", "the end is shown")
+    join(page, "ann")
+    page.wait(at_end, "also when there is more room for lines")
+    page.js("document.querySelector('#lines').scrollTop = 0")
+    page.wait("document.querySelector('#lines').scrollTop === 0", "scrolled back")
+    site.server.ok("send", "#lobby", "the last one", "-n", "alice")
+    page.wait("document.querySelector('#lines').textContent.includes('the last one')", "one more line")
+    assert page.js("return document.querySelector('#lines').scrollTop") == 0
+
+
 def test_messages_move_and_open_their_traces(page, crew):
     crew.say("look at me")
     page.wait("document.querySelector('#picture .dot') && document.querySelector('#traced button')", "a traced message moves")

@@ -11,11 +11,20 @@ let newest = 0;
 
 const lines = $("lines");
 
+// Follow what is said, unless the reader has scrolled back. Lines also grow when their traces come.
+let following = true;
+function follow() {
+  if (following) lines.scrollTop = lines.scrollHeight;
+}
+lines.addEventListener("scroll", () => {
+  following = lines.scrollHeight - lines.scrollTop - lines.clientHeight < 40;
+});
+new ResizeObserver(follow).observe(lines);
+
 function show(li) {
-  const atEnd = lines.scrollHeight - lines.scrollTop - lines.clientHeight < 40;
   lines.append(li);
   while (lines.children.length > keep) lines.firstChild.remove();
-  if (atEnd) lines.scrollTop = lines.scrollHeight;
+  follow();
 }
 
 function event(text, m) {
@@ -40,6 +49,7 @@ export function traced(t) {
   if (!li || li.classList.contains("traced")) return;
   li.classList.add("traced");
   li.append(el("button", { type: "button", class: "how", onclick: () => open(t) }, `${micro(t.total)} µs`));
+  follow();
 }
 
 function refuse(text) {
