@@ -45,9 +45,11 @@ function options(name, box) {
     width: Math.max(box.clientWidth, 200), height: box.clientHeight, legend: { show: false },
     cursor: { show: false },
     scales: { x: { time: false, range: () => { const now = times.at(-1) ?? 0; return [now - span, now]; } },
-      y: { range: (u, lo, hi) => [0, Math.max((hi ?? 0) * 1.15, 1)] } },
+      y: name === "delay" // one slow message must not flatten all others
+        ? { distr: 3, range: (u, lo, hi) => [10 ** Math.floor(Math.log10(lo || 100)), 10 ** Math.ceil(Math.log10((hi || 1000) + 1))] }
+        : { range: (u, lo, hi) => [0, Math.max((hi ?? 0) * 1.15, 1)] } },
     axes: [{ ...axis, size: 24, values: (u, v) => v.map((x) => { const s = Math.round((times.at(-1) ?? 0) - x); return s ? `-${s} s` : "now"; }), splits: () => { const now = times.at(-1) ?? 0; return [0, 1, 2, 3, 4].map((i) => now - span + (span * i) / 4); } },
-      { ...axis, size: 46, values: (u, v) => v.map(short) }],
+      { ...axis, size: 46, values: (u, v) => v.map((x) => (x === null ? "" : short(x))) }],
     series: [{}, ...transports.map((t, i) => ({ label: t, stroke: () => colorOf(t), width: 2, dash: patterns[i], show: shown.has(t), points: { show: false }, spanGaps: true }))],
     hooks: { draw: [drawMarks] },
   };
