@@ -9,80 +9,74 @@
 #include "server/place.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <ini.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static const char usage[] =
+static const char usage_head[] =
     "usage: parleyd [options]\n"
-    "Serves parley chat rooms in the foreground until SIGTERM or Ctrl-C.\n"
-    "\n"
-    "  --socket PATH         where clients connect (default $PARLEY_SOCKET, else\n"
-    "                        $XDG_RUNTIME_DIR/parley/parley.sock, else "
-    "/tmp/parley-$UID/parley.sock)\n"
-    "  --listen HOST:PORT    also listen on TCP; may be repeated\n"
-    "  --http HOST:PORT      serve a page that shows this server at work, and its rooms\n"
-    "  --http-remote         ... also at an address that other machines can reach\n"
-    "  --state-dir D         rooms and their history (default $XDG_STATE_HOME/parley,\n"
-    "                        else ~/.local/state/parley)\n"
-    "  --runtime-dir D       names of kernel objects, while they are needed (default SOCKET.d)\n"
-    "  --workers N           processes that do the fan-out (default: CPUs, at most 4); 0 means\n"
-    "                        --place hub\n"
-    "  --place auto|hub|workers  where the fan-out runs: in the hub, in workers, or (default)\n"
-    "                        in the hub until a room outgrows it\n"
-    "  --place-budget N      auto: percent of its time the hub may be busy before its largest\n"
-    "                        rooms go to workers (default 85; 0: all go, 100: none)\n"
-    "  --wait block|adaptive|spin   sleep, spin a moment then sleep, or never sleep (default "
-    "block)\n"
-    "  --transports LIST     offer only these: fifo,posixmq,sysvmq,shm,mmap,unix,tcp\n"
-    "  --sync none|interval|always  when records are on disk: never forced, every second\n"
-    "                        (default), or before anybody sees them\n"
-    "  --max-clients N       refuse more sessions than this (default 4096)\n"
-    "  --max-per-user N      of one other user or remote address (default 256)\n"
-    "  --rate N              posts a second by each session of other users and from TCP, with\n"
-    "                        four seconds' worth at once (default 1000, 0: no limit)\n"
-    "  --user NAME           started as root: become this user before serving\n"
-    "  --check               verify the state directory instead of serving\n"
-    "  --repair [--yes]      say what would be done about findings [and do it]\n"
-    "  --config FILE         default $XDG_CONFIG_HOME/parley/parleyd.conf, `key = value`\n"
-    "  -v, --verbose         say more on stderr\n"
-    "  --version, --help\n"
-    "\n"
-    "SIGHUP reads the configuration again: transports, max-clients, max-per-user, rate,\n"
+    "Serves parley chat rooms in the foreground until SIGTERM or Ctrl-C.\n\n";
+static const char usage_tail[] =
+    "\nSIGHUP reads the configuration again: transports, max-clients, max-per-user, rate,\n"
     "place-budget and verbose change at once; sessions on a transport that was switched off move "
     "to another.\n";
 
 enum { OPT_FIRST = 256, OPT_WORKER, OPT_HTTP, OPT_HTTP_REMOTE, OPT_PLACE_BUDGET };
 
-static const struct option longs[] = {
-    {"socket", required_argument, NULL, 's'},
-    {"listen", required_argument, NULL, 'l'},
-    {"http", required_argument, NULL, OPT_HTTP},
-    {"http-remote", no_argument, NULL, OPT_HTTP_REMOTE},
-    {"state-dir", required_argument, NULL, 'd'},
-    {"runtime-dir", required_argument, NULL, 'r'},
-    {"workers", required_argument, NULL, 'w'},
-    {"place", required_argument, NULL, 'p'},
-    {"place-budget", required_argument, NULL, OPT_PLACE_BUDGET},
-    {"wait", required_argument, NULL, 'W'},
-    {"transports", required_argument, NULL, 't'},
-    {"sync", required_argument, NULL, 'y'},
-    {"max-clients", required_argument, NULL, 'm'},
-    {"max-per-user", required_argument, NULL, 'u'},
-    {"rate", required_argument, NULL, 'R'},
-    {"config", required_argument, NULL, 'c'},
-    {"user", required_argument, NULL, 'U'},
-    {"check", no_argument, NULL, 'k'},
-    {"repair", no_argument, NULL, 'P'},
-    {"yes", no_argument, NULL, 'Y'},
-    {"verbose", no_argument, NULL, 'v'},
-    {"version", no_argument, NULL, 'V'},
-    {"help", no_argument, NULL, 'h'},
-    {"worker", required_argument, NULL, OPT_WORKER},
-    {0},
+/* Every option, once: getopt's arrays, --help, the man page, the example configuration and what
+ * shells complete are made of it (base/optrow.h). */
+/* clang-format off */
+static const struct opt_row rows[] = {
+    {"socket", 's', 0, "PATH", OPT_FILE, "where clients connect (default $PARLEY_SOCKET, else\n"
+     "$XDG_RUNTIME_DIR/parley/parley.sock,\nelse /tmp/parley-$UID/parley.sock)", 1},
+    {"listen", 'l', 0, "HOST:PORT", NULL, "also listen on TCP; may be repeated", 1},
+    {"http", OPT_HTTP, 0, "HOST:PORT", NULL, "serve a page that shows this server at work, and its rooms", 1},
+    {"http-remote", OPT_HTTP_REMOTE, 0, NULL, NULL, "... also at an address that other machines can reach", 1},
+    {"state-dir", 'd', 0, "D", OPT_DIR, "rooms and their history (default $XDG_STATE_HOME/parley,\n"
+     "else ~/.local/state/parley)", 1},
+    {"runtime-dir", 'r', 0, "D", OPT_DIR, "names of kernel objects, while they are needed (default SOCKET.d)", 1},
+    {"workers", 'w', 0, "N", NULL, "processes that do the fan-out (default: CPUs, at most 4);\n0 means --place hub", 1},
+    {"place", 'p', 0, "WHERE", "auto hub workers", "where the fan-out runs: hub, workers, or auto (default):\n"
+     "in the hub until a room outgrows it", 1},
+    {"place-budget", OPT_PLACE_BUDGET, 0, "N", NULL, "auto: percent of its time the hub may be busy before its\n"
+     "largest rooms go to workers (default 85; 0: all go, 100: none)", 1},
+    {"wait", 'W', 0, "MODE", "block adaptive spin", "block: sleep (default), adaptive: spin a moment, then sleep,\n"
+     "or spin: never sleep", 1},
+    {"transports", 't', 0, "LIST", ",fifo posixmq sysvmq shm mmap unix tcp",
+     "offer only these: fifo,posixmq,sysvmq,shm,mmap,unix,tcp", 1},
+    {"sync", 'y', 0, "WHEN", "none interval always", "when records are on disk: none: never forced, interval: every\n"
+     "second (default), or always: before anybody sees them", 1},
+    {"max-clients", 'm', 0, "N", NULL, "refuse more sessions than this (default 4096)", 1},
+    {"max-per-user", 'u', 0, "N", NULL, "of one other user or remote address (default 256)", 1},
+    {"rate", 'R', 0, "N", NULL, "posts a second by each session of other users and from TCP,\n"
+     "with four seconds' worth at once (default 1000, 0: no limit)", 1},
+    {"user", 'U', 0, "NAME", "@user", "started as root: become this user before serving", 1},
+    {"check", 'k', 0, NULL, NULL, "verify the state directory instead of serving", 0},
+    {"repair", 'P', 0, NULL, NULL, "likewise, and say what would be done about findings", 0},
+    {"yes", 'Y', 0, NULL, NULL, "with --repair: do it", 0},
+    {"config", 'c', 0, "FILE", OPT_FILE, "default $XDG_CONFIG_HOME/parley/parleyd.conf, `key = value`", 0},
+    {"verbose", 'v', 'v', NULL, NULL, "say more on stderr", 1},
+    {"version", 'V', 0, NULL, NULL, "the version, and what it was built with", 0},
+    {"help", 'h', 'h', NULL, NULL, "this text", 0},
+    {"worker", OPT_WORKER, 0, "N", NULL, NULL, 0},
 };
+/* clang-format on */
+#define ROWS (sizeof rows / sizeof *rows)
+
+const struct opt_row *options_rows(size_t *count)
+{
+    *count = ROWS;
+    return rows;
+}
+
+static void help(void)
+{
+    struct buf out = {0};
+    opt_help(&out, rows, ROWS, 26);
+    printf("%s%.*s%s", usage_head, (int)out.len, (const char *)buf_head(&out), usage_tail);
+    buf_free(&out);
+}
 
 static int number(const char *v, int min, int max, int *out)
 {
@@ -231,6 +225,17 @@ struct config {
     int failed;
 };
 
+/* A flag has a value in the file. "no" is as if it were not there: defaults are off. */
+static int set_flag(struct server_options *o, int c, const char *v, const char **expected)
+{
+    static const char *const answers[] = {"no",   "false", "off", "0", "yes",
+                                          "true", "on",    "1",   NULL};
+    int i = 0;
+    *expected = "yes or no";
+    int r = word(v, answers, &i);
+    return r < 0 || i < 4 ? r : set(o, c, NULL, expected);
+}
+
 static char *read_line(char *out, int cap, void *ctx)
 {
     struct config *k = ctx;
@@ -243,9 +248,10 @@ static int on_key(void *ctx, const char *section, const char *name, const char *
     struct config *k = ctx;
     const char *expected = "";
     int r = -ENOENT, line = k->line;
-    for (const struct option *l = longs; l->name && !*section; l++)
-        if (strcmp(l->name, name) == 0 && l->val != OPT_WORKER && l->val != 'c')
-            r = set(k->options, l->val, value, &expected);
+    for (size_t i = 0; i < ROWS && !*section; i++)
+        if (rows[i].config && strcmp(rows[i].name, name) == 0)
+            r = rows[i].meta ? set(k->options, rows[i].id, value, &expected)
+                             : set_flag(k->options, rows[i].id, value, &expected);
     if (r == -ENOENT)
         log_error("%s:%d: unknown key '%s'; the keys are the long options of parleyd --help",
                   k->path, line, name);
@@ -327,16 +333,19 @@ static int settle(struct server_options *o)
 int options_parse(struct server_options *o, int argc, char **argv, int *code)
 {
     const char *expected = "";
-    int c, index = 0;
+    struct option longs[ROWS + 1];
+    char letters[2 * ROWS + 2];
+    int c;
     *code = 2;
     optind = 0; /* GNU: start anew, on SIGHUP the second time */
     defaults(o);
     if (find_config(o, argc, argv) < 0)
         return -1;
     opterr = 0;
-    while ((c = getopt_long(argc, argv, ":vh", longs, &index)) != -1) {
+    opt_getopt(rows, ROWS, longs, letters);
+    while ((c = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
         if (c == 'h') {
-            fputs(usage, stdout);
+            help();
             *code = 0;
             return -1;
         }

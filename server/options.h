@@ -1,6 +1,7 @@
 /* What parleyd was asked to do: command line over configuration file over defaults. */
 #pragma once
 
+#include "base/optrow.h"
 #include "server/turn.h"
 #include "transport/transport.h"
 
@@ -40,3 +41,6 @@ int options_parse(struct server_options *o, int argc, char **argv, int *code);
  * rate, verbosity); says which changed options need a restart. Returns the transports that were
  * switched off, as bits. On an error everything stays as it was. */
 unsigned options_reload(struct server_options *o, int argc, char **argv);
+
+/* All that there are, with those that are not for people. */
+const struct opt_row *options_rows(size_t *count);
