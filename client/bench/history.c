@@ -32,8 +32,8 @@ static int read_all(struct bench *b, struct bench_result *r, uint64_t producer, 
     struct swarm w = SWARM_INIT;
     w.from = JOIN_AFTER;
     w.publisher = producer;
-    uint64_t start = mono_ns();
     bench_measure_begin(b);
+    uint64_t start = mono_ns();
     int code = swarm_open(&w, &o, 1, 1);
     while (code == 0 && w.posts < r->c.items) {
         if (!swarm_turn(&w, UINT64_MAX))

@@ -207,11 +207,17 @@ static void drive_hot(struct swarm *w)
     }
 }
 
-static struct timespec timeout_of(const struct swarm *w, uint64_t until)
+/* What owners wait for: when it changes they have to be asked before anything is waited for. */
+static uint64_t progress(const struct swarm *w)
+{
+    return w->posts + w->joined + w->closed;
+}
+
+static struct timespec timeout_of(const struct swarm *w, uint64_t until, int news)
 {
     uint64_t now = mono_ns(), most = w->joined < w->count ? JOINING_NS : TURN_NS;
     uint64_t end = w->due < until ? w->due : until;
-    uint64_t ns = w->hot_count || end <= now ? 0 : end - now < most ? end - now : most;
+    uint64_t ns = news || w->hot_count || end <= now ? 0 : end - now < most ? end - now : most;
     return (struct timespec){.tv_sec = 0, .tv_nsec = (long)ns};
 }
 
@@ -249,6 +255,7 @@ static void drive_due(struct swarm *w)
 int swarm_turn(struct swarm *w, uint64_t until)
 {
     struct epoll_event e[EVENTS];
+    uint64_t had = progress(w);
     if (w->joined < w->count)
         drive_joining(w);
     else if (w->due != UINT64_MAX)
@@ -257,7 +264,7 @@ int swarm_turn(struct swarm *w, uint64_t until)
         drive_hot(w);
     if (w->wait == WAIT_SPIN && ++w->turns % SPIN_TURNS != 0)
         return !w->failed;
-    struct timespec timeout = timeout_of(w, until);
+    struct timespec timeout = timeout_of(w, until, progress(w) != had);
     int n = epoll_pwait2(w->epoll, e, EVENTS, &timeout, NULL);
     w->events = n;
     for (int i = 0; i < n && !w->failed; i++) {
