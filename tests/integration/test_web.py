@@ -489,7 +489,8 @@ def test_slow_page_is_dropped_and_others_are_not_held_up(site):
             def dropped():
                 quick.receive()
                 quick.messages.clear()
-                assert resident(pid) < before + 64 * 1024 * 1024
+                # AddressSanitizer keeps freed memory for a while
+                assert resident(pid) < before + (512 if "asan" in harness.BIN else 64) * 1024 * 1024
                 return re.search(r"^parley_web_dropped_total 1$", site.get("/metrics").text, re.M)
             until(dropped, "the slow page is dropped")
             quick.wait("message")
