@@ -288,7 +288,7 @@ def test_trace_shows_the_way_beside_the_line_being_typed(server, chats, columns,
     a.enter("/trace how do you get there?")
     a.type("and mean")  # while the trace is still under way, or just over
     a.until(lambda: re.search(r"^µs·calls +pipe +wait +push +wake +read +bell$", a.text(), re.M), "the table")
-    a.until(lambda: len(re.findall(r"(sysvmq|mmap|shm|fifo|posixmq|unix) w\d", a.text())) == 12, "all lanes, twice")
+    a.until(lambda: len(re.findall(r"(sysvmq|mmap|shm|fifo|posixmq|unix) (?:w\d|hub)", a.text())) == 12, "all lanes, twice")
     a.type("while")
     a.prompt("#lobby> and meanwhile")
     assert "<alice> how do you get there?" in a.text()
