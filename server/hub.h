@@ -260,7 +260,8 @@ struct hub {
         unsigned rate;
     } watchers[WATCHERS_MAX];
     size_t watcher_count;
-    int sample; /* the next ordinary post is to be traced for them */
+    uint64_t watch_pace; /* ms between two samples, as the most eager watcher wants */
+    int sample;          /* the next ordinary post is to be traced for them */
     struct stats_hub count;
     struct hub_stats stats;
     int stopping, failed;

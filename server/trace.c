@@ -104,6 +104,22 @@ static int over_limit(struct conn *c, char *why, size_t cap)
     return 1;
 }
 
+static void on_sample(uv_timer_t *timer)
+{
+    struct hub *h = timer->data;
+    h->sample = 1;
+}
+
+/* A sample has been taken. The next waits for the pace that is asked for, and longer after a large
+ * room: everybody in it answers, to the hub, one by one. */
+static void rest(const struct room *room)
+{
+    struct hub *h = room->hub;
+    uint64_t ms = room->member_count * 1000 / WATCH_ANSWERS;
+    h->sample = 0;
+    uv_timer_start(&h->watch_timer, on_sample, ms > h->watch_pace ? ms : h->watch_pace, 0);
+}
+
 struct trace *trace_begin(struct conn *c, struct room *room, const struct record *post)
 {
     struct hub *h = c->hub;
@@ -118,7 +134,7 @@ struct trace *trace_begin(struct conn *c, struct room *room, const struct record
         return NULL;
     }
     if (!asked)
-        h->sample = 0;
+        rest(room);
     t->hub = h;
     t->room = room;
     t->asker = asked ? c->id : 0;
@@ -458,12 +474,6 @@ void traces_free(struct hub *h)
 
 /* --- watching ----------------------------------------------------------------------------- */
 
-static void on_sample(uv_timer_t *timer)
-{
-    struct hub *h = timer->data;
-    h->sample = 1;
-}
-
 /* As often as the most eager watcher wants; without any, nothing is left running. */
 static void set_pace(struct hub *h)
 {
@@ -475,10 +485,13 @@ static void set_pace(struct hub *h)
         h->watcher_count++;
         rate = h->watchers[i].rate > rate ? h->watchers[i].rate : rate;
     }
-    h->sample = 0;
-    uv_timer_stop(&h->watch_timer);
-    if (rate)
-        uv_timer_start(&h->watch_timer, on_sample, 0, 1000 / rate);
+    h->watch_pace = rate ? 1000 / rate : 0;
+    if (!rate) {
+        h->sample = 0;
+        uv_timer_stop(&h->watch_timer);
+    } else if (!h->sample && !uv_is_active((uv_handle_t *)&h->watch_timer)) {
+        h->sample = 1;
+    }
 }
 
 static struct watcher *find_watcher(struct hub *h, uint32_t conn)

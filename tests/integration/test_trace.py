@@ -414,6 +414,30 @@ def test_watchers_get_samples_but_nothing_private(server):
         assert tail.process.poll() is None
 
 
+def test_large_rooms_are_sampled_less_often(server):
+    """Everybody in the room answers a sample, so the time to the next one grows with the room."""
+    count, gaps = 75, []
+    with wire.Client.connect(server.socket, "watch") as w, wire.Client.connect(server.socket, "alice") as a:
+        n = w.ask("WATCH", rate=50)
+        assert w.until("DONE", "ERROR", counter=n).type == "DONE"
+        room = a.join("#t").room
+        crowd = [wire.Client.connect(server.socket, f"c{i}", transports=[wire.UNIX]) for i in range(count - 1)]
+        for c in crowd:
+            c.join("#t", flags=wire.QUIET)
+
+        def sampled():
+            a.post(room, "hello")
+            m = a.until("MESSAGE")
+            if m.flags & wire.TRACED:
+                gaps.append(m.time)
+            return len(gaps) >= 4
+        until(sampled, "messages are sampled")
+        for c in crowd:
+            c.close()
+    # by the server's own clock, in ns; a turn may be late, so not to the millisecond
+    assert all(b - a >= 0.9e9 * count / 250 for a, b in zip(gaps, gaps[1:])), gaps
+
+
 def test_watchers_are_limited(server):
     watchers = [wire.Client.connect(server.socket, f"w{i}") for i in range(9)]
     try:
