@@ -109,13 +109,30 @@ $(B)/libweb.a: $(call obj,$(filter-out client/web/main.c,$(WEB_SRC)))
 $(B)/libsupport.a: $(call obj,$(SUPPORT_SRC))
 	@rm -f $@
 	@ar rcs $@ $^
-$(B)/parleyd: $(call obj,$(SERVER_SRC)) $(B)/libcommon.a
+# What --version says beyond the number. Linked into the programs only, so that a commit does not link every test
+# anew; written anew only when it says something else.
+GIT_DESCRIPTION := $(shell git describe --always --dirty --tags 2>/dev/null)
+define BUILD_C
+const char *build_git(void);
+const char *build_variant(void);
+const char *build_git(void) { return "$(GIT_DESCRIPTION)"; }
+const char *build_variant(void) { return "$(VARIANT)"; }
+endef
+.PHONY: FORCE
+$(B)/build.c: FORCE
+	@mkdir -p $(@D)
+	$(file >$@.new,$(BUILD_C))
+	@cmp -s $@ $@.new && rm $@.new || mv $@.new $@
+$(B)/build.o: $(B)/build.c
+	@$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+$(B)/parleyd: $(call obj,$(SERVER_SRC)) $(B)/build.o $(B)/libcommon.a
 	@echo "  link  $@"
 	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(SERVER_LIBS) $(COMMON_LIBS)
-$(B)/parley: $(call obj,$(CLIENT_SRC)) $(B)/libcommon.a
+$(B)/parley: $(call obj,$(CLIENT_SRC)) $(B)/build.o $(B)/libcommon.a
 	@echo "  link  $@"
 	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(CLIENT_LIBS) $(COMMON_LIBS)
-$(B)/parley-web: $(call obj,$(WEB_SRC)) $(B)/libclient.a $(B)/libcommon.a
+$(B)/parley-web: $(call obj,$(WEB_SRC)) $(B)/build.o $(B)/libclient.a $(B)/libcommon.a
 	@echo "  link  $@"
 	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(WEB_LIBS) $(CLIENT_LIBS) $(COMMON_LIBS)
 # The files of the page are put into this one by the assembler, which the compiler's -MMD does not see.

@@ -1,6 +1,7 @@
 /* parley: the client. Finds the command and runs it; without one it is the interactive chat. */
 #include "client/chat.h"
 #include "client/command.h"
+#include "client/suggest.h"
 
 #include "base/io.h"
 #include "base/log.h"
@@ -83,6 +84,10 @@ int main(int argc, char **argv)
     io_standard_fds();
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of write, or nothing at all */
     log_setup("parley", LOG_INFO);
+    if (argc > 1 && strcmp(argv[1], "--complete") == 0)
+        return suggest_complete(commands, COMMANDS, &chat, argc - 2, argv + 2);
+    if (argc > 1 && strcmp(argv[1], "--table") == 0)
+        return suggest_table(commands, COMMANDS);
     int code = options_parse(&o, argc, argv, &command, find_command, help);
     if (code >= 0)
         return fflush(stdout) == 0 ? code : 1;

@@ -5,18 +5,36 @@
 #include "base/paths.h"
 #include "base/version.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <getopt.h>
 #include <ini.h>
+#include <jansson.h>
 #include <pwd.h>
+#include <readline/readline.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <uv.h>
 
 #define USAGE_ERROR 2
 
-enum kind { KIND_FLAG, KIND_TEXT, KIND_NUMBER, KIND_SECONDS, KIND_COLOR, KIND_WAIT };
+/* Those after KIND_TEXT are texts too; what they may be is offered by shells, and checked by
+ * whoever uses them. */
+enum kind {
+    KIND_FLAG,
+    KIND_NUMBER,
+    KIND_SECONDS,
+    KIND_COLOR,
+    KIND_WAIT,
+    KIND_TEXT,
+    KIND_TRANSPORTS,
+    KIND_SERVER,
+    KIND_FILE,
+    KIND_PLACE,
+    KIND_SYNC,
+    KIND_PIN,
+};
 
 struct option_def {
     const char *name;
@@ -31,9 +49,9 @@ struct option_def {
 
 /* clang-format off */
 static const struct option_def defs[] = {
-    {"transport", 't', KIND_TEXT, TAKES_ALL, AT(transport_text), "LIST",
+    {"transport", 't', KIND_TRANSPORTS, TAKES_ALL, AT(transport_text), "LIST",
      "fifo posixmq sysvmq shm mmap unix tcp, or pipe mq socket auto; best first, with commas"},
-    {"server", 's', KIND_TEXT, TAKES_ALL, AT(server), "ADDRESS", "unix:PATH or tcp:HOST:PORT"},
+    {"server", 's', KIND_SERVER, TAKES_ALL, AT(server), "ADDRESS", "unix:PATH or tcp:HOST:PORT"},
     {"nick", 'n', KIND_TEXT, TAKES_ALL, AT(nick), "NICK", "who to be; default $USER"},
     {"wait", 0, KIND_WAIT, TAKES_ALL, AT(wait), "MODE", "block, adaptive or spin"},
     {"json", 0, KIND_FLAG, TAKES_ALL, AT(json), NULL, "one JSON object on each line"},
@@ -61,22 +79,22 @@ static const struct option_def defs[] = {
     {"mixed", 0, KIND_FLAG, TAKES_BENCH, AT(mixed), NULL, "fanout: the transports of -t side by side in one room"},
     {"batch", 0, KIND_NUMBER, TAKES_BENCH, AT(batch), "N", "raw stream: messages in a system call"},
     {"repeat", 0, KIND_NUMBER, TAKES_BENCH, AT(repeat), "N", "runs of each case"},
-    {"place", 0, KIND_TEXT, TAKES_BENCH, AT(place), "WHERE", "server: hub, workers or auto"},
+    {"place", 0, KIND_PLACE, TAKES_BENCH, AT(place), "WHERE", "server: hub, workers or auto"},
     {"workers", 0, KIND_NUMBER, TAKES_BENCH, AT(workers), "N", "server: worker processes"},
     {"server-wait", 0, KIND_WAIT, TAKES_BENCH, AT(server_wait), "MODE", "server: as --wait, its default"},
-    {"sync", 0, KIND_TEXT, TAKES_BENCH, AT(sync), "WHEN", "server: none, interval or always"},
-    {"pin", 0, KIND_TEXT, TAKES_BENCH, AT(pin), "HOW", "processes to CPUs: same, apart or none"},
-    {"svg", 0, KIND_TEXT, TAKES_BENCH, AT(svg), "FILE", "also draw a chart (needs gnuplot)"},
-    {"vs", 0, KIND_TEXT, TAKES_BENCH, AT(vs), "FILE", "compare saved --json output with another's"},
+    {"sync", 0, KIND_SYNC, TAKES_BENCH, AT(sync), "WHEN", "server: none, interval or always"},
+    {"pin", 0, KIND_PIN, TAKES_BENCH, AT(pin), "HOW", "processes to CPUs: same, apart or none"},
+    {"svg", 0, KIND_FILE, TAKES_BENCH, AT(svg), "FILE", "also draw a chart (needs gnuplot)"},
+    {"vs", 0, KIND_FILE, TAKES_BENCH, AT(vs), "FILE", "compare saved --json output with another's"},
     {"ignore", 0, KIND_TEXT, TAKES_GUEST, AT(ignore), "PATTERNS", "nicks not to answer: guest-*,bot"},
     {"private", 0, KIND_FLAG, TAKES_RACE, AT(private), NULL, "race on a server of its own"},
     {"hold", 0, KIND_FLAG, TAKES_LAB, AT(hold), NULL,
      "wait for Enter wherever there is something to look at"},
     {"delay", 'd', KIND_SECONDS, TAKES_TOP, AT(delay), "SECONDS", "between two looks (1)"},
     {"once", 0, KIND_FLAG, TAKES_TOP, AT(once), NULL, "print one look and end"},
-    {"page", 0, KIND_TEXT, TAKES_TOP, AT(page), "FILE", "the statistics page, if it is not found"},
+    {"page", 0, KIND_FILE, TAKES_TOP, AT(page), "FILE", "the statistics page, if it is not found"},
     {"help", 'h', KIND_FLAG, TAKES_NOTHING, 0, NULL, "this text; after a command, more about it"},
-    {"version", 0, KIND_FLAG, TAKES_NOTHING, 0, NULL, "the version"},
+    {"version", 0, KIND_FLAG, TAKES_NOTHING, 0, NULL, "the version, and what it was built with"},
 };
 /* clang-format on */
 #define DEFS (sizeof defs / sizeof *defs)
@@ -151,10 +169,9 @@ static const char *expected(enum kind kind)
         return "auto, always or never";
     case KIND_WAIT:
         return "block, adaptive or spin";
-    case KIND_TEXT:
-        break;
+    default:
+        return "text";
     }
-    return "text";
 }
 
 /* 0, or -EINVAL: the value is not of the option's kind. `v` NULL: a flag without one. */
@@ -167,9 +184,6 @@ static int set(struct options *o, const struct option_def *d, const char *v)
     switch (d->kind) {
     case KIND_FLAG:
         return parse_flag(v, to);
-    case KIND_TEXT:
-        memcpy(to, &v, sizeof v);
-        return 0;
     case KIND_NUMBER:
         return parse_number(v, to);
     case KIND_SECONDS:
@@ -184,8 +198,53 @@ static int set(struct options *o, const struct option_def *d, const char *v)
         if (i >= 0 && d->at == AT(wait))
             o->wait_given = 1;
         return i < 0 ? i : 0;
+    default:
+        memcpy(to, &v, sizeof v);
+        return 0;
     }
-    return -EINVAL;
+}
+
+/* For Tab, see base/optrow.h. */
+static const char *values_of(enum kind kind)
+{
+    static const char *const values[] = {
+        [KIND_COLOR] = "auto always never",
+        [KIND_WAIT] = "block adaptive spin",
+        [KIND_TRANSPORTS] = ",fifo posixmq sysvmq shm mmap unix tcp pipe mq socket auto",
+        [KIND_SERVER] = "unix: tcp:",
+        [KIND_FILE] = OPT_FILE,
+        [KIND_PLACE] = "auto hub workers",
+        [KIND_SYNC] = "none interval always",
+        [KIND_PIN] = "same apart none",
+    };
+    return values[kind];
+}
+
+static int in_config(const struct option_def *d)
+{
+    return !(d->takes & (TAKES_NOTHING | TAKES_SEND));
+}
+
+static struct opt_row row_of(size_t i)
+{
+    const struct option_def *d = &defs[i];
+    return (struct opt_row){.name = d->name,
+                            .id = 0x100 + (int)i,
+                            .letter = d->letter,
+                            .meta = d->kind == KIND_FLAG ? NULL : d->meta,
+                            .values = values_of(d->kind),
+                            .help = d->help,
+                            .config = in_config(d)};
+}
+
+size_t options_rows(unsigned takes, struct opt_row rows[OPTIONS_MAX])
+{
+    static_assert(DEFS <= OPTIONS_MAX, "raise OPTIONS_MAX");
+    size_t n = 0;
+    for (size_t i = 0; i < DEFS; i++)
+        if (defs[i].takes & takes)
+            rows[n++] = row_of(i);
+    return n;
 }
 
 /* --- the configuration file ---------------------------------------------------------------- */
@@ -202,7 +261,7 @@ struct config {
 static const struct option_def *find_def(const char *name)
 {
     for (size_t i = 0; i < DEFS; i++)
-        if (strcmp(defs[i].name, name) == 0 && !(defs[i].takes & (TAKES_NOTHING | TAKES_SEND)))
+        if (strcmp(defs[i].name, name) == 0 && in_config(&defs[i]))
             return &defs[i];
     return NULL;
 }
@@ -228,11 +287,10 @@ static int config_line(void *user, const char *section, const char *name, const 
     return c->why[0] == '\0';
 }
 
-static int read_config(struct options *o)
+static int read_file(struct options *o, const char *path)
 {
     struct config c = {.o = o};
-    if (path_config(c.path, sizeof c.path, "parley.conf") < 0)
-        return 0;
+    snprintf(c.path, sizeof c.path, "%s", path);
     int line = ini_parse(c.path, config_line, &c);
     if (line == -1 && access(c.path, F_OK) == 0) {
         log_error("cannot read %s (%s)", c.path, strerrorname_np(errno ? errno : EIO));
@@ -245,30 +303,21 @@ static int read_config(struct options *o)
     return 0;
 }
 
+/* The machine's, then the user's own, which wins. */
+int options_config(struct options *o)
+{
+    char path[4096];
+    if (read_file(o, PARLEY_ETC "/parley.conf") < 0)
+        return -EINVAL;
+    return path_config(path, sizeof path, "parley.conf") < 0 ? 0 : read_file(o, path);
+}
+
 /* --- the command line ---------------------------------------------------------------------- */
 
 struct given {
     const struct option_def *def;
     const char *value;
 };
-
-static void build_getopt(struct option longs[DEFS + 1], char letters[2 * DEFS + 3])
-{
-    char *l = letters;
-    *l++ = ':'; /* tell a missing value from an unknown option */
-    for (size_t i = 0; i < DEFS; i++) {
-        int arg = defs[i].kind != KIND_FLAG;
-        longs[i] = (struct option){defs[i].name, arg ? required_argument : no_argument, NULL,
-                                   0x100 + (int)i};
-        if (!defs[i].letter)
-            continue;
-        *l++ = defs[i].letter;
-        if (arg)
-            *l++ = ':';
-    }
-    *l = '\0';
-    longs[DEFS] = (struct option){0};
-}
 
 static const struct option_def *def_of(int c)
 {
@@ -292,9 +341,10 @@ static size_t most_options(int argc, char **argv)
 /* Collect the options of argv (getopt moves operands to its end). Count, or -EINVAL. */
 static int collect(int argc, char **argv, struct given *given)
 {
+    struct opt_row rows[OPTIONS_MAX];
     struct option longs[DEFS + 1];
-    char letters[2 * DEFS + 3];
-    build_getopt(longs, letters);
+    char letters[2 * DEFS + 2];
+    opt_getopt(rows, options_rows(~0u, rows), longs, letters);
     opterr = 0;
     optind = 0; /* GNU: start anew, also in the middle of a word */
     int n = 0, c;
@@ -314,6 +364,17 @@ static int collect(int argc, char **argv, struct given *given)
         given[n++] = (struct given){def_of(c), optarg};
     }
     return n;
+}
+
+static void print_version(void)
+{
+    struct buf out = {0};
+    char libraries[256];
+    snprintf(libraries, sizeof libraries, "libuv %s, readline %s, jansson " JANSSON_VERSION,
+             uv_version_string(), rl_library_version);
+    version_text(&out, "parley", libraries);
+    fwrite(buf_head(&out), 1, out.len, stdout);
+    buf_free(&out);
 }
 
 static void help_command(const struct command *c)
@@ -409,7 +470,7 @@ int options_parse(struct options *o, int argc, char **argv, const struct command
             continue;
         result = 0;
         if (given[i].def->letter != 'h')
-            printf("parley " PARLEY_VERSION "\n");
+            print_version();
         else if (c && c->name)
             help_command(c);
         else
@@ -423,7 +484,7 @@ int options_parse(struct options *o, int argc, char **argv, const struct command
     int skip = optind + (c->name != NULL);
     o->argc = argc - skip;
     o->argv = argv + skip;
-    if (read_config(o) < 0 || apply(o, c, given, n) < 0 || resolve_transports(o) < 0 ||
+    if (options_config(o) < 0 || apply(o, c, given, n) < 0 || resolve_transports(o) < 0 ||
         check_operands(o, c) < 0)
         goto out;
     if (!o->nick || !*o->nick)
@@ -435,28 +496,13 @@ out:
     return result;
 }
 
-/* `help` may have several lines, which stand below each other. */
-static void print_help(const char *left, const char *help)
-{
-    for (const char *end; *help; help = *end ? end + 1 : end, left = "") {
-        end = strchrnul(help, '\n');
-        printf("  %-26s %.*s\n", left, (int)(end - help), help);
-    }
-}
-
 void options_help(unsigned takes)
 {
-    for (size_t i = 0; i < DEFS; i++) {
-        const struct option_def *d = &defs[i];
-        if (!(d->takes & takes))
-            continue;
-        char left[64], letter[8] = "    ";
-        if (d->letter)
-            snprintf(letter, sizeof letter, "-%c, ", d->letter);
-        snprintf(left, sizeof left, "%s--%s%s%s", letter, d->name, d->meta ? " " : "",
-                 d->meta ? d->meta : "");
-        print_help(left, d->help);
-    }
+    struct opt_row rows[OPTIONS_MAX];
+    struct buf out = {0};
+    opt_help(&out, rows, options_rows(takes, rows), 28);
+    fwrite(buf_head(&out), 1, out.len, stdout);
+    buf_free(&out);
 }
 
 int options_color(const struct options *o, int fd)

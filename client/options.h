@@ -1,10 +1,12 @@
 /* What the user asked for: command line over configuration file over built-in values.
  *
  * One table in options.c says every option once: name, letter, type, which commands take it, help.
- * The file is $XDG_CONFIG_HOME/parley/parley.conf, lines of `key = value`, the keys being the long
- * names; options that a command does not take are fine there and ignored. */
+ * The files are /etc/parley/parley.conf and $XDG_CONFIG_HOME/parley/parley.conf, lines of `key =
+ * value`, the keys being the long names; options that a command does not take are fine there and
+ * ignored. */
 #pragma once
 
+#include "base/optrow.h"
 #include "client/session.h"
 
 #include <stdint.h>
@@ -80,6 +82,15 @@ struct command {
  * go on with *command, or the exit code: 2, or 0 after --help and --version. */
 int options_parse(struct options *o, int argc, char **argv, const struct command **command,
                   const struct command *(*find)(const char *word), void (*help)(void));
+
+/* Take over what the configuration files say: the machine's, then the user's. 0, or -EINVAL with
+ * the error printed. */
+int options_config(struct options *o);
+
+#define OPTIONS_MAX 80 /* at least as many as there are */
+
+/* The options that any of these `takes` has. Returns how many. */
+size_t options_rows(unsigned takes, struct opt_row rows[OPTIONS_MAX]);
 
 /* The options of a command (0: of every command) for --help, one line each. */
 void options_help(unsigned takes);

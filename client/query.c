@@ -3,6 +3,7 @@
  * they come until DONE; ping opens one session after another. */
 #include "client/command.h"
 #include "client/render.h"
+#include "client/suggest.h"
 #include "client/tool.h"
 
 #include "base/clock.h"
@@ -18,6 +19,8 @@ struct query {
     struct buf out; /* the line being made */
     int (*show)(struct query *q, const struct record *r);
     struct str room; /* who: only members of this one, if given */
+    char *names;     /* query_names: written here */
+    size_t cap;
     uint64_t found;
 };
 
@@ -213,4 +216,34 @@ int rooms_run(const struct options *o)
 int transports_run(const struct options *o)
 {
     return ask(o, RECORD_TRANSPORTS, (struct str){NULL, 0}, show_transport);
+}
+
+/* --- for completion ------------------------------------------------------------------------- */
+
+static int name_only(struct query *q, const struct record *r)
+{
+    struct body_room room;
+    struct body_member member;
+    struct str name = {NULL, 0};
+    size_t used = strlen(q->names);
+    if (r->type == RECORD_ROOM && body_room_get(r, &room) >= 0)
+        name = room.name;
+    else if (r->type == RECORD_MEMBER && body_member_get(r, &member) >= 0)
+        name = member.nick;
+    if (name.n && used + name.n + 2 < q->cap)
+        snprintf(q->names + used, q->cap - used, "%.*s ", (int)name.n, name.p);
+    return 1;
+}
+
+void query_names(const struct options *o, int rooms, char *out, size_t cap)
+{
+    struct query q = {
+        .type = rooms ? RECORD_ROOMS : RECORD_WHO, .show = name_only, .names = out, .cap = cap};
+    q.tool = (struct tool){.o = o, .ctx = &q, .on_open = query_open, .on_record = query_record};
+    *out = '\0';
+    if (tool_open(&q.tool, 0) != 0)
+        return;
+    while (tool_turn(&q.tool, NULL, 0))
+        ;
+    tool_close(&q.tool);
 }

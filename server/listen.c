@@ -106,6 +106,8 @@ static int open_unix(struct hub *h)
         return -ENAMETOOLONG;
     }
     memcpy(a.sun_path, path, strlen(path));
+    if (h->opt->socket_fd >= 0) /* its name is its maker's, who removes it */
+        return add_listener(h, h->opt->socket_fd, 1);
     if (answers(&a)) {
         log_error(
             "another server answers at unix:%s (EADDRINUSE); stop it first, or choose another "
@@ -140,11 +142,11 @@ static int open_unix(struct hub *h)
 
 /* --- TCP ---------------------------------------------------------------------------------- */
 
-static int open_tcp(struct hub *h, const char *address)
+static int open_tcp(struct hub *h, int i)
 {
-    int fd = -1;
-    const char *why = "cannot listen there";
-    int r = address_bind(address, &fd, &why);
+    const char *why = "cannot listen there", *address = h->opt->listen[i];
+    int fd = h->opt->listen_fd[i] > 0 ? h->opt->listen_fd[i] : -1;
+    int r = fd >= 0 ? 0 : address_bind(address, &fd, &why);
     if (r == 0)
         r = add_listener(h, fd, 0);
     if (r < 0) {
@@ -165,7 +167,7 @@ int listen_open(struct hub *h)
     h->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
     int r = open_unix(h);
     for (int i = 0; i < h->opt->listen_count && r == 0; i++)
-        r = open_tcp(h, h->opt->listen[i]);
+        r = open_tcp(h, i);
     return r;
 }
 
@@ -177,7 +179,8 @@ void listen_close(struct hub *h)
     }
     struct stat st;
     /* Only our own: somebody may have removed it and started another server meanwhile. */
-    if (h->listener_count > 0 && lstat(h->opt->socket, &st) == 0 && st.st_ino == h->socket_inode)
+    if (h->listener_count > 0 && h->opt->socket_fd < 0 && lstat(h->opt->socket, &st) == 0 &&
+        st.st_ino == h->socket_inode)
         unlink(h->opt->socket);
     h->listener_count = 0;
 }
@@ -252,7 +255,10 @@ int listen_lock(struct hub *h)
         (r = lock_in(o->state_dir, "state", "--state-dir", &h->state_lock)) < 0)
         return r;
     /* Others may pass through to objects that were handed to them, but not look around. */
-    chmod(o->runtime_dir, geteuid() == 0 ? 0711 : 0700);
+    struct stat st;
+    int passable =
+        stat(o->runtime_dir, &st) == 0 && st.st_mode & S_IXOTH; /* RuntimeDirectoryMode= */
+    chmod(o->runtime_dir, geteuid() == 0 || passable ? 0711 : 0700);
     r = transport_sweep(o->runtime_dir);
     if (r > 0)
         log_info("removed %d kernel objects left by a server that was killed", r);

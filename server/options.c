@@ -5,14 +5,18 @@
 #include "base/log.h"
 #include "base/paths.h"
 #include "base/version.h"
+#include "server/activation.h"
 #include "server/limits.h"
 #include "server/place.h"
 
 #include <errno.h>
 #include <ini.h>
+#include <seccomp.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <uv.h>
 
 static const char usage_head[] =
     "usage: parleyd [options]\n"
@@ -75,6 +79,18 @@ static void help(void)
     struct buf out = {0};
     opt_help(&out, rows, ROWS, 26);
     printf("%s%.*s%s", usage_head, (int)out.len, (const char *)buf_head(&out), usage_tail);
+    buf_free(&out);
+}
+
+static void version(void)
+{
+    struct buf out = {0};
+    char libraries[256];
+    snprintf(libraries, sizeof libraries, "libuv %s, libsodium %s, libseccomp %u.%u.%u",
+             uv_version_string(), sodium_version_string(), seccomp_version()->major,
+             seccomp_version()->minor, seccomp_version()->micro);
+    version_text(&out, "parleyd", libraries);
+    fwrite(buf_head(&out), 1, out.len, stdout);
     buf_free(&out);
 }
 
@@ -292,6 +308,7 @@ static void defaults(struct server_options *o)
         .max_per_user = PER_USER_DEFAULT,
         .rate = RATE_DEFAULT,
         .worker_index = -1,
+        .socket_fd = -1,
     };
     for (int i = 0; i < TRANSPORT_COUNT; i++)
         o->transports |= 1u << transports[i]->id;
@@ -315,8 +332,25 @@ static int find_config(struct server_options *o, int argc, char **argv)
     return read_config(o, given ? given : path, given != NULL);
 }
 
+/* Sockets that we were started with. */
+static int settle_given(struct server_options *o)
+{
+    const char *path;
+    o->socket_fd = activation_unix(&path);
+    if (o->socket_fd >= 0 && o->socket[0] && strcmp(o->socket, path) != 0) {
+        log_error("--socket %s: the socket that came with LISTEN_FDS is %s; leave --socket out",
+                  o->socket, path);
+        return -1;
+    }
+    if (o->socket_fd >= 0)
+        snprintf(o->socket, sizeof o->socket, "%s", path);
+    return activation_listen(o);
+}
+
 static int settle(struct server_options *o)
 {
+    if (o->worker_index < 0 && !o->check && settle_given(o) < 0)
+        return -1;
     if (!o->socket[0] && path_socket(o->socket, sizeof o->socket) < 0) {
         log_error("the default socket path is too long; choose one with --socket");
         return -1;
@@ -350,7 +384,7 @@ int options_parse(struct server_options *o, int argc, char **argv, int *code)
             return -1;
         }
         if (c == 'V') {
-            puts("parleyd " PARLEY_VERSION);
+            version();
             *code = 0;
             return -1;
         }

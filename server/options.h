@@ -12,9 +12,11 @@ enum sync_mode { SYNC_NONE, SYNC_INTERVAL, SYNC_ALWAYS };
 
 struct server_options {
     char socket[256]; /* longer than a socket path may be, so that it can be refused by name */
+    int socket_fd; /* likewise, or -1 */
     char state_dir[1024];
     char runtime_dir[1024];
     char listen[LISTEN_MAX][256];
+    int listen_fd[LISTEN_MAX]; /* given to us open already (activation.h); 0: to be made */
     int listen_count;
     char http[256]; /* where the page is served, "" for nowhere */
     int http_remote;

@@ -9,6 +9,7 @@
 #include "client/bench/report.h"
 #include "client/bench/swarm.h"
 #include "client/command.h"
+#include "client/suggest.h"
 #include "client/tool.h"
 
 #include <stdio.h>
@@ -19,6 +20,13 @@
 static const struct benchmark *const benchmarks[] = {
     &bench_raw,     &bench_latency, &bench_fanout, &bench_switch, &bench_resume,
     &bench_history, &bench_join,    &bench_search, &bench_hops,   NULL};
+
+const char *bench_name(size_t i, const char **line)
+{
+    if (benchmarks[i])
+        *line = benchmarks[i]->summary;
+    return benchmarks[i] ? benchmarks[i]->name : NULL;
+}
 
 volatile sig_atomic_t bench_signalled;
 

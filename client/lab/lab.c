@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "client/command.h"
+#include "client/suggest.h"
 #include "client/tool.h"
 
 #include <stdio.h>
@@ -24,6 +25,13 @@ static const struct lab_def *const lab_defs[] = {
     &lab_truncate,
     NULL,
 };
+
+const char *lab_name(size_t i, const char **line)
+{
+    if (lab_defs[i])
+        *line = lab_defs[i]->line;
+    return lab_defs[i] ? lab_defs[i]->name : NULL;
+}
 
 static int list(const struct options *o)
 {

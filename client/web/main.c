@@ -4,53 +4,94 @@
 
 #include "base/io.h"
 #include "base/log.h"
+#include "base/optrow.h"
 #include "base/version.h"
 
-#include <getopt.h>
+#include <libwebsockets.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <uv.h>
 
 #define EXIT_USAGE 2
 
-static const char usage[] =
+static const char usage_head[] =
     "usage: parley-web [options]\n"
     "Serves a page that shows a running parley server, and lets people read and post from it.\n"
-    "parleyd --http starts one for itself; by hand it is for a server that runs already.\n"
-    "\n"
-    "  --http HOST:PORT       where browsers connect (default 127.0.0.1:8080; port 0: any)\n"
-    "  --http-remote          allow an address that others than this machine can reach: they can\n"
-    "                         read every room whose name begins with #, and nothing is encrypted\n"
-    "  -s, --server unix:PATH the server (default $PARLEY_SOCKET, else\n"
-    "                         $XDG_RUNTIME_DIR/parley/parley.sock, else\n"
-    "                         /tmp/parley-$UID/parley.sock)\n"
-    "  -v, --verbose          say more on stderr\n"
-    "  --version, --help\n"
-    "\n"
-    "Prints the page's address, and one with the token that posting needs.\n"
+    "parleyd --http starts one for itself; by hand it is for a server that runs already.\n\n";
+static const char usage_tail[] =
+    "\nPrints the page's address, and one with the token that posting needs.\n"
     "/metrics is for Prometheus, /healthz for supervisors.\n";
 
 enum { OPT_HTTP = 256, OPT_REMOTE, OPT_LISTEN_FD, OPT_LIFE_FD };
 
-static const struct option longs[] = {
-    {"http", required_argument, NULL, OPT_HTTP},
-    {"http-remote", no_argument, NULL, OPT_REMOTE},
-    {"server", required_argument, NULL, 's'},
-    {"verbose", no_argument, NULL, 'v'},
-    {"version", no_argument, NULL, 'V'},
-    {"help", no_argument, NULL, 'h'},
+/* clang-format off */
+static const struct opt_row rows[] = {
+    {"http", OPT_HTTP, 0, "HOST:PORT", NULL, "where browsers connect (default 127.0.0.1:8080; port 0: any)", 0},
+    {"http-remote", OPT_REMOTE, 0, NULL, NULL, "allow an address that others than this machine can reach:\n"
+     "they can read every room whose name begins with #, and\nnothing is encrypted", 0},
+    {"server", 's', 's', "unix:PATH", "unix:", "the server (default $PARLEY_SOCKET, else\n"
+     "$XDG_RUNTIME_DIR/parley/parley.sock,\nelse /tmp/parley-$UID/parley.sock)", 0},
+    {"verbose", 'v', 'v', NULL, NULL, "say more on stderr", 0},
+    {"version", 'V', 0, NULL, NULL, "the version, and what it was built with", 0},
+    {"help", 'h', 'h', NULL, NULL, "this text", 0},
     /* parleyd's own, not for people */
-    {"listen-fd", required_argument, NULL, OPT_LISTEN_FD},
-    {"life-fd", required_argument, NULL, OPT_LIFE_FD},
-    {0},
+    {"listen-fd", OPT_LISTEN_FD, 0, "N", NULL, NULL, 0},
+    {"life-fd", OPT_LIFE_FD, 0, "N", NULL, NULL, 0},
 };
+/* clang-format on */
+#define ROWS (sizeof rows / sizeof *rows)
+
+static int print(struct buf *out)
+{
+    fwrite(buf_head(out), 1, out->len, stdout);
+    buf_free(out);
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
+static int help(void)
+{
+    struct buf out = {0};
+    buf_append(&out, usage_head, strlen(usage_head));
+    opt_help(&out, rows, ROWS, 30);
+    buf_append(&out, usage_tail, strlen(usage_tail));
+    return print(&out);
+}
+
+static int version(void)
+{
+    struct buf out = {0};
+    char libraries[256];
+    snprintf(libraries, sizeof libraries, "libwebsockets %s, libuv %s", lws_get_library_version(),
+             uv_version_string());
+    version_text(&out, "parley-web", libraries);
+    return print(&out);
+}
+
+/* For shells and for the build of the man page, not for people: see base/optrow.h. */
+static int answer(const char *what, int argc, char **argv)
+{
+    const char *values, *typed;
+    struct buf out = {0};
+    if (strcmp(what, "--table") == 0) {
+        opt_table(&out, "*", rows, ROWS);
+    } else if (argc > 0) {
+        struct opt_typed t = {argv, argc - 1, argv[argc - 1]};
+        opt_offer(&out, &t, rows, ROWS, &values, &typed);
+    }
+    return print(&out);
+}
 
 /* -1: go on; else the exit code. */
 static int parse(struct web_options *o, int argc, char **argv)
 {
+    struct option longs[ROWS + 1];
+    char letters[2 * ROWS + 2];
     int c;
     opterr = 0;
-    while ((c = getopt_long(argc, argv, ":s:vh", longs, NULL)) != -1) {
+    opt_getopt(rows, ROWS, longs, letters);
+    while ((c = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
         switch (c) {
         case OPT_HTTP:
             snprintf(o->address, sizeof o->address, "%s", optarg);
@@ -71,11 +112,9 @@ static int parse(struct web_options *o, int argc, char **argv)
             o->verbose = 1;
             break;
         case 'V':
-            puts("parley-web " PARLEY_VERSION);
-            return 0;
+            return version();
         case 'h':
-            fputs(usage, stdout);
-            return 0;
+            return help();
         default:
             log_error("%s %s; parley-web --help lists the options",
                       c == ':' ? "a value is missing:" : "unknown option", argv[optind - 1]);
@@ -100,6 +139,8 @@ int main(int argc, char **argv)
     io_standard_fds();
     signal(SIGPIPE, SIG_IGN);
     log_setup("parley-web", LOG_INFO);
+    if (argc > 1 && (strcmp(argv[1], "--complete") == 0 || strcmp(argv[1], "--table") == 0))
+        return answer(argv[1], argc - 2, argv + 2);
     int code = parse(&o, argc, argv);
     if (code >= 0)
         return code;

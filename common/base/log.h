@@ -1,4 +1,5 @@
 /* Diagnostics on stderr: one line each, `PROGRAM: LEVEL: text`, errors without the level word.
+ * If stderr is the journal, `<N>text` instead: it knows program and level itself.
  * Only programs print; libraries under common/ return errors instead. */
 #pragma once
 

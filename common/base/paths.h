@@ -8,6 +8,9 @@
 /* Longest path a Unix socket address carries, without its NUL (sun_path is 108 bytes). */
 #define SOCKET_PATH_MAX 107
 
+/* Configuration of the whole machine: clients read parley.conf there before their user's. */
+#define PARLEY_ETC "/etc/parley"
+
 /* $PARLEY_SOCKET, else $XDG_RUNTIME_DIR/parley/parley.sock, else /tmp/parley-$UID/parley.sock. */
 int path_socket(char *out, size_t cap);
 /* $XDG_STATE_HOME/parley, else ~/.local/state/parley. */
