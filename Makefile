@@ -63,7 +63,7 @@ SUPPORT_SRC := $(sort $(wildcard tests/support/*.c tests/unit/support_*.c tests/
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 ALL_SRC    := $(COMMON_SRC) $(SERVER_SRC) $(CLIENT_SRC) $(WEB_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(FUZZ_SRC)
 ALL_HDR    := $(sort $(wildcard common/*/*.h server/*.h client/*.h client/*/*.h tests/*/*.h))
-SHELL_SRC  := $(sort $(wildcard tests/support/*.sh tests/*/*.sh .ci/run))
+SHELL_SRC  := $(sort $(wildcard tests/support/*.sh tests/*/*.sh docs/packaging/*.sh .ci/run))
 
 obj      = $(patsubst %.c,$(B)/%.o,$(1))
 PROGRAMS := $(B)/parleyd $(B)/parley $(B)/parley-web
@@ -259,17 +259,46 @@ compdb_text = [$(subst }$(space){,}$(comma)$(newline){,$(foreach f,$(ALL_SRC),$(
 
 # --- installing -----------------------------------------------------------------------------------
 
+# Man pages and example configurations, from docs/man and the programs' own tables (--table). Building and installing do
+# without scdoc: then there are no man pages.
+MAN_DIR   := $(B)/man
+MAN_PAGES := $(patsubst docs/man/%.scd,$(MAN_DIR)/%,$(wildcard docs/man/*.scd))
+EXAMPLES  := $(patsubst docs/packaging/%.in,$(MAN_DIR)/%,$(wildcard docs/packaging/*.conf.in))
+HAVE_SCDOC = $(shell command -v scdoc)
+EXPAND    := awk -f docs/man/expand.awk
+DEB_VERSION = $(shell sed -n 's/^\#define PARLEY_VERSION "\(.*\)"/\1/p' common/base/version.h)
+INSTALL_SH = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' docs/packaging/install.sh
+
+$(MAN_DIR)/%.table: $(B)/%
+	@mkdir -p $(@D)
+	@$< --table >$@
+# Which program a page is about: the name before its first dot.
+.SECONDEXPANSION:
+$(MAN_PAGES): $(MAN_DIR)/%: docs/man/%.scd docs/man/expand.awk $(MAN_DIR)/$$(firstword $$(subst ., ,$$*)).table
+	@$(EXPAND) $(MAN_DIR)/$(firstword $(subst ., ,$*)).table $< >$@.scd && scdoc <$@.scd >$@.new && mv $@.new $@
+$(EXAMPLES): $(MAN_DIR)/%: docs/packaging/%.in docs/man/expand.awk $(MAN_DIR)/$$(basename $$*).table
+	@$(EXPAND) -v mode=conf $(MAN_DIR)/$(basename $*).table $< >$@
+
+.PHONY: man man-pages
+man: ## build the man pages (needs scdoc) and example configurations
+	@CC='$(CC)' tests/support/deps.sh build docs
+	@$(AGAIN) man-pages
+man-pages: $(MAN_PAGES) $(EXAMPLES)
+
 .PHONY: install
-install: all ## install below PREFIX (default /usr/local), staged below DESTDIR if set
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin/
-	$(foreach m,$(wildcard docs/man/*.1 docs/man/*.5 docs/man/*.7 docs/man/*.8),install -D -m 644 $(m) \
-	    $(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m))$(newline)$(empty)	)
+install: all $(EXAMPLES) $(if $(HAVE_SCDOC),$(MAN_PAGES)) ## install below PREFIX (/usr/local), staged below DESTDIR
+	@$(INSTALL_SH) install $(B) $(MAN_DIR)
 
 .PHONY: uninstall
 uninstall: ## remove what install put there
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,parleyd parley parley-web)
-	rm -f $(foreach m,$(wildcard docs/man/*.[1578]),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
+	@$(INSTALL_SH) uninstall $(B) $(MAN_DIR)
+
+.PHONY: deb deb-package
+deb: ## a Debian package in BUILD/deb
+	@CC='$(CC)' tests/support/deps.sh build docs
+	@$(AGAIN) deb-package
+deb-package: all man-pages
+	@docs/packaging/deb.sh $(B) $(MAN_DIR) $(BUILD)/deb $(DEB_VERSION)
 
 .PHONY: deps
 deps: ## install what building, testing and linting need

@@ -95,14 +95,9 @@ static int after_option(const struct opt_typed *t, int i, const struct opt_row *
     *value = NULL;
     if (!r || !r->meta)
         return i + 1;
-    i++;
-    if (i < t->count && is(t->words[i], "="))
-        i++;
-    if (i < t->count)
-        *value = t->words[i++];
-    while (i + 1 < t->count && is(t->words[i], ":")) /* unix : PATH */
-        i += 2;
-    return i;
+    if (i + 1 < t->count)
+        *value = t->words[i + 1];
+    return i + 2;
 }
 
 const char *opt_value(const struct opt_typed *t, const struct opt_row *rows, size_t count,
@@ -157,18 +152,16 @@ void opt_offer_values(struct buf *out, const char *prefix, const char *values, c
     }
 }
 
-/* The option whose value the last word is (the words before it end with "--wait", "--wait =" or
- * "--server = unix :"), or NULL. */
+/* The option whose value the last word is, or NULL. */
 static const struct opt_row *awaited(const struct opt_typed *t, const struct opt_row *rows,
                                      size_t count)
 {
     const char *value;
     for (int i = 0; i < t->count;) {
         const struct opt_row *r = named(t->words[i], strlen(t->words[i]), rows, count);
-        int next = t->words[i][0] == '-' ? after_option(t, i, r, &value) : i + 1;
-        if (r && r->meta && next >= t->count && (!value || is(t->words[t->count - 1], ":")))
+        i = after_option(t, i, r, &value);
+        if (i > t->count)
             return r;
-        i = next;
     }
     return NULL;
 }
@@ -180,8 +173,6 @@ int opt_offer(struct buf *out, const struct opt_typed *t, const struct opt_row *
     const char *last = t->last, *equals = strchr(last, '=');
     const struct opt_row *r = awaited(t, rows, count);
     *values = NULL;
-    if (r && is(last, "="))
-        last = "";
     if (!r && last[0] == '-' && last[1] == '-' && equals) {
         r = named(last, (size_t)(equals - last), rows, count);
         snprintf(prefix, sizeof prefix, "%.*s", (int)(equals + 1 - last), last);
@@ -189,10 +180,9 @@ int opt_offer(struct buf *out, const struct opt_typed *t, const struct opt_row *
     }
     *typed = last;
     if (r && r->meta) {
-        int colon = t->count > 0 && is(t->words[t->count - 1], ":");
         if (r->values && r->values[0] == '@')
             *values = r->values;
-        else if (r->values && !colon)
+        else if (r->values)
             opt_offer_values(out, prefix, r->values, last);
         return 1;
     }

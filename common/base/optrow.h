@@ -41,8 +41,7 @@ void opt_table(struct buf *out, const char *command, const struct opt_row *rows,
 
 /* --- Tab ------------------------------------------------------------------------------------- */
 
-/* A command line up to the cursor: whole words, and the beginning of one. bash splits words at '='
- * and ':' and passes these as words: they are understood. */
+/* A command line up to the cursor: whole words, and the beginning of one. */
 struct opt_typed {
     char **words;
     int count;

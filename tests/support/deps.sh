@@ -5,7 +5,7 @@
 #   deps.sh --check GROUP...   only say what is missing; exit 1 if anything is
 #
 # Groups: build (libraries and headers), test (what runs the tests), bench (what draws its charts),
-# lint (checkers of the source).
+# docs (man pages and the Debian package), lint (checkers of the source).
 # Each need is probed for itself, a header by compiling, a program by looking for it, a Python module
 # by importing it: so a library from elsewhere counts, and no package manager is asked when nothing
 # is missing. Uses only sh, the compiler and apt, since it is the first thing to run on a new machine.
@@ -45,6 +45,16 @@ spin                command spin
 chromium            command chromium
 chromium-driver     command chromedriver
 python3-selenium    python  selenium
+scdoc               command scdoc
+mandoc              command mandoc
+dpkg-dev            command dpkg-shlibdeps
+lintian             command lintian
+fish                command fish
+zsh                 command zsh
+END
+    docs) cat <<'END' ;;
+scdoc               command scdoc
+dpkg-dev            command dpkg-shlibdeps
 END
     lint) cat <<'END' ;;
 clang-format        command clang-format
@@ -53,7 +63,7 @@ cppcheck            command cppcheck
 shellcheck          command shellcheck
 END
     *)
-        echo "deps.sh: no such group: $1 (there are: build test bench lint)" >&2
+        echo "deps.sh: no such group: $1 (there are: build test bench docs lint)" >&2
         exit 2
         ;;
     esac
