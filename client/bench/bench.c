@@ -19,7 +19,8 @@
 
 static const struct benchmark *const benchmarks[] = {
     &bench_raw,     &bench_latency, &bench_fanout, &bench_switch, &bench_resume,
-    &bench_history, &bench_join,    &bench_search, &bench_hops,   NULL};
+    &bench_history, &bench_join,    &bench_search, &bench_hops,   &bench_stream,
+    &bench_idle,    &bench_stopped, NULL};
 
 const char *bench_name(size_t i, const char **line)
 {

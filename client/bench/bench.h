@@ -56,7 +56,7 @@ struct benchmark {
 #define BENCH_PRIVATE 0x2u /* … which must be a private one: refused with -s */
 
 extern const struct benchmark bench_fanout, bench_latency, bench_raw, bench_switch, bench_resume,
-    bench_history, bench_join, bench_search, bench_hops;
+    bench_history, bench_join, bench_search, bench_hops, bench_stream, bench_idle, bench_stopped;
 
 /* Where sessions are served without --place: as parleyd has it. */
 #define BENCH_PLACE "auto"

@@ -1,5 +1,6 @@
 /* See measure.h. */
 #include "client/bench/bench.h"
+#include "client/bench/pages.h"
 
 #include "base/clock.h"
 
@@ -188,6 +189,30 @@ static void put_figures(const struct bench *b, const struct put *p, const struct
         put_events(p, m, now, events_why(b->cannot_count));
 }
 
+/* Doorbells of each fan-out, as the server counts them. They are of all that it has delivered, so
+ * each post gets its share. The pages are waited for, so this is left to a run that is not timed,
+ * if there is one. */
+static void put_bells(struct bench *b, struct bench_result *r, uint64_t posts, uint64_t deliveries)
+{
+    struct page_counts c;
+    if (!bench_private(b) || !(b->counting || b->cannot_count))
+        return;
+    int e = pages_wait(b, posts + deliveries, &c);
+    double share = e == 0 ? (double)(posts + deliveries) / (double)c.all.deliveries : 0;
+    for (int i = 0; i < b->measure.count; i++) {
+        const struct measured *m = &b->measure.of[i];
+        struct put p = {r, m->group, posts, deliveries};
+        if (e < 0 && m->pid == b->server.pid)
+            per_message(&p, "bells", "1", 0, pages_why(e));
+        for (int k = 0; k < (int)STATS_TARGETS && e == 0; k++) {
+            if (c.of[k].deliveries == 0 || c.of[k].pid != (uint64_t)m->pid)
+                continue;
+            per_message(&p, "bells", "1", (double)c.of[k].bells * share, NULL);
+            per_message(&p, "muted", "1", (double)c.of[k].muted * share, NULL);
+        }
+    }
+}
+
 void bench_measure_end(struct bench *b, struct bench_result *r, uint64_t posts, uint64_t deliveries)
 {
     struct measure *s = &b->measure;
@@ -204,6 +229,8 @@ void bench_measure_end(struct bench *b, struct bench_result *r, uint64_t posts, 
     }
     if (b->what->flags & BENCH_SERVER && deliveries && !b->counting)
         bench_put_copies(r);
+    if (b->what->flags & BENCH_SERVER && deliveries)
+        put_bells(b, r, posts, deliveries);
     if (!bench_private(b) && b->what->flags & BENCH_SERVER)
         bench_note(r, "costs of the server are not known: it is not ours (-s)");
     bench_measure_forget(b);

@@ -7,6 +7,8 @@
  *     cpu          time on a CPU, by the process's own clock, exact to the ns
  *     cpu_system   the part of it in the kernel. Except for ourselves it is sampled by the kernel's
  *                  tick: right over a second, not over a millisecond
+ *     bells, muted doorbells that a fan-out rang, and those not needed because the reader was
+ * awake: from the server's statistics pages (pages.h), where deliveries are counted
  *
  * each divided by the number of posts and of deliveries: "syscalls_per_post".
  *
