@@ -5,10 +5,12 @@
  *
  * What is equal: a bare message is as long as a record of the room's log (which is more than its
  * text), and one bare send holds as many of them as the chat's links took at once, on the average,
- * as the server has counted them (the smaller of up and down: the bare stream has one link). */
+ * as the server has counted them (the smaller of up and down: the bare stream has one link), if a
+ * message queue allows it. */
 #include "client/bench/bench.h"
 #include "client/bench/latency.h"
 #include "client/bench/pages.h"
+#include "client/bench/raw.h"
 #include "client/bench/swarm.h"
 
 #include <stdio.h>
@@ -26,7 +28,7 @@ struct shape {
 };
 
 /* The publisher gets every record as well: two deliveries a post. */
-static int shape_of(const struct bench *b, uint64_t posts, struct shape *s)
+static int shape_of(const struct bench *b, const char *transport, uint64_t posts, struct shape *s)
 {
     struct page_counts c;
     int r = pages_wait(b, 2 * posts, &c);
@@ -36,7 +38,10 @@ static int shape_of(const struct bench *b, uint64_t posts, struct shape *s)
     double down = (double)c.all.deliveries / (double)(c.all.pushes | !c.all.pushes);
     double batch = up < down ? up : down;
     s->record = c.bytes_logged / (c.records | !c.records);
-    s->batch = batch < 1 ? 1 : (uint64_t)(batch + 0.5);
+    struct raw_load l = {.hops = {raw_find(transport)},
+                         .size = s->record ? (size_t)s->record : 1,
+                         .batch = batch < 1 ? 1 : (uint64_t)(batch + 0.5)};
+    s->batch = raw_flow_batch(&l);
     return 0;
 }
 
@@ -126,7 +131,7 @@ static int run(struct bench *b, struct bench_result *r)
     bench_put_head(r, "posts_per_s", "1/s", BENCH_HIGHER, per_s);
     if (b->counting) /* of such a run only costs are kept */
         return 0;
-    int e = shape_of(b, bench_or(b->o->count, COUNT), &s);
+    int e = shape_of(b, r->c.transport, bench_or(b->o->count, COUNT), &s);
     if (e < 0) {
         missing(r, "bare_per_s", "1/s", "of_bare_stream", pages_why(e));
         missing(r, "bare_hop_p50", "ns", "of_bare_hop", pages_why(e));

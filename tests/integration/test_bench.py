@@ -22,6 +22,9 @@ SHORT = {
     "join": ["-C", "2000", "--rounds", "5"],
     "search": ["-C", "3000"],
     "hops": ["-C", "300", "--rounds", "30", "--rate", "2000", "-S", "2"],
+    "stream": ["-C", "2000", "--rounds", "30", "--rate", "2000"],
+    "idle": ["-C", "50", "--rounds", "30", "--rate", "2000"],
+    "stopped": ["-C", "2000", "-S", "3"],
 }
 HEAD = {"latency": ["first_p50", "last_p50", "last_p99"], "fanout": ["posts_per_s", "deliveries_per_s"]}
 MEASURED = list(SHORT)  # also by what they cost each process

@@ -1,12 +1,16 @@
 """The loads of `parley bench`: what each measures is what it says, and it refuses what makes no sense."""
 
 import json
+import os
+import resource
+import subprocess
 
 import pytest
 
 import harness
-from harness import TRANSPORTS
+from harness import TRANSPORTS, until
 
+SUMMARY = os.path.join(os.path.dirname(__file__), "..", "support", "bench-summary.py")
 LOCAL = [t for t in TRANSPORTS if t != "tcp"]
 
 
@@ -111,6 +115,78 @@ def test_hops_compares_places_with_the_same_hops_bare(place):
         assert len([p for p in r["processes"] if p.startswith("worker")]) == r["case"].get("workers", 0)
 
 
+def test_stream_gives_the_mechanism_bare_what_the_chat_had(place):
+    got = measure(place, "stream", "-C", "20000", "--rounds", "50", "--rate", "1000", "--place", "hub")
+    assert [r["case"]["transport"] for r in got] == TRANSPORTS
+    for r in got:
+        assert median(r, "record_bytes") == 112 and median(r, "batch") >= 1
+        assert median(r, "of_bare_stream") == pytest.approx(median(r, "posts_per_s") / median(r, "bare_per_s"))
+        assert median(r, "of_bare_hop") == pytest.approx(median(r, "hop_p50") / median(r, "bare_hop_p50"))
+        assert median(r, "hop_count") == 50 and "112 bytes, of which 64" in r["notes"]
+    (posixmq,) = [r for r in got if r["case"]["transport"] == "posixmq"]
+    assert median(posixmq, "batch") * 112 <= 8192  # no more than one message of the queue holds
+
+
+def test_idle_sessions_are_there_and_their_memory_is_told(place):
+    p = place.start("idle", "-C", "2500", "--rounds", "30", "--rate", "1000", "--repeat", "1", "--json")
+    until(lambda: len(place.processes()) > 4, "the idle sessions come")
+    out, err = p.communicate(timeout=harness.DEADLINE)
+    assert p.returncode == 0, err
+    (r,) = [json.loads(line) for line in out.splitlines()]
+    assert (r["case"]["items"], r["case"]["subscribers"], r["case"]["transport"]) == (2500, 10, "unix")
+    assert 100 < median(r, "server_per_session") <= 8192
+    for name, of in [("of_empty_rate", ("posts_per_s", "empty_per_s")), ("of_empty_p50", ("last_p50", "empty_p50")),
+                     ("of_empty_p99", ("last_p99", "empty_p99"))]:
+        assert median(r, name) == pytest.approx(median(r, of[0]) / median(r, of[1]))
+    assert "RssAnon" in r["notes"]
+
+
+def test_idle_sessions_beyond_the_limit_are_refused_with_the_reason(place):
+    limits = (1000, 1000)
+    p = place.start("idle", "-C", "900", "--repeat", "1", "--json",
+                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits))
+    out, err = p.communicate(timeout=harness.DEADLINE)
+    assert p.returncode == 0, err
+    (r,) = [json.loads(line) for line in out.splitlines()]
+    assert "it may have 1000" in r["skipped"] and "ulimit -Hn" in r["skipped"]
+
+
+@pytest.mark.parametrize("where", ["hub", "workers"])
+def test_stopped_subscriber_lags_costs_no_memory_and_gets_all_later(place, where):
+    """The benchmark itself fails if the one that was stopped misses a record."""
+    got = measure(place, "stopped", "-S", "4", "-C", "20000", "--size", "1000", "--place", where)
+    assert [r["case"]["transport"] for r in got] == TRANSPORTS
+    for r in got:
+        assert median(r, "of_without") == pytest.approx(median(r, "deliveries_per_s") / median(r, "without_per_s"))
+        assert median(r, "memory_after") - median(r, "memory_before") < 1024 * 1024
+        if r["case"]["transport"] != "mmap":  # which has only references to read, and room for them
+            assert median(r, "lag_shown") > 0, r["case"]["transport"]
+
+
+def test_doorbells_are_counted_where_there_are_any(place):
+    shm, unix = measure(place, "latency", "-t", "shm,unix", "-S", "2", "--rounds", "100", "--rate", "500", "--place", "hub")
+    hub = {t: {n: p["processes"]["hub"][n]["median"] for n in ["bells_per_post", "muted_per_post"]}
+           for t, p in [("shm", shm), ("unix", unix)]}
+    assert hub["unix"] == {"bells_per_post": 0, "muted_per_post": 0}
+    # Every push into a ring either rings or does not need to: one for each reader, the publisher too.
+    assert 0 < hub["shm"]["bells_per_post"] <= sum(hub["shm"].values()) <= 4
+
+
+def test_summary_sets_figures_beside_their_references(place, tmp_path):
+    for step, args in [("stopped", ["stopped", "-S", "3", "-C", "2000", "-t", "unix"]),
+                       ("fanout-100", ["fanout", "-S", "5", "-C", "2000", "-t", "mmap,unix"])]:
+        done = place.run(*args, "--repeat", "2", "--json")
+        assert done.returncode == 0, done.err
+        (tmp_path / f"{step}.json").write_text(done.out)
+    out = subprocess.run([SUMMARY, tmp_path], capture_output=True, text=True, check=True).stdout
+    rows = [line for line in out.splitlines() if "one of 10 stopped, unix: deliveries" in line]
+    assert len(rows) == 1 and "without it" in rows[0] and rows[0].endswith(">= 0.95")
+    assert [line for line in out.splitlines() if "server CPU for a delivery, S=100, mmap" in line and "unix" in line]
+    (tmp_path / "none").mkdir()
+    none = subprocess.run([SUMMARY, tmp_path / "none"], capture_output=True, text=True, check=False)
+    assert none.returncode == 1 and "run make bench" in none.stderr
+
+
 @pytest.mark.parametrize("args, said", [
     (["latency", "--processes", "3"], "--processes: 1"),
     (["latency", "--load", "99999999"], "at most 1000000"),
@@ -121,6 +197,9 @@ def test_hops_compares_places_with_the_same_hops_bare(place):
     (["history", "-s", "unix:/nowhere"], "needs a private server"),
     (["search", "--size", "3"], "so that the word fits"),
     (["join", "-C", "5"], "at least 100 messages"),
+    (["idle", "-C", "99999"], "at most 19999 sessions"),
+    (["stopped", "-S", "1"], "two subscribers or more"),
+    (["stopped", "-s", "unix:/nowhere"], "needs a private server"),
 ])
 def test_what_makes_no_sense_is_refused_with_the_reason(place, args, said):
     done = place.run(*args)

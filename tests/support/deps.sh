@@ -4,8 +4,8 @@
 #   deps.sh GROUP...           install what the groups need (Debian, Ubuntu: apt-get)
 #   deps.sh --check GROUP...   only say what is missing; exit 1 if anything is
 #
-# Groups: build (libraries and headers), test (what runs the tests), bench (what draws its charts),
-# docs (man pages and the Debian package), lint (checkers of the source).
+# Groups: build (libraries and headers), test (what runs the tests), bench (what draws its charts and
+# sums it up), docs (man pages and the Debian package), lint (checkers of the source).
 # Each need is probed for itself, a header by compiling, a program by looking for it, a Python module
 # by importing it: so a library from elsewhere counts, and no package manager is asked when nothing
 # is missing. Uses only sh, the compiler and apt, since it is the first thing to run on a new machine.
@@ -55,6 +55,10 @@ END
     docs) cat <<'END' ;;
 scdoc               command scdoc
 dpkg-dev            command dpkg-shlibdeps
+END
+    bench) cat <<'END' ;;
+gnuplot-nox         command gnuplot
+python3             command /usr/bin/python3
 END
     lint) cat <<'END' ;;
 clang-format        command clang-format
