@@ -192,11 +192,10 @@ static int run(struct bench *b, struct bench_result *r)
     struct beside empty = {0, 0, 0}, full = {0, 0, 0};
     uint64_t limit = io_raise_nofile();
     if (r->c.items + OWN_DESCRIPTORS > limit) {
-        bench_skip(
-            r,
-            "%llu sessions take a descriptor each in the server, and it may have %llu: raise "
-            "the limit (ulimit -Hn), or ask for fewer with -C",
-            (unsigned long long)r->c.items, (unsigned long long)limit);
+        bench_skip(r,
+                   "%llu sessions take a descriptor each at least in the server, and it may have "
+                   "%llu: raise the limit (ulimit -Hn), or ask for fewer with -C",
+                   (unsigned long long)r->c.items, (unsigned long long)limit);
         return 0;
     }
     int code = load(b, r, 0, &empty);
