@@ -31,26 +31,34 @@ class Run:
         place = ("--place", "auto", "--config", os.path.join(self.server.dir, "conf")) if moving else (
             "--place", "workers")
         self.options = ("--listen", f"127.0.0.1:{port}", *place, "--workers", "1")
-        set_budget(self.server, 0)
+        set_budget(self.server, 100)
         self.book = ledger.Ledger(self.server, port, tails=[transport], senders=[transport], peers=1,
                                   window=2)
         self.book.peers = self.book.peers[:1]
         for p in self.book.peers:
             p.limit = 20
         for s in self.book.senders:
-            s.limit, s.lines = 1, 20
+            s.limit, s.lines = 1, 200 if moving else 20
 
     def ended(self):
         return self.server.process.poll() is not None
 
+    def move(self, budget, where):
+        """Have everybody served by the worker (0) or by the hub (100), unless the server dies of it."""
+        def there():
+            who = self.server.run("who", "--json")
+            return who.returncode == 0 and ('"worker"' in who.stdout) == (budget == 0)
+        set_budget(self.server, budget)
+        if not self.ended():
+            self.server.process.send_signal(signal.SIGHUP)
+        self.book.until(lambda: self.ended() or there(), f"everybody is served by {where}")
+
     def talk(self):
-        """Until all is said, or the server is dead. Moving: everybody goes to the worker on coming in, and
-        back to the hub in the middle."""
+        """Until all is said, or the server is dead. Moving: to the worker and back meanwhile."""
         if self.moving:
             self.book.until(lambda: self.ended() or self.book.acks > 5, "some of it is said")
-            set_budget(self.server, 100)
-            if not self.ended():
-                self.server.process.send_signal(signal.SIGHUP)
+            self.move(0, "the worker")
+            self.move(100, "the hub")
         self.book.until(lambda: self.ended() or self.book.said_all(), "all is said")
 
     def finish(self):
