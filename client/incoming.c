@@ -1,7 +1,7 @@
 /* Records that arrive, and what each one shows. Sequence numbers are counted here, where records
  * become lines on the screen: what /transport says of lost and doubled is what a reader saw. */
 #include "client/chat_private.h"
-#include "client/match.h"
+#include "proto/match.h"
 
 #include "base/clock.h"
 

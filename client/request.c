@@ -2,6 +2,7 @@
 #include "client/session_private.h"
 
 #include "base/clock.h"
+#include "proto/match.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -74,6 +75,14 @@ int session_history(struct session *s, uint32_t room, uint64_t before, uint32_t 
     struct record h = {.type = RECORD_HISTORY, .room = room, .counter = next_number(s)};
     struct body_history y = {.before = before, .count = count};
     return queue(s, b, body_history_put(b, sizeof b, &h, &y), h.counter, counter);
+}
+
+int session_search(struct session *s, uint32_t room, const struct body_search *what,
+                   uint32_t *counter)
+{
+    uint8_t b[REQUEST_MAX + MATCH_NEEDLE_MAX];
+    struct record h = {.type = RECORD_SEARCH, .room = room, .counter = next_number(s)};
+    return queue(s, b, body_search_put(b, sizeof b, &h, what), h.counter, counter);
 }
 
 int session_ask(struct session *s, uint8_t type, uint32_t room, uint32_t *counter)

@@ -136,6 +136,9 @@ int session_set_nick(struct session *s, struct str nick, uint32_t *counter);
 int session_set_topic(struct session *s, uint32_t room, struct str topic, uint32_t *counter);
 int session_history(struct session *s, uint32_t room, uint64_t before, uint32_t count,
                     uint32_t *counter);
+/* Records that hold a text, all that are asked for having come already: what->before is set. */
+int session_search(struct session *s, uint32_t room, const struct body_search *what,
+                   uint32_t *counter);
 /* type: RECORD_WHO (room or 0), RECORD_ROOMS, RECORD_TRANSPORTS */
 int session_ask(struct session *s, uint8_t type, uint32_t room, uint32_t *counter);
 int session_ping(struct session *s, uint64_t stamp, uint32_t *counter);

@@ -2,9 +2,9 @@
  * now on. They are one reader; history and search end where the present begins, and search prints
  * only messages with a text in them. The reader is QUIET: nobody sees it come or go. */
 #include "client/command.h"
-#include "client/match.h"
 #include "client/print.h"
 #include "client/tool.h"
+#include "proto/match.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -21,30 +21,54 @@ struct tail {
     struct str room;
     const struct match *wanted; /* NULL: everything */
     uint32_t join, number;
+    uint32_t search;   /* the request under way */
     uint64_t end;      /* with -e: the first sequence number that is no longer history; 0: none */
     uint64_t messages; /* printed, for -C */
+    uint64_t found;    /* searching: number of the last record that came */
     uint64_t newest;   /* number of the last record that came */
     uint64_t lost;     /* that we have complained about */
     int wrote;
 };
 
+/* Where to start, as was asked for. */
+static enum join_start start_of(const struct options *o, uint64_t *arg)
+{
+    if (o->last != OPTION_UNSET) {
+        *arg = o->last;
+        return JOIN_LAST;
+    }
+    if (o->after != OPTION_UNSET) {
+        *arg = o->after;
+        return JOIN_AFTER;
+    }
+    if (o->since != OPTION_UNSET) {
+        uint64_t now = wall_ns();
+        *arg = o->since < now ? now - o->since : 0;
+        return JOIN_SINCE;
+    }
+    *arg = 0;
+    return JOIN_NOW;
+}
+
 static void ask(struct tail *c)
 {
-    const struct options *o = c->tool.o;
-    enum join_start start = JOIN_NOW;
     uint64_t arg = 0;
-    if (o->last != OPTION_UNSET) {
-        start = JOIN_LAST;
-        arg = o->last;
-    } else if (o->after != OPTION_UNSET) {
-        start = JOIN_AFTER;
-        arg = o->after;
-    } else if (o->since != OPTION_UNSET) {
-        uint64_t now = wall_ns();
-        start = JOIN_SINCE;
-        arg = o->since < now ? now - o->since : 0;
-    }
+    enum join_start start = c->wanted ? JOIN_NOW : start_of(c->tool.o, &arg);
     session_join(c->tool.s, c->room, start, arg, 1, &c->join);
+}
+
+/* The server looks; after a lost connection it goes on behind what it has found. */
+static void search(struct tail *c)
+{
+    struct body_search what = {.before = c->end, .text = str_of(c->tool.o->argv[1])};
+    uint64_t arg;
+    what.start = (uint8_t)start_of(c->tool.o, &arg);
+    what.arg = arg;
+    if (c->found) {
+        what.start = JOIN_AFTER;
+        what.arg = c->found;
+    }
+    session_search(c->tool.s, c->number, &what, &c->search);
 }
 
 static void on_open(void *ctx)
@@ -52,6 +76,8 @@ static void on_open(void *ctx)
     struct tail *c = ctx;
     if (!c->number)
         ask(c);
+    else if (c->wanted)
+        search(c);
 }
 
 /* Numbers that were read are given again: by a server that lost its newest records, or by one that
@@ -77,13 +103,15 @@ static void on_joined(struct tail *c, const struct record *r)
         tell_rewound(c, room);
     if (!before || (c->end && b.next < c->end))
         c->end = c->tool.o->exit_at_end ? b.next : 0;
+    if (!before && c->wanted)
+        search(c);
 }
 
 /* With -e: has everything that was there when we came been printed? */
 static void check_end(struct tail *c)
 {
     const struct session_room *room = session_room(c->tool.s, c->number);
-    if (c->end && room && room->seen + 1 >= c->end)
+    if (!c->wanted && c->end && room && room->seen + 1 >= c->end)
         tool_end(&c->tool, 0);
 }
 
@@ -103,6 +131,8 @@ static void on_logged(struct tail *c, const struct record *r)
         return; /* said after we came */
     if (c->wanted && !is_wanted(c, r))
         return;
+    if (c->wanted)
+        c->found = r->seq;
     int replay = r->seq < room->next;
     int shown = c->tool.o->json ? json_record(stdout, r, str_of(room->name), replay)
                                 : print_record(&c->print, stdout, r);
@@ -116,7 +146,9 @@ static void on_record(void *ctx, const struct record *r)
     struct tail *c = ctx;
     if (r->type == RECORD_JOINED)
         on_joined(c, r);
-    else if ((r->type == RECORD_ERROR && r->counter == c->join) ||
+    else if (r->type == RECORD_DONE && c->search && r->counter == c->search)
+        tool_end(&c->tool, 0);
+    else if ((r->type == RECORD_ERROR && (r->counter == c->join || r->counter == c->search)) ||
              (r->type == RECORD_PARTED && r->room == c->number))
         tool_end(&c->tool, tool_refused(&c->tool, r, c->tool.o->argv[0]));
     else if (r->seq)

@@ -210,7 +210,9 @@ static void do_search(struct chat *c, struct str arg)
         usage(c, "search");
     if (!r || !arg.n)
         return;
-    int e = session_history(c->session, r->room, 0, SEARCH_RECORDS, &counter);
+    struct body_search what = {
+        .start = JOIN_LAST, .arg = SEARCH_RECORDS, .before = r->seen + 1, .text = arg};
+    int e = session_search(c->session, r->room, &what, &counter);
     chat_expect(c, e, ASK_HISTORY, counter, r->room, arg);
 }
 

@@ -249,6 +249,21 @@ static void apply_unsubscribe(struct outlet *o, const struct order * or)
     }
 }
 
+/* The record that ends a replay, and behind it what is looked for, if anything. */
+static int take_payload(struct sub *s, const uint8_t *p, size_t n)
+{
+    ssize_t record = record_size(p, n);
+    s->done = malloc(n ? n : 1);
+    if (!s->done)
+        return -ENOMEM;
+    memcpy(s->done, p, n);
+    s->payload_len = n;
+    s->done_len = record > 0 && (size_t)record < n ? (size_t)record : n;
+    return n > s->done_len
+               ? search_init(s, (struct str){(const char *)s->done + s->done_len, n - s->done_len})
+               : 0;
+}
+
 static void apply_subscribe(struct fanout *f, struct outlet *o, const struct order * or,
                             const void *payload)
 {
@@ -275,13 +290,10 @@ static void apply_subscribe(struct fanout *f, struct outlet *o, const struct ord
         DL_APPEND(v->subs, s);
         v->live++;
     } else {
-        s->done_len = or->size - sizeof * or ;
-        s->done = malloc(s->done_len ? s->done_len : 1);
-        if (!s->done) {
+        if (take_payload(s, payload, or->size - sizeof * or) < 0) {
             outlet_kill(o, REASON_LIMIT);
             return;
         }
-        memcpy(s->done, payload, s->done_len);
     }
     outlet_ready(o);
 }
@@ -322,6 +334,7 @@ static void apply_to_outlet(struct fanout *f, struct outlet *o, const struct ord
             outlet_stay(o);
         return;
     case ORDER_FAREWELL:
+        searches_cancel(o);
         free(o->farewell);
         o->farewell = malloc(n ? n : 1);
         if (o->farewell)
@@ -362,7 +375,7 @@ void fanout_apply(struct fanout *f, const struct order *o, const void *payload, 
     }
 }
 
-static void on_timer_closed(uv_handle_t *h)
+static void on_closed(uv_handle_t *h)
 {
     free(h);
 }
@@ -373,7 +386,10 @@ struct fanout *fanout_new(uv_loop_t *loop, fanout_note *report, void *ctx)
     if (!f)
         return NULL;
     f->lag_timer = malloc(sizeof *f->lag_timer);
-    if (!f->lag_timer) {
+    f->idle = malloc(sizeof *f->idle);
+    if (!f->lag_timer || !f->idle) {
+        free(f->lag_timer);
+        free(f->idle);
         free(f);
         return NULL;
     }
@@ -381,7 +397,8 @@ struct fanout *fanout_new(uv_loop_t *loop, fanout_note *report, void *ctx)
     f->report = report;
     f->ctx = ctx;
     uv_timer_init(loop, f->lag_timer);
-    f->lag_timer->data = f;
+    uv_idle_init(loop, f->idle);
+    f->lag_timer->data = f->idle->data = f;
     return f;
 }
 
@@ -396,6 +413,7 @@ void fanout_free(struct fanout *f)
     HASH_ITER (hh, f->views, v, vtmp)
         free_view(f, v);
     fanstats_close(f);
-    uv_close((uv_handle_t *)f->lag_timer, on_timer_closed);
+    uv_close((uv_handle_t *)f->lag_timer, on_closed);
+    uv_close((uv_handle_t *)f->idle, on_closed);
     free(f);
 }

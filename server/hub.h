@@ -185,6 +185,7 @@ struct conn {
     struct conn_counts count;
     unsigned row; /* of the statistics page, from 1; 0: none */
     struct room *last_room;
+    int searching;       /* a search of it is under way */
     double tokens;       /* posts it may send now, where a rate is set */
     uint64_t refilled;   /* monotonic; 0: never */
     size_t work;         /* caused since work_since, see WORK_MAX */
@@ -463,6 +464,16 @@ void login_held(struct hub *h); /* a worker is there again, or something is on d
 /* Handle one record of an open connection. 0, or a negative errno: framing is lost, close. */
 int request_handle(struct conn *c, const struct record *r);
 void request_joined(struct conn *c, struct room *r, uint32_t counter, uint64_t first, int rewound);
+void request_error(struct conn *c, const struct record *r, enum reason code, const char *text);
+/* The room of a request, if the session is in it; else NULL, and it was told so. */
+struct room *request_room(struct conn *c, const struct record *r);
+/* The first record that `start` and `arg` (enum join_start) name. */
+uint64_t request_first(struct room *r, enum join_start start, uint64_t arg);
+
+/* replay.c: HISTORY and SEARCH */
+void handle_history(struct conn *c, const struct record *r);
+void handle_search(struct conn *c, const struct record *r);
+
 void event_presence(struct member *m, enum record_type type, const char *text);
 
 /* listen.c */

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/clock.h"
+#include "proto/match.h"
 
 /* A worker holds descriptors and a cursor per session; more workers than this would only share the
  * same CPUs. Bounds the tables indexed by worker. */
@@ -72,6 +73,13 @@
 #define SUBS_MAX 4096u
 /* The record that ends a replay: a DONE is 40 bytes. */
 #define DONE_MAX 64u
+/* … and behind it the text of a search. */
+#define REPLAY_PAYLOAD_MAX (DONE_MAX + MATCH_NEEDLE_MAX)
+/* Searches look so long in one turn, all together: what is delivered meanwhile waits for it, so it
+ * is about what one wake-up of a sleeping process may cost. */
+#define SEARCH_HELPING_NS (200 * 1000ull)
+/* Found and not yet read: then looking waits. One record more may come. */
+#define SEARCH_BYTES (64u * 1024u)
 /* --place auto: a session that moves is waited for so long; a client that reads too slowly to let
  * its downlink come to a stop keeps its place. Meanwhile answers to it wait. */
 #define MOVE_PATIENCE_NS NS_PER_SEC

@@ -151,13 +151,14 @@ static void take_cursor(struct conn *c, const struct order *o, const void *paylo
     struct room *r = room_by_id(c->hub, o->room);
     int live = o->end == UINT64_MAX;
     if (!r || !may_read(c, r, live) || !is_place(r, o->pos) ||
-        (!live && (!is_place(r, o->end) || o->pos > o->end)) || o->size > sizeof *o + DONE_MAX) {
+        (!live && (!is_place(r, o->end) || o->pos > o->end)) ||
+        o->size > sizeof *o + REPLAY_PAYLOAD_MAX) {
         c->move->failed = 1;
         return;
     }
     struct order order = *o;
     order.type = live ? ORDER_SUBSCRIBE : ORDER_REPLAY;
-    keep(c->move, &c->move->cursors, &order, payload, SUBS_MAX * (sizeof *o + DONE_MAX));
+    keep(c->move, &c->move->cursors, &order, payload, SUBS_MAX * (sizeof *o + REPLAY_PAYLOAD_MAX));
 }
 
 /* Carry out what was noted, wherever the connection is now. It may close on the way. */

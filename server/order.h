@@ -19,7 +19,8 @@ enum order_type {
     ORDER_DETACH,    /* connection `conn` is over: close its downlink */
     ORDER_SUBSCRIBE, /* send room `room` from position pos on; the watermark is `end` */
     ORDER_UNSUBSCRIBE, /* stop, after what stands below `end` */
-    ORDER_REPLAY,      /* once: the bytes [pos, end) of `room`, then the payload (one record) */
+    ORDER_REPLAY,      /* once: the bytes [pos, end) of `room`, then the payload (one record). A
+                          text behind that record: only records that hold it, then SEARCHED */
     ORDER_WATERMARK, /* room `room` now reaches byte `end`, where record number `pos` will begin */
     ORDER_REPLY,     /* payload: whole records for connection `conn` */
     ORDER_FAREWELL,  /* payload: one record, to be sent after everything before it; then GONE */
@@ -39,6 +40,7 @@ enum order_type {
     REPORT_HANDED, /* `conn` is not served here any more. Payload: struct handed, from a worker only
                       its `state`: the hub has descriptors of its own */
     REPORT_STAYED, /* `conn` did not go */
+    REPORT_SEARCHED, /* the search of `conn` is over */
 };
 
 /* An ATTACH: the end, and where it stands if it was in use before. */

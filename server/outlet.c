@@ -156,14 +156,17 @@ void sub_free(struct sub *s)
     if (s->outlet->resume == s)
         s->outlet->resume = NULL;
     probes_end(s);
+    search_end(s);
     free(s->done);
     free(s);
     view_unref(f, v);
 }
 
-static void finish_replay(struct sub *s)
+void outlet_finish_replay(struct sub *s)
 {
     struct outlet *o = s->outlet;
+    if (s->search)
+        fanout_report(o->fan, REPORT_SEARCHED, o->conn, 0);
     if (buf_append(&o->replies, s->done, s->done_len) < 0)
         outlet_kill(o, REASON_LIMIT);
     sub_free(s);
@@ -172,7 +175,7 @@ static void finish_replay(struct sub *s)
 
 /* --- sending ------------------------------------------------------------------------------ */
 
-static struct segment *segment_at(struct sub *s)
+struct segment *outlet_segment(struct sub *s)
 {
     struct segment *g = s->seg;
     if (!g || s->pos < g->base_pos)
@@ -238,13 +241,15 @@ static int push_replies(struct outlet *o);
 void sub_push(struct sub *s)
 {
     struct outlet *o = s->outlet;
+    if (s->search)
+        return; /* goes by helpings */
     uint64_t limit = s->view->watermark < s->end ? s->view->watermark : s->end;
     if (s->view->broken) {
         outlet_kill(o, REASON_STORAGE);
         return;
     }
     while (s->pos < s->target || (s->pos < limit && !o->leaving)) {
-        const struct segment *g = segment_at(s);
+        const struct segment *g = outlet_segment(s);
         if (!g) { /* the hub sends segments first, so this is our bug; contain it */
             outlet_kill(o, REASON_STORAGE);
             return;
@@ -255,7 +260,7 @@ void sub_push(struct sub *s)
             return;
     }
     if (s->end != UINT64_MAX && s->pos >= s->end) {
-        finish_replay(s);
+        outlet_finish_replay(s);
         return;
     }
     o->count.deliveries += s->view->records - s->records;
@@ -312,7 +317,7 @@ void outlet_stay(struct outlet *o)
 static void report_cursor(const struct outlet *o, const struct sub *s)
 {
     o->fan->report(o->fan->ctx,
-                   &(struct order){.size = (uint32_t)(sizeof(struct order) + s->done_len),
+                   &(struct order){.size = (uint32_t)(sizeof(struct order) + s->payload_len),
                                    .type = REPORT_CURSOR,
                                    .conn = o->conn,
                                    .room = s->view->room,
@@ -382,6 +387,8 @@ void outlet_flush(struct outlet *o)
     }
     if (o->replies.len && !push_replies(o))
         return;
+    if (o->searches)
+        search_wake(o->fan);
     if (o->farewell)
         push_farewell(o);
     else if (o->lag_reported)

@@ -38,14 +38,16 @@ struct sub {
     struct outlet *outlet;
     struct view *view;
     uint64_t pos;
-    uint64_t end;        /* UINT64_MAX: live. Else the last byte to send, then `done` follows */
-    uint64_t records;    /* view->records when it last had all of them */
-    uint64_t target;     /* the record boundary that the push under way aims at */
-    struct segment *seg; /* where pos was last found, a hint */
-    struct probe *probe; /* traced records that it has yet to send, first one first */
-    uint8_t *done;       /* of a replay: the record that closes it */
-    size_t done_len;
-    struct sub *prev, *next;       /* in the view, live ones only */
+    uint64_t end;            /* UINT64_MAX: live. Else the last byte to send, then `done` follows */
+    uint64_t records;        /* view->records when it last had all of them */
+    uint64_t target;         /* the record boundary that the push under way aims at */
+    struct segment *seg;     /* where pos was last found, a hint */
+    struct search *search;   /* of a replay: only what it finds is sent; else NULL */
+    struct probe *probe;     /* traced records that it has yet to send, first one first */
+    uint8_t *done;           /* of a replay: the record that closes it, and what is looked for */
+    size_t done_len;         /* of the record */
+    size_t payload_len;      /* of both */
+    struct sub *prev, *next; /* in the view, live ones; in fan->searches, searches */
     struct sub *prev_of, *next_of; /* in the outlet */
 };
 
@@ -66,6 +68,7 @@ struct outlet {
     size_t farewell_len;
     struct sub *subs;
     size_t sub_count;
+    size_t searches; /* of them */
     uv_poll_t *poll;
     int poll_fd; /* a duplicate, or -1 */
     int polling;
@@ -89,6 +92,8 @@ struct fanout {
     uint64_t longest; /* ns: of any view in one turn, in this window */
     uint64_t calls;   /* io_calls at the end of the last turn */
     uv_timer_t *lag_timer;
+    struct sub *searches;             /* all that are under way, the next one's turn first */
+    uv_idle_t *idle;                  /* runs while one of them can go on */
     uint64_t orders, resumed, killed; /* carried out; downlinks that had room again; given up */
     uint64_t turns, seen;             /* flushes; orders + resumed when the page was last written */
     struct fan_stats *stats;          /* NULL: none are kept */
@@ -118,6 +123,19 @@ void outlet_overtake(struct outlet *o);
 void sub_push(struct sub *s);
 void sub_free(struct sub *s);
 void outlet_on_lag_timer(uv_timer_t *t);
+
+/* The segment of its position; NULL: the hub has not sent it. */
+struct segment *outlet_segment(struct sub *s);
+/* All was sent: what closes it goes out, and the sub is freed. */
+void outlet_finish_replay(struct sub *s);
+
+/* search.c: replays with a filter */
+/* The sub looks for `text`. 0 or a negative errno. */
+int search_init(struct sub *s, struct str text);
+void search_end(struct sub *s);
+/* Whoever can go on does, from the next turn on. */
+void search_wake(struct fanout *f);
+void searches_cancel(struct outlet *o);
 
 /* probe.c: traces */
 void probe_add(struct outlet *o, const struct order *o_trace);

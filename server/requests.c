@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void error_text(struct conn *c, const struct record *r, enum reason code, const char *text)
+void request_error(struct conn *c, const struct record *r, enum reason code, const char *text)
 {
     uint8_t b[1024];
     c->hub->count.refused += r->type == RECORD_POST;
@@ -29,7 +29,7 @@ static void error_problem(struct conn *c, const struct record *r, enum reason co
 {
     char text[200];
     snprintf(text, sizeof text, "%s not usable: %s", what, text_problem_name(kind, p));
-    error_text(c, r, code, text);
+    request_error(c, r, code, text);
 }
 
 /* --- records the server itself puts into a room ------------------------------------------- */
@@ -70,13 +70,13 @@ static void event_rename(struct room *r, struct str from, struct str to)
 
 /* The room of a request, if the session is in it. The last one is remembered: people talk in one
  * room at a time. */
-static struct room *room_of(struct conn *c, const struct record *r)
+struct room *request_room(struct conn *c, const struct record *r)
 {
     if (c->last_room && c->last_room->id == r->room)
         return c->last_room;
     struct room *room = room_by_id(c->hub, r->room);
     if (!room || !member_find(c->session, room)) {
-        error_text(c, r, REASON_NOT_MEMBER, "you are not in that room: /join it first");
+        request_error(c, r, REASON_NOT_MEMBER, "you are not in that room: /join it first");
         return NULL;
     }
     return c->last_room = room;
@@ -128,7 +128,7 @@ static void refuse_gap(struct conn *c, const struct record *r)
     char text[96];
     snprintf(text, sizeof text, "counter %u came, %u was expected", r->counter,
              c->session->last_counter + 1);
-    error_text(c, r, REASON_GAP, text);
+    request_error(c, r, REASON_GAP, text);
 }
 
 static void handle_post(struct conn *c, const struct record *r)
@@ -144,11 +144,11 @@ static void handle_post(struct conn *c, const struct record *r)
         return;
     }
     s->last_counter = r->counter; /* spent, whatever comes of it */
-    struct room *room = room_of(c, r);
+    struct room *room = request_room(c, r);
     if (!room)
         return;
     if (body_post_get(r, &b) < 0) {
-        error_text(c, r, REASON_MALFORMED, "malformed POST");
+        request_error(c, r, REASON_MALFORMED, "malformed POST");
         return;
     }
     enum text_problem p = text_check(TEXT_BODY, b.text, NULL);
@@ -164,7 +164,7 @@ static void handle_post(struct conn *c, const struct record *r)
     room->posts++;
     c->count.posts++;
     if (say_post(c, room, r, b.text) < 0)
-        error_text(c, r, REASON_LIMIT, "the server is out of memory");
+        request_error(c, r, REASON_LIMIT, "the server is out of memory");
 }
 
 /* --- rooms -------------------------------------------------------------------------------- */
@@ -186,7 +186,7 @@ static int dm_name(struct conn *c, const struct record *r, struct str who, char 
     ssize_t len = text_key(who, key, sizeof key);
     struct str theirs = n ? str_of(n->holders->nick) : who;
     if (len <= 0 || text_check(TEXT_NICK, who, NULL) != TEXT_OK) {
-        error_text(c, r, REASON_NICK, "that is not a nick");
+        request_error(c, r, REASON_NICK, "that is not a nick");
         return -1;
     }
     size_t shorter = (size_t)len < me->key_len ? (size_t)len : me->key_len;
@@ -194,7 +194,7 @@ static int dm_name(struct conn *c, const struct record *r, struct str who, char 
     if (order == 0)
         order = me->key_len < (size_t)len ? -1 : me->key_len > (size_t)len;
     if (order == 0) {
-        error_text(c, r, REASON_ROOM, "that is yourself");
+        request_error(c, r, REASON_ROOM, "that is yourself");
         return -1;
     }
     if (order < 0)
@@ -205,7 +205,7 @@ static int dm_name(struct conn *c, const struct record *r, struct str who, char 
         char text[128];
         snprintf(text, sizeof text, "nobody called %.*s is here: /who lists everybody", (int)who.n,
                  who.p);
-        error_text(c, r, REASON_NICK, text);
+        request_error(c, r, REASON_NICK, text);
         return -1;
     }
     return 0;
@@ -226,15 +226,15 @@ static void join_both(struct hub *h, struct room *room)
     }
 }
 
-static uint64_t first_seq(struct room *r, const struct body_join *b)
+uint64_t request_first(struct room *r, enum join_start start, uint64_t arg)
 {
     uint64_t next = r->log.next_seq, oldest = logwriter_first_seq(&r->log), first = next;
-    if (b->start == JOIN_LAST)
-        first = b->arg < next - oldest ? next - b->arg : oldest;
-    else if (b->start == JOIN_AFTER)
-        first = b->arg < next ? b->arg + 1 : next;
-    else if (b->start == JOIN_SINCE)
-        first = logwriter_seq_at(&r->log, b->arg);
+    if (start == JOIN_LAST)
+        first = arg < next - oldest ? next - arg : oldest;
+    else if (start == JOIN_AFTER)
+        first = arg < next ? arg + 1 : next;
+    else if (start == JOIN_SINCE)
+        first = logwriter_seq_at(&r->log, arg);
     return first < oldest ? oldest : first > next ? next : first;
 }
 
@@ -254,20 +254,20 @@ static struct room *find_to_join(struct conn *c, const struct record *r, struct 
             return NULL;
         name = str_of(dm);
     } else if (name.p[0] == '@' && !room_by_name(c->hub, name)) {
-        error_text(c, r, REASON_ROOM, "there is no such conversation: use @NICK");
+        request_error(c, r, REASON_ROOM, "there is no such conversation: use @NICK");
         return NULL;
     }
     struct room *room = room_by_name(c->hub, name);
     if (!room && !c->owner->self && c->owner->rooms >= ROOMS_PER_OWNER) {
-        error_text(c, r, REASON_LIMIT, "you have made as many rooms as one user may");
+        request_error(c, r, REASON_LIMIT, "you have made as many rooms as one user may");
         return NULL;
     }
     if (!room && (room = room_open(c->hub, name, &why, &text)))
         c->owner->rooms++;
     if (!room) {
-        error_text(c, r, why, text);
+        request_error(c, r, why, text);
     } else if (!room_admits(room, c->session)) {
-        error_text(c, r, REASON_DENIED, "that conversation is between two other people");
+        request_error(c, r, REASON_DENIED, "that conversation is between two other people");
         room = NULL;
     }
     return room;
@@ -277,14 +277,14 @@ static void handle_join(struct conn *c, const struct record *r)
 {
     struct body_join b;
     if (body_join_get(r, &b) < 0 || b.start > JOIN_SINCE) {
-        error_text(c, r, REASON_MALFORMED, "malformed JOIN");
+        request_error(c, r, REASON_MALFORMED, "malformed JOIN");
         return;
     }
     struct room *room = find_to_join(c, r, b.room);
     if (!room)
         return;
     room_commit(room); /* positions are of what is in the log */
-    uint64_t first = first_seq(room, &b);
+    uint64_t first = request_first(room, b.start, b.arg);
     if (member_find(c->session, room)) {
         request_joined(c, room, r->counter, room->log.next_seq, 0);
         return;
@@ -296,7 +296,7 @@ static void handle_join(struct conn *c, const struct record *r)
         char text[80];
         snprintf(text, sizeof text, "you are in %u rooms, which is the limit: /part one first",
                  CURSORS_MAX);
-        error_text(c, r, REASON_LIMIT, text);
+        request_error(c, r, REASON_LIMIT, text);
         return;
     }
     request_joined(c, room, r->counter, first, 0);
@@ -308,7 +308,7 @@ static void handle_join(struct conn *c, const struct record *r)
 
 static void handle_part(struct conn *c, const struct record *r)
 {
-    struct room *room = room_of(c, r);
+    struct room *room = request_room(c, r);
     if (!room)
         return;
     struct member *m = member_find(c->session, room);
@@ -321,11 +321,11 @@ static void handle_part(struct conn *c, const struct record *r)
 static void handle_topic(struct conn *c, const struct record *r)
 {
     struct body_topic b;
-    struct room *room = room_of(c, r);
+    struct room *room = request_room(c, r);
     if (!room)
         return;
     if (body_topic_get(r, &b) < 0) {
-        error_text(c, r, REASON_MALFORMED, "malformed TOPIC");
+        request_error(c, r, REASON_MALFORMED, "malformed TOPIC");
         return;
     }
     enum text_problem p = text_check(TEXT_TOPIC, b.topic, NULL);
@@ -345,7 +345,7 @@ static void handle_nick(struct conn *c, const struct record *r)
     struct member *m;
     char before[NICK_MAX + 1];
     if (body_nick_get(r, &b) < 0) {
-        error_text(c, r, REASON_MALFORMED, "malformed NICK");
+        request_error(c, r, REASON_MALFORMED, "malformed NICK");
         return;
     }
     enum text_problem p = text_check(TEXT_NICK, b.nick, NULL);
@@ -355,7 +355,7 @@ static void handle_nick(struct conn *c, const struct record *r)
     }
     memcpy(before, s->nick, sizeof before);
     if (session_rename(c->hub, s, b.nick) < 0) {
-        error_text(c, r, REASON_NICK, "somebody else has that nick");
+        request_error(c, r, REASON_NICK, "somebody else has that nick");
         return;
     }
     REPLY(c, NICKED, 0, r->counter, nick, .nick = str_of(s->nick));
@@ -364,31 +364,6 @@ static void handle_nick(struct conn *c, const struct record *r)
         if (!m->quiet)
             event_rename(m->room, str_of(before), str_of(s->nick));
     }
-}
-
-static void handle_history(struct conn *c, const struct record *r)
-{
-    struct body_history b;
-    struct room *room = room_of(c, r);
-    if (!room)
-        return;
-    if (body_history_get(r, &b) < 0) {
-        error_text(c, r, REASON_MALFORMED, "malformed HISTORY");
-        return;
-    }
-    room_commit(room);
-    struct logwriter *w = &room->log;
-    uint64_t oldest = logwriter_first_seq(w);
-    uint64_t to = b.before && b.before < w->next_seq ? b.before : w->next_seq;
-    if (to < oldest)
-        to = oldest;
-    uint64_t from = b.count && b.count < to - oldest ? to - b.count : oldest;
-    REPLY(c, REPLAY, r->room, r->counter, replay, .from = from, .to = to);
-    uint8_t done[RECORD_HEADER];
-    struct record head = {.type = RECORD_DONE, .room = r->room, .counter = r->counter};
-    ssize_t n = body_empty_put(done, sizeof done, &head, &(struct body_empty){0});
-    target_replay(c->target, c, room, logwriter_pos_of(w, from), logwriter_pos_of(w, to), done,
-                  (size_t)n);
 }
 
 /* --- listings ----------------------------------------------------------------------------- */
@@ -433,7 +408,7 @@ static void handle_who(struct conn *c, const struct record *r)
                 send_member(c, r, o->session);
         }
     } else {
-        struct room *room = room_of(c, r);
+        struct room *room = request_room(c, r);
         struct member *m;
         if (!room)
             return;
@@ -502,7 +477,7 @@ static void handle_ping(struct conn *c, const struct record *r)
 {
     struct body_ping b;
     if (body_ping_get(r, &b) < 0)
-        error_text(c, r, REASON_MALFORMED, "malformed PING");
+        request_error(c, r, REASON_MALFORMED, "malformed PING");
     else
         REPLY(c, PONG, 0, r->counter, ping, .stamp = b.stamp);
 }
@@ -513,7 +488,7 @@ static void handle_watch(struct conn *c, const struct record *r)
     const char *text = "malformed WATCH";
     enum reason why = body_watch_get(r, &b) < 0 ? REASON_MALFORMED : trace_watch(c, b.rate, &text);
     if (why != REASON_NONE)
-        error_text(c, r, why, text);
+        request_error(c, r, why, text);
     else
         done(c, r);
 }
@@ -575,6 +550,10 @@ int request_handle(struct conn *c, const struct record *r)
         c->work += WORK_CHANGE; /* finds positions, writes the room's batch, makes a cursor */
         handle_history(c, r);
         return 0;
+    case RECORD_SEARCH:
+        c->work += WORK_CHANGE;
+        handle_search(c, r);
+        return 0;
     case RECORD_PING:
         handle_ping(c, r);
         return 0;
@@ -589,7 +568,7 @@ int request_handle(struct conn *c, const struct record *r)
         handle_bye(c, r);
         return 0;
     default:
-        error_text(c, r, REASON_UNKNOWN, "this server does not know that request");
+        request_error(c, r, REASON_UNKNOWN, "this server does not know that request");
         return 0;
     }
 }

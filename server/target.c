@@ -384,6 +384,8 @@ void target_report(struct target *t, const struct order *o, const void *payload)
         drop_report(t, o, payload);
     } else if (o->type == REPORT_TRACE) {
         trace_pushed(c, o, payload);
+    } else if (o->type == REPORT_SEARCHED) {
+        c->searching = 0;
     } else if (o->type == REPORT_LAG) {
         c->lag = o->pos;
     } else if (o->type == REPORT_GONE) {

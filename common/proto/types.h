@@ -30,6 +30,7 @@
     X(BYE,        13, bye)       /* either way: a clean end, with the reason                   */  \
     X(SEEN,       14, seen)      /* record `seq` of `room`, which is traced, has arrived       */  \
     X(WATCH,      15, watch)     /* send traces of ordinary messages, or no more               */  \
+    X(SEARCH,     16, search)    /* replay what holds a text                                   */  \
     /* server to client */                                                                         \
     X(WELCOME,    32, welcome)   /* last record on the stream socket before the transport's    */  \
     X(REFUSE,     33, refuse)    /* instead of WELCOME; the connection ends                    */  \
@@ -69,6 +70,9 @@
 #define FIELDS_topic(U8, U16, U32, U64, S8, S16, ID)     S16(topic)
 /* The last `count` records before sequence `before` (0: before the end). */
 #define FIELDS_history(U8, U16, U32, U64, S8, S16, ID)   U64(before) U32(count)
+/* The records that hold `text` (proto/match.h) from `start` with its argument (enum join_start; the last
+ * `arg` count back from `before`) up to sequence `before` (0: the end). */
+#define FIELDS_search(U8, U16, U32, U64, S8, S16, ID)    U8(start) U64(arg) U64(before) S16(text)
 #define FIELDS_ping(U8, U16, U32, U64, S8, S16, ID)      U64(stamp)
 #define FIELDS_bye(U8, U16, U32, U64, S8, S16, ID)       U16(code) S16(text)
 /* up, down: how to open the client's ends, endpoint_* in transport.h. skipped: see skip_* below.
@@ -122,7 +126,7 @@
     U64(woken) U64(arrived) U32(bytes) U16(calls)
 
 #define RECORD_BODIES(X)                                                                           \
-    X(empty) X(hello) X(post) X(join) X(nick) X(topic) X(history) X(ping) X(bye) X(welcome)        \
+    X(empty) X(hello) X(post) X(join) X(nick) X(topic) X(history) X(search) X(ping) X(bye) X(welcome)        \
     X(refuse) X(joined) X(member) X(room) X(transport) X(replay) X(message) X(presence) X(rename)  \
     X(epoch) X(seen) X(watch) X(trace) X(hop)
 

@@ -286,6 +286,24 @@ def test_requests_and_departures_while_it_moves_are_answered_in_order(make_serve
             c.kept.clear()
 
 
+def test_searches_while_their_session_moves_find_each_message_once(make_server):
+    m = Mover(make_server())
+    with wire.Client.connect(m.server.socket, "seeker") as c:
+        room = c.join(ROOM).room
+        for i in range(2000):
+            c.post(room, f"needle {i}" if i % 10 == 0 else f"hay {i} " + "x" * 200)
+        said = [c.until("MESSAGE").seq for _ in range(2000)]
+        for i in range(30):
+            m.write(0 if i % 2 == 0 else 100)
+            os.kill(m.server.pid, signal.SIGHUP)
+            n = c.ask("SEARCH", at=room, start=wire.AFTER, arg=0, before=0, text="NEEDLE")
+            c.until("REPLAY", counter=n)
+            c.kept.clear()
+            c.until("DONE", counter=n)
+            assert [r.seq for r in c.kept if r.type == "MESSAGE"] == said[::10]
+            c.kept.clear()
+
+
 def test_server_stopped_while_sessions_move_ends_cleanly(make_server, free_port):
     m = Mover(make_server(), free_port)
     tails = m.tails("--after", "0")

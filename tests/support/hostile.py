@@ -615,6 +615,12 @@ def flood_of_history(s):
     requests_flood(s, HISTORY)
 
 
+@attack("unix", "shm", setup=joined)
+def flood_of_searches(s):
+    """One runs at a time, and looks a little each turn."""
+    requests_flood(s, SEARCHES)
+
+
 @attack("shm", setup=joined)
 def swallow_history(s):
     """All of a long history again and again, said to be read the moment it is written."""
@@ -647,6 +653,7 @@ PING = wire.encode("PING", stamp=7)
 WHO = requests(("WHO", (0, 1), {}))
 TRANSPORTS = requests(("TRANSPORTS", (0, 1), {}))
 HISTORY = requests(("HISTORY", (1, 1), {"before": 0, "count": 0}))
+SEARCHES = requests(("SEARCH", (1, 1), {"start": 2, "arg": 0, "before": 0, "text": "ünheard of"}))
 JOINS = requests(("PART", (1, 1), {}), ("JOIN", (0, 2), {"room": ROOM, "start": 1, "arg": 1 << 40}))
 KEPT = []
 

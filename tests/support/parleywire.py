@@ -39,6 +39,7 @@ TYPES = {
     "ROOMS": (9, ""),
     "TRANSPORTS": (10, ""),
     "HISTORY": (11, "u64 before, u32 count"),
+    "SEARCH": (16, "u8 start, u64 arg, u64 before, s16 text"),
     "PING": (12, "u64 stamp"),
     "BYE": (13, "u16 code, s16 text"),
     "SEEN": (14, "u64 clock, u64 woken, u64 arrived, u32 bytes, u16 calls, u64 posted, u16 post_calls"),

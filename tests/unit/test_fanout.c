@@ -64,7 +64,11 @@ static int make_log(const char *dir)
     assert_int_equal(ftruncate(fd, SEGMENT_FIRST), 0);
     for (uint64_t i = 0; i < LINES; i++) {
         uint8_t b[LINE] = {0};
-        struct record r = {.type = 64, .room = ROOM, .seq = i + 1};
+        struct record r = {.type = RECORD_MESSAGE, .room = ROOM, .seq = i + 1};
+        char text[8];
+        snprintf(text, sizeof text, "%05u", (unsigned)(i + 1) % 100000);
+        le16_put(b + RECORD_HEADER + 1, 5); /* nobody says its number */
+        memcpy(b + RECORD_HEADER + 3, text, 5);
         assert_int_equal(record_seal(b, sizeof b, &r, LINE - RECORD_HEADER), LINE);
         assert_int_equal(pwrite(fd, b, LINE, (off_t)(SEGMENT_HEADER + i * LINE)), LINE);
     }
@@ -455,6 +459,74 @@ static void test_fanout_handover_of_a_peer_that_is_gone_is_reported_as_gone(void
     assert_int_equal(x->reports[0].type, REPORT_GONE);
 }
 
+/* Look for `text` in all records, and end that with a record of LINE bytes. */
+static void search(struct fixture *x, const char *text)
+{
+    uint8_t payload[LINE + 16] = {0};
+    struct record r = {.type = RECORD_DONE, .counter = 5};
+    assert_int_equal(record_seal(payload, sizeof payload, &r, LINE - RECORD_HEADER), LINE);
+    memcpy(payload + LINE, text, strlen(text));
+    struct order o = {.size = (uint32_t)(sizeof o + LINE + strlen(text)),
+                      .type = ORDER_REPLAY,
+                      .room = ROOM,
+                      .end = (uint64_t)LINES * LINE};
+    fanout_apply(x->f, &o, payload, NULL);
+}
+
+static void test_fanout_search_sends_what_holds_the_text_then_its_end(void **state)
+{
+    struct fixture *x = *state;
+    static uint8_t got[(LINES + 1) * LINE];
+    attach(x, 0);
+    search(x, "0009"); /* 9 and 90 to 99 */
+    fanout_flush(x->f);
+    assert_int_equal(read(x->peer[0], got, sizeof got), -1); /* looking is for the next turn */
+    for (int i = 0; i < 1000 && x->report_count == 0; i++) {
+        uv_run(&x->loop, UV_RUN_NOWAIT);
+        fanout_flush(x->f);
+    }
+    assert_int_equal(x->report_count, 1);
+    assert_int_equal(x->reports[0].type, REPORT_SEARCHED);
+    assert_int_equal(read(x->peer[0], got, sizeof got), 12 * LINE);
+    assert_int_equal(record_seq_at(got), 9);
+    for (uint64_t i = 1; i < 11; i++)
+        assert_int_equal(record_seq_at(got + i * LINE), 89 + i);
+    assert_int_equal(record_type_at(got + 11 * LINE), RECORD_DONE);
+    uv_run(&x->loop, UV_RUN_NOWAIT);
+    assert_int_equal(uv_loop_alive(&x->loop), 0); /* then nothing keeps the loop busy */
+}
+
+static void test_fanout_search_is_handed_over_with_its_text(void **state)
+{
+    struct fixture *x = *state;
+    attach(x, 0);
+    search(x, "0009");
+    give(x, ORDER_HANDOVER, 0, 0, 0);
+    fanout_flush(x->f);
+    const struct order *cursor = report_of(x, REPORT_CURSOR);
+    assert_non_null(cursor);
+    assert_int_equal(cursor->pos, 0);
+    assert_int_equal(cursor->end, LINES * LINE);
+    assert_int_equal(cursor->size, sizeof *cursor + LINE + 4);
+    io_close(&x->handed.wire);
+}
+
+static void test_fanout_goodbye_ends_a_search(void **state)
+{
+    struct fixture *x = *state;
+    uint8_t bye[LINE] = {0};
+    static uint8_t got[LINES * LINE];
+    struct record r = {.type = RECORD_BYE};
+    assert_int_equal(record_seal(bye, sizeof bye, &r, LINE - RECORD_HEADER), LINE);
+    attach(x, 0);
+    search(x, "0009");
+    struct order o = {.size = sizeof o + LINE, .type = ORDER_FAREWELL};
+    fanout_apply(x->f, &o, bye, NULL);
+    fanout_flush(x->f);
+    assert_int_equal(read(x->peer[0], got, sizeof got), LINE);
+    assert_int_equal(record_type_at(got), RECORD_BYE);
+}
+
 int main(void)
 {
 #define WITH_FANOUT(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -465,6 +537,9 @@ int main(void)
         WITH_FANOUT(test_fanout_watermark_first_heard_of_with_a_departure_reaches_everybody),
         WITH_FANOUT(test_fanout_replay_ends_with_its_closing_record),
         WITH_FANOUT(test_fanout_peer_that_is_gone_is_reported_once),
+        WITH_FANOUT(test_fanout_search_sends_what_holds_the_text_then_its_end),
+        WITH_FANOUT(test_fanout_search_is_handed_over_with_its_text),
+        WITH_FANOUT(test_fanout_goodbye_ends_a_search),
         WITH_FANOUT(test_fanout_handover_reports_every_cursor_then_that_it_is_gone),
         WITH_FANOUT(test_fanout_handover_of_a_full_downlink_waits_for_the_end_of_what_was_begun),
         WITH_FANOUT(test_fanout_stay_before_it_went_keeps_the_downlink),

@@ -1,7 +1,7 @@
 /* client/match: what is found in what, by the fast way and by Unicode's rules. */
 #include "tests/support/test.h"
 
-#include "client/match.h"
+#include "proto/match.h"
 
 #include <errno.h>
 #include <stdio.h>

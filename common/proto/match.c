@@ -1,5 +1,5 @@
 /* See match.h. Pure functions. */
-#include "client/match.h"
+#include "proto/match.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -115,10 +115,37 @@ static int in_ascii(const struct match *m, struct str s)
     return 0;
 }
 
+/* A look at a text of at least 16 bytes: is there anything but ASCII in it, or the chosen byte?
+ * Nearly all texts have neither, and then nothing else is to be done. */
+static void glance(const struct match *m, struct str s, uint64_t *other, uint64_t *hit)
+{
+    vector low, up, v, any = {0}, found = {0};
+    memset(&low, m->lower, sizeof low);
+    memset(&up, m->upper, sizeof up);
+    for (size_t i = 0;;) {
+        memcpy(&v, s.p + i, sizeof v);
+        any |= v;
+        found |= (vector)((v == low) | (v == up));
+        if (i + sizeof v >= s.n)
+            break;
+        i = i + 2 * sizeof v <= s.n ? i + sizeof v : s.n - sizeof v; /* the last may overlap */
+    }
+    uint64_t half[2];
+    memcpy(half, &any, sizeof half);
+    *other = (half[0] | half[1]) & 0x8080808080808080u;
+    memcpy(half, &found, sizeof half);
+    *hit = half[0] | half[1];
+}
+
 int match_in(const struct match *m, struct str text)
 {
-    if (is_ascii(text))
-        return in_ascii(m, text);
+    uint64_t other = 0, hit = 1;
+    if (text.n >= sizeof(vector))
+        glance(m, text, &other, &hit);
+    else
+        other = !is_ascii(text);
+    if (!other)
+        return hit && in_ascii(m, text);
     size_t n = 0;
     char *key = fold(text, &n);
     int found = key && memmem(key, n, m->key, m->n) != NULL;

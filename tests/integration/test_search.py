@@ -1,0 +1,129 @@
+"""Searching a room: SEARCH on the wire, and `parley search` by every transport."""
+
+import pytest
+
+import parleywire as wire
+
+TRANSPORTS = ["fifo", "posixmq", "sysvmq", "shm", "mmap", "unix", "tcp"]
+TEXTS = ["One apple", "two pears", "APPLES and pears", "Straße", "Ａpple in wide letters", "ﬁsh", "nothing", "app", "le"]
+
+
+@pytest.fixture
+def eve(server):
+    with wire.Client.connect(server.socket, "eve") as c:
+        yield c
+
+
+def said(c, room, *texts):
+    for text in texts:
+        c.post(room, text)
+    return [c.until("MESSAGE", room=room) for _ in texts]
+
+
+def search(c, room, text, start=2, arg=0, before=0):
+    """Texts found, in order. start 2: after sequence arg."""
+    n = c.ask("SEARCH", at=room, start=start, arg=arg, before=before, text=text)
+    replay = c.until("REPLAY", counter=n)
+    c.kept.clear()
+    c.until("DONE", counter=n)
+    found = [r for r in c.kept if r.room == room and r.seq]
+    assert all(replay.from_ <= r.seq < replay.to for r in found)
+    c.kept.clear()
+    return [r.text for r in found]
+
+
+def refused(c, room, code, **what):
+    n = c.ask("SEARCH", at=room, **{"start": 2, "arg": 0, "before": 0, "text": "x", **what})
+    e = c.until("ERROR", counter=n)
+    assert e.code == wire.CODES[code], e
+    return e.text
+
+
+def test_search_folds_case_and_forms(eve):
+    room = eve.join("#lobby").room
+    said(eve, room, *TEXTS)
+    assert search(eve, room, "apple") == ["One apple", "APPLES and pears", "Ａpple in wide letters"]
+    assert search(eve, room, "STRASSE") == ["Straße"]
+    assert search(eve, room, "ẞ") == ["Straße"]
+    assert search(eve, room, "FISH") == ["ﬁsh"]
+    assert search(eve, room, "absent") == []
+
+
+def test_search_between_two_marks(eve):
+    room = eve.join("#lobby").room
+    m = said(eve, room, *(f"word {i}" for i in range(10)))
+    assert search(eve, room, "word", arg=m[3].seq) == [f"word {i}" for i in range(4, 10)]
+    assert search(eve, room, "word", arg=m[3].seq, before=m[6].seq) == ["word 4", "word 5"]
+    assert search(eve, room, "word", start=1, arg=2, before=m[6].seq) == ["word 4", "word 5"]
+    assert search(eve, room, "word", arg=m[9].seq) == []
+    assert search(eve, room, "word", arg=1 << 60) == []
+
+
+def test_only_text_counts(eve):
+    """Not the nick, not a topic's author, not what two neighbours have together."""
+    room = eve.join("#lobby").room
+    said(eve, room, "first hal", "ves of it")
+    assert search(eve, room, "eve") == []
+    assert search(eve, room, "halves") == []
+    n = eve.ask("NICK", nick="halves")
+    eve.until("NICKED", counter=n)
+    assert search(eve, room, "halves") == []
+
+
+def test_search_goes_on_behind_the_end_of_a_segment(eve):
+    room = eve.join("#lobby").room
+    texts = [("mark " if i % 7 == 0 else "") + f"{i} " + "x" * 30000 for i in range(60)]  # segments of 256 KiB and 1 MiB
+    for text in texts:
+        said(eve, room, text)
+    assert search(eve, room, "MARK") == texts[::7]
+    assert search(eve, room, "xxxx") == texts
+
+
+def test_what_cannot_be_looked_for_is_refused(eve):
+    room = eve.join("#lobby").room
+    assert "empty" in refused(eve, room, "TEXT", text="")
+    assert "too long" in refused(eve, room, "TEXT", text="x" * 513)
+    assert "valid UTF-8" in refused(eve, room, "TEXT", text=b"\xff\xfe")
+    refused(eve, room, "MALFORMED", start=9)
+    refused(eve, room + 1000, "NOT_MEMBER")
+
+
+def test_rooms_of_two_are_searched_by_those_two_only(server, eve):
+    with wire.Client.connect(server.socket, "bob") as bob, wire.Client.connect(server.socket, "mal") as mal:
+        room = eve.join("@bob").room
+        said(eve, room, "a secret")
+        bob.until("JOINED", room=room)
+        bob.until("MESSAGE", room=room)
+        assert search(bob, room, "secret") == ["a secret"]
+        refused(mal, room, "NOT_MEMBER")
+
+
+def test_one_search_at_a_time(eve):
+    room = eve.join("#lobby").room
+    said(eve, room, *("ü" * 10000 for _ in range(40)))
+    asked = [eve.ask("SEARCH", at=room, start=2, arg=0, before=0, text="nowhere") for _ in range(20)]
+    ends = [eve.until("DONE", "ERROR", counter=n) for n in asked]
+    assert ends[0].type == "DONE"
+    refusals = [e for e in ends if e.type == "ERROR"]
+    assert refusals and all("one at a time" in e.text for e in refusals)
+    assert search(eve, room, "nowhere") == []
+
+
+def test_a_searcher_that_goes_away_takes_its_search_along(server, eve):
+    room = eve.join("#lobby").room
+    said(eve, room, *("ü" * 10000 for _ in range(40)))
+    for i in range(20):
+        c = wire.Client.connect(server.socket, f"c{i}")
+        c.ask("SEARCH", at=c.join("#lobby").room, start=2, arg=0, before=0, text="nowhere")
+        c.close()
+    assert search(eve, room, "nowhere") == []
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_parley_search_by_every_transport(make_server, free_port, transport):
+    server = make_server()
+    server.start("--listen", f"tcp:127.0.0.1:{free_port}")
+    server.ok("send", "#lobby", "-", input="".join(f"{'Straße' if i % 100 == 5 else 'Weg'} {i}\n" for i in range(3000)))
+    at = f"tcp:127.0.0.1:{free_port}" if transport == "tcp" else None
+    found = [m["text"] for m in server.json("search", "#lobby", "STRASSE", "-t", transport, server=at)]
+    assert found == [f"Straße {i}" for i in range(5, 3000, 100)]
