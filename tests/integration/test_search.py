@@ -122,7 +122,7 @@ def test_a_searcher_that_goes_away_takes_its_search_along(server, eve):
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_parley_search_by_every_transport(make_server, free_port, transport):
     server = make_server()
-    server.start("--listen", f"tcp:127.0.0.1:{free_port}")
+    server.start("--listen", f"127.0.0.1:{free_port}")
     server.ok("send", "#lobby", "-", input="".join(f"{'Straße' if i % 100 == 5 else 'Weg'} {i}\n" for i in range(3000)))
     at = f"tcp:127.0.0.1:{free_port}" if transport == "tcp" else None
     found = [m["text"] for m in server.json("search", "#lobby", "STRASSE", "-t", transport, server=at)]
