@@ -29,7 +29,7 @@ _parley() {
         *)
             [[ $word = *: ]] && compopt -o nospace # unix: and tcp: go on
             word=${word#"$cut"}
-            [[ -n $quote ]] || printf -v word %q "$word"
+            [[ -z $quote && $word = *[^[:alnum:]_.,:/=@+-]* ]] && printf -v word %q "$word"
             COMPREPLY+=("$word")
             ;;
         esac
