@@ -271,6 +271,11 @@ static void make_ready(struct conn *c)
     c->ready = 1;
 }
 
+static size_t turn_bytes(const struct conn *c)
+{
+    return c->t->flags & TRANSPORT_BELL ? TURN_BELL_BYTES : TURN_BYTES;
+}
+
 /* One helping from the uplink: what was left over stands first, so that records are whole. Returns
  * the bytes taken, 0 when there is nothing (and the link will wake us), or a negative errno. */
 static ssize_t pull_once(struct conn *c)
@@ -280,7 +285,7 @@ static ssize_t pull_once(struct conn *c)
     if (have)
         memcpy(h->rbuf, buf_head(&c->in), have);
     uint64_t calls = io_calls;
-    ssize_t got = link_pull(&c->up, h->rbuf + have, TURN_BYTES);
+    ssize_t got = link_pull(&c->up, h->rbuf + have, turn_bytes(c));
     c->count.pulls++;
     c->count.calls += io_calls - calls;
     if (got <= 0)
@@ -333,7 +338,7 @@ void conn_pull(struct conn *c)
         r = pull_once(c);
         taken += r > 0 ? (size_t)r : 0;
         /* A polled descriptor tells again by itself if there is more: one call is enough. */
-    } while (r > 0 && !c->throttled && c->t->flags & TRANSPORT_BELL && taken < TURN_BYTES &&
+    } while (r > 0 && !c->throttled && c->t->flags & TRANSPORT_BELL && taken < turn_bytes(c) &&
              c->state != CONN_CLOSED && c->state != CONN_CLOSING);
     if (r < 0)
         pull_failed(c, r);

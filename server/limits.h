@@ -52,6 +52,9 @@
 /* Uplink bytes taken from one session in one turn of the loop, so that one sender cannot starve the
  * others. Also the size of one read. */
 #define TURN_BYTES (256u * 1024u)
+/* … from links with doorbells: a quarter of a ring, so that the client reads and says more while
+ * its next helping is worked on, instead of both taking turns with a whole window. */
+#define TURN_BELL_BYTES (TURN_BYTES / 4)
 /* A room's batch is written before the end of the turn when it grows past this: bounds memory. */
 #define BATCH_BYTES (1024u * 1024u)
 

@@ -39,15 +39,27 @@ __attribute__((target("sse4.2"))) static inline uint64_t add8(uint64_t c, const 
     return _mm_crc32_u64(c, v);
 }
 
+__attribute__((target("sse4.2"))) static inline uint64_t add32(uint64_t c, const uint8_t *p)
+{
+    return add8(add8(add8(add8(c, p), p + 8), p + 16), p + 24);
+}
+
 /* One loop for both parts, and for all of a length that is a multiple of 8: a record is read and
  * written for every post, and calls and tests would cost as much as the sum itself. */
 __attribute__((target("sse4.2"))) static uint32_t crc_short_record(const uint8_t *p, size_t n)
 {
     uint64_t c = _mm_crc32_u32(UINT32_MAX, le32_get(p));
-    const uint8_t *end = p + n;
-    for (p += 8; end - p >= 32; p += 32)
-        c = add8(add8(add8(add8(c, p), p + 8), p + 16), p + 24);
-    for (; p < end; p += 8)
+    for (p += 8, n -= 8; n >= 64; p += 64, n -= 64)
+        c = add32(add32(c, p), p + 32);
+    if (n & 32) {
+        c = add32(c, p);
+        p += 32;
+    }
+    if (n & 16) {
+        c = add8(add8(c, p), p + 8);
+        p += 16;
+    }
+    if (n & 8)
         c = add8(c, p);
     return ~(uint32_t)c;
 }

@@ -25,18 +25,18 @@ ssize_t record_decode(const void *p, size_t n, struct record *out)
         return -EAGAIN;
     if (le32_get(b + 4) != crc32c_record(b, (size_t)size))
         return -EBADMSG;
-    *out = (struct record){
-        .size = (uint32_t)size,
-        .type = b[2],
-        .flags = b[3],
-        .room = le32_get(b + 8),
-        .counter = le32_get(b + 12),
-        .seq = le64_get(b + 16),
-        .time = le64_get(b + 24),
-        .producer = le64_get(b + 32),
-        .body = b + RECORD_HEADER,
-        .body_len = (size_t)size - RECORD_HEADER,
-    };
+    /* field by field: a struct made elsewhere and copied would be read back by wider loads than it
+     * was stored by, for which the processor waits */
+    out->size = (uint32_t)size;
+    out->type = b[2];
+    out->flags = b[3];
+    out->room = le32_get(b + 8);
+    out->counter = le32_get(b + 12);
+    out->seq = le64_get(b + 16);
+    out->time = le64_get(b + 24);
+    out->producer = le64_get(b + 32);
+    out->body = b + RECORD_HEADER;
+    out->body_len = (size_t)size - RECORD_HEADER;
     return size;
 }
 
@@ -56,11 +56,10 @@ ssize_t record_seal(void *buf, size_t cap, const struct record *r, size_t body_l
     if (size > RECORD_MAX || size > cap)
         return -EMSGSIZE;
     zero_padding(b + size, (unsigned)(size - used));
-    le16_put(b, (uint16_t)(size / RECORD_ALIGN));
-    b[2] = r->type;
-    b[3] = r->flags;
-    le32_put(b + 8, r->room);
-    le32_put(b + 12, r->counter);
+    /* stored as wide as the checksum reads them: it comes at once, and would wait */
+    le32_put(b,
+             (uint32_t)(size / RECORD_ALIGN) | (uint32_t)r->type << 16 | (uint32_t)r->flags << 24);
+    le64_put(b + 8, r->room | (uint64_t)r->counter << 32);
     le64_put(b + 16, r->seq);
     le64_put(b + 24, r->time);
     le64_put(b + 32, r->producer);
