@@ -8,9 +8,10 @@
 
 /* Progress is looked at once in so many turns. */
 #define PROGRESS_TURNS 64
-/* Posts queued before they are pushed and answers looked at: a whole window at once would have the
- * server wait until it is made, and then have us wait until it is worked off. */
-#define PIECE 256
+/* Posts queued, for each member, before they are pushed and answers looked at: a whole window at
+ * once would have the server wait until it is made, and then have us wait until it is worked off.
+ * With many members each piece costs the server many writes, and reading is most of our work. */
+#define PIECE 128
 
 struct flow {
     struct swarm_flow *f;
@@ -60,8 +61,8 @@ static int fill_window(struct flow *l)
 {
     const struct swarm_flow *f = l->f;
     struct swarm_member *publisher = &l->w->members[0];
-    uint64_t n = room_for(l);
-    for (n = n < PIECE ? n : PIECE; n > 0; n--) {
+    uint64_t n = room_for(l), piece = (uint64_t)PIECE * l->w->count;
+    for (n = n < piece ? n : piece; n > 0; n--) {
         uint32_t number = (uint32_t)(l->acked_before + l->posted) + 1;
         if (l->marked_at == 0)
             mark(l, number);
