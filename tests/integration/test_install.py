@@ -403,6 +403,41 @@ def test_units_are_accepted_by_systemd(tree, scratch):
         assert ours == [], done.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")
+def test_what_the_systems_unit_allows_is_enough_for_other_users(place, objects):
+    """A server that is not root, with the capabilities of the unit and a runtime directory of the unit's mode: clients of another
+    user have every transport, and nothing is left."""
+    with open(f"{PACKAGING}/systemd/parleyd.system.service") as f:
+        unit = dict(re.findall(r"^(\w+)=(.*)$", f.read(), re.M))
+    assert unit["RuntimeDirectory"] == "parley/parley.sock.d"  # SOCKET.d, where the socket's unit has the socket
+    caps = "-all," + ",".join("+" + c.lower()[4:] for c in unit["AmbientCapabilities"].split())
+    nobody, other = 65534, 65533
+    os.chmod(place, 0o755)
+    for program in (harness.PARLEY, harness.PARLEYD):
+        shutil.copy(program, place)
+    os.makedirs(f"{place}/run/s.d")
+    os.mkdir(f"{place}/state")
+    os.chmod(f"{place}/run/s.d", int(unit["RuntimeDirectoryMode"], 8))
+    for path in ("run", "run/s.d", "state"):
+        os.chown(f"{place}/{path}", nobody, nobody)
+
+    def user(uid, *more):
+        return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *more]
+    env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+    server = subprocess.Popen(user(nobody, f"--inh-caps={caps}", f"--ambient-caps={caps}", f"--bounding-set={caps}") +
+                              [f"{place}/parleyd", "--socket", f"{place}/run/s", "--state-dir", f"{place}/state"],
+                              env=env, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr.readline().startswith("parleyd: ready")
+        for t in harness.TRANSPORTS[:-1]:
+            run(*user(other), f"{place}/parley", "send", "-t", t, "-s", f"unix:{place}/run/s", "#lobby", f"by {t}", env=env)
+    finally:
+        server.terminate()
+        rest = server.communicate(timeout=harness.DEADLINE)[1]
+    assert (server.returncode, rest) == (0, "")
+    assert os.listdir(f"{place}/run") == [] and objects.posix() == [] and objects.sysv([server.pid]) == []
+
+
 # --- the Debian package --------------------------------------------------------------------------------------------
 
 
