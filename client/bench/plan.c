@@ -190,12 +190,33 @@ static int run_once(struct bench *b, struct bench_result *r)
     return code;
 }
 
+/* The run that counts could not be had, although earlier ones could: say so beside their costs. */
+static void nothing_counted(struct bench_result *r, const char *why)
+{
+    static const char *const names[] = {"syscalls", "wakes"};
+    size_t before = r->count;
+    for (size_t i = 0; i < before; i++) {
+        char group[sizeof r->figures[i].group], name[sizeof r->figures[i].name];
+        const char *per = r->figures[i].name + strlen("sleeps");
+        if (strncmp(r->figures[i].name, "sleeps_per_", strlen("sleeps_per_")) != 0)
+            continue;
+        snprintf(group, sizeof group, "%s", r->figures[i].group);
+        for (int k = 0; k < 2; k++) {
+            snprintf(name, sizeof name, "%s%s", names[k], per);
+            bench_put_missing(r, group, name, "1", why);
+            per = r->figures[i].name + strlen("sleeps"); /* the list may have moved */
+        }
+    }
+}
+
 /* Everything is run once more to count events (measure.h), and only figures of processes are kept.
  */
 static int count_once(struct bench *b, struct bench_result *r)
 {
     struct bench_result scratch = {.c = r->c};
     int code = run_once(b, &scratch);
+    if (code == 0 && scratch.skipped[0])
+        nothing_counted(r, scratch.skipped);
     for (size_t i = 0; i < scratch.count && code == 0; i++) {
         const struct bench_figure *f = &scratch.figures[i];
         if (!f->group[0] || f->derived)
