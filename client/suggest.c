@@ -22,7 +22,7 @@ struct suggest {
 };
 
 /* "@room" and "@nick": what the server says is there. One of -s counts. */
-static void ask_server(struct suggest *g, const char *what, const char *typed)
+static void ask_server(struct suggest *g, const char *what, const char *prefix, const char *typed)
 {
     char words[2048] = "";
     struct options o = {.server = opt_value(&g->typed, g->rows, g->count, "server"),
@@ -39,7 +39,7 @@ static void ask_server(struct suggest *g, const char *what, const char *typed)
         options_config(&o);
     o.nick = "completion";
     query_names(&o, strcmp(what, "@room") == 0, words, sizeof words);
-    opt_offer_values(&g->out, "", words, typed);
+    opt_offer_values(&g->out, prefix, words, typed);
 }
 
 static void resolve(struct suggest *g, const char *values, const char *typed)
@@ -47,7 +47,7 @@ static void resolve(struct suggest *g, const char *values, const char *typed)
     if (strcmp(values, OPT_FILE) == 0 || strcmp(values, OPT_DIR) == 0)
         opt_offer_word(&g->out, ":", values + 1, "", "");
     else
-        ask_server(g, values, typed);
+        ask_server(g, values, "", typed);
 }
 
 /* The `n`th word of what --help says about operands ("#ROOM [TEXT|-]"), or "". */
@@ -71,10 +71,12 @@ static void offer_operand(struct suggest *g, const struct command *c, size_t n)
     const char *last = g->typed.last, *name, *line;
     operand_kind(c, n, kind, sizeof kind);
     char *k = kind + strspn(kind, "[");
-    if (strcmp(k, "#ROOM") == 0)
-        ask_server(g, "@room", last);
+    if (strcmp(k, "#ROOM") == 0 && last[0] == '@')
+        ask_server(g, "@nick", "@", last + 1);
+    else if (strcmp(k, "#ROOM") == 0)
+        ask_server(g, "@room", "", last);
     else if (strcmp(k, "NICK") == 0)
-        ask_server(g, "@nick", last);
+        ask_server(g, "@nick", "", last);
     else if (strcmp(k, "FILE") == 0 || strcmp(k, "PATH") == 0)
         opt_offer_word(&g->out, ":", "file", "", "");
     else if (strcmp(k, "NAME") == 0 && c->takes & TAKES_LAB)
@@ -115,7 +117,7 @@ int suggest_complete(const struct command *commands, size_t count, const struct 
     for (size_t i = 0; i < count && n == 0; i++)
         if (!commands[i].hidden)
             opt_offer_word(&g.out, "", commands[i].name, g.typed.last, commands[i].summary);
-    if (n > 0 || g.typed.last[0] == '#')
+    if (n > 0 || g.typed.last[0] == '#' || g.typed.last[0] == '@')
         offer_operand(&g, c, c == chat ? n : n - 1);
     return flush(&g.out);
 }

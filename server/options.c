@@ -145,6 +145,25 @@ static int transport_mask(const char *v, unsigned *mask)
     return 0;
 }
 
+/* A flag. -ENOENT: there is no such option. */
+static int turn_on(struct server_options *o, int c)
+{
+    switch (c) {
+    case OPT_HTTP_REMOTE:
+        return o->http_remote = 1, 0;
+    case 'k':
+        return o->check = 1, 0;
+    case 'P':
+        return o->check = o->repair = 1, 0;
+    case 'Y':
+        return o->yes = 1, 0;
+    case 'v':
+        return o->verbose = 1, 0;
+    default:
+        return -ENOENT;
+    }
+}
+
 /* Set one option. -EINVAL: the value is not usable, *expected says what is. */
 static int set(struct server_options *o, int c, const char *v, const char **expected)
 {
@@ -166,9 +185,6 @@ static int set(struct server_options *o, int c, const char *v, const char **expe
     case OPT_HTTP:
         *expected = "HOST:PORT";
         return is_address(v) ? text(v, o->http, sizeof o->http) : -EINVAL;
-    case OPT_HTTP_REMOTE:
-        o->http_remote = 1;
-        return 0;
     case 'd':
         *expected = "a directory";
         return text(v, o->state_dir, sizeof o->state_dir);
@@ -211,23 +227,11 @@ static int set(struct server_options *o, int c, const char *v, const char **expe
     case 'U':
         *expected = "a user";
         return text(v, o->user, sizeof o->user);
-    case 'k':
-        o->check = 1;
-        return 0;
-    case 'P':
-        o->check = o->repair = 1;
-        return 0;
-    case 'Y':
-        o->yes = 1;
-        return 0;
-    case 'v':
-        o->verbose = 1;
-        return 0;
     case OPT_WORKER:
         *expected = "a number";
         return number(v, 0, WORKERS_MAX, &o->worker_index);
     default:
-        return -ENOENT;
+        return turn_on(o, c);
     }
 }
 

@@ -285,6 +285,18 @@ def test_zsh_completes(tree, rooms, scratch):
     harness.hang_up(child)
 
 
+def test_completion_offers_rooms_and_people_of_the_server(rooms):
+    rooms.stream("tail", "-n", "zoe", "#development")
+    until(lambda: rooms.members("#development") == 1, "zoe is there")
+
+    def words(*typed):
+        return run(harness.PARLEY, "--complete", *typed, env=rooms.env()).split()
+    assert words("send", "@z") == ["@zoe"]
+    assert words("-s", rooms.address, "send", "#d") == ["#development"]
+    assert words("@z") == ["@zoe"] and words("#d") == ["#development"]
+    assert words("send", "#development", "#d") == []
+
+
 def test_completion_without_a_server_offers_nothing_and_says_nothing(tree, scratch):
     env = environment(scratch, tree, PARLEY_SOCKET=f"{scratch}/nobody")
     done = subprocess.run([harness.PARLEY, "--complete", "send", "#"], env=env, capture_output=True)
