@@ -230,6 +230,8 @@ static int name_only(struct query *q, const struct record *r)
         name = room.name;
     else if (r->type == RECORD_MEMBER && body_member_get(r, &member) >= 0)
         name = member.nick;
+    if (str_eq(name, str_of(q->tool.o->nick))) /* who asks */
+        return 1;
     if (name.n && used + name.n + 2 < q->cap)
         snprintf(q->names + used, q->cap - used, "%.*s ", (int)name.n, name.p);
     return 1;

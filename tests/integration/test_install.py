@@ -293,6 +293,7 @@ def test_completion_offers_rooms_and_people_of_the_server(rooms):
         return run(harness.PARLEY, "--complete", *typed, env=rooms.env()).split()
     assert words("send", "@z") == ["@zoe"]
     assert words("-s", rooms.address, "send", "#d") == ["#development"]
+    assert words("send", "@") == ["@zoe"]
     assert words("@z") == ["@zoe"] and words("#d") == ["#development"]
     assert words("send", "#development", "#d") == []
 
