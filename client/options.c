@@ -303,13 +303,18 @@ static int read_file(struct options *o, const char *path)
     return 0;
 }
 
-/* The machine's, then the user's own, which wins. */
+/* The machine's, then the user's own, which wins. The environment wins over both, where it has a
+ * say. */
 int options_config(struct options *o)
 {
     char path[4096];
-    if (read_file(o, PARLEY_ETC "/parley.conf") < 0)
-        return -EINVAL;
-    return path_config(path, sizeof path, "parley.conf") < 0 ? 0 : read_file(o, path);
+    const char *environment = getenv("PARLEY_SOCKET");
+    int r = read_file(o, PARLEY_ETC "/parley.conf");
+    if (r == 0 && path_config(path, sizeof path, "parley.conf") == 0)
+        r = read_file(o, path);
+    if (environment && *environment)
+        o->server = NULL;
+    return r;
 }
 
 /* --- the command line ---------------------------------------------------------------------- */

@@ -7,7 +7,7 @@ here=$(dirname "$0")
 root=$out/root
 # The same input gives the same package.
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || date +%s)}"
-: "${DEBFULLNAME:=parley developers}" "${DEBEMAIL:=parley@packages.debian.org}"
+: "${DEBFULLNAME:=parley developers}" "${DEBEMAIL:=parley@users.noreply.github.com}"
 export SOURCE_DATE_EPOCH
 
 rm -rf "$root" "$out/debian"

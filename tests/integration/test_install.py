@@ -177,6 +177,20 @@ def test_configuration_page_and_example_have_every_key_and_the_program_takes_the
     assert done.returncode == 2 and f"{conf}:{text.count(chr(10)) + 1}: unknown key" in done.stderr
 
 
+def test_environment_wins_over_the_file_and_the_command_line_over_both(server, scratch):
+    os.makedirs(f"{scratch}/env/parley", exist_ok=True)
+    with open(f"{scratch}/env/parley/parley.conf", "w") as f:
+        f.write(f"server = unix:{scratch}/file\n")
+    ask = [harness.PARLEY, "rooms"]
+    env = dict(server.env(), XDG_CONFIG_HOME=f"{scratch}/env")
+    run(*ask, env=env)
+    done = subprocess.run([*ask, "-s", f"unix:{scratch}/line"], env=env, capture_output=True, text=True)
+    assert done.returncode == 69 and f"{scratch}/line" in done.stderr
+    del env["PARLEY_SOCKET"]
+    done = subprocess.run(ask, env=env, capture_output=True, text=True)
+    assert done.returncode == 69 and f"{scratch}/file" in done.stderr
+
+
 def test_flags_of_the_servers_file_can_be_no(scratch):
     conf = f"{scratch}/flags.conf"
     for word, code in (("no", 0), ("yes", 0), ("perhaps", 2)):
