@@ -13,9 +13,10 @@ struct buf {
     size_t start, len, cap;
 };
 
+/* NULL while nothing was ever put in. */
 static inline const uint8_t *buf_head(const struct buf *b)
 {
-    return b->data + b->start;
+    return b->data ? b->data + b->start : NULL;
 }
 
 /* buf_reserve where there is no room at the end. */

@@ -22,7 +22,7 @@ static void judge(const struct server_options *o)
     MUST(o->listen_count >= 0 && o->listen_count <= LISTEN_MAX);
     MUST(o->max_clients > 0 && o->max_per_user > 0 && o->rate >= 0);
     MUST(o->socket[0] && o->state_dir[0] && o->runtime_dir[0]);
-    MUST((unsigned)o->place <= PLACE_HUB && (unsigned)o->sync <= SYNC_ALWAYS);
+    MUST((unsigned)o->place <= PLACE_AUTO && (unsigned)o->sync <= SYNC_ALWAYS);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-#define MOVES 1000 /* seen by the reader before it is content */
+#define MOVES 100 /* seen by the reader before it is content */
 
 struct writing {
     void *row;

@@ -297,7 +297,8 @@ static char *text_of(const struct waterfall *w, size_t width, int color)
 {
     struct buf out = {0};
     waterfall_text(w, width, color, &out);
-    char *s = strndup((const char *)buf_head(&out), out.len);
+    assert_int_equal(buf_append(&out, "", 1), 0);
+    char *s = strdup((const char *)buf_head(&out));
     buf_free(&out);
     assert_non_null(s);
     return s;
