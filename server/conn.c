@@ -273,6 +273,7 @@ static void make_ready(struct conn *c)
 
 static size_t turn_bytes(const struct conn *c)
 {
+    _Static_assert(TURN_BELL_BYTES >= RECORD_MAX, "link_pull asks for room for a whole record");
     return c->t->flags & TRANSPORT_BELL ? TURN_BELL_BYTES : TURN_BYTES;
 }
 
