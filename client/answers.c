@@ -11,7 +11,7 @@
 struct pending *chat_pending(struct chat *c, uint32_t counter)
 {
     for (size_t i = 0; i < PENDING_MAX; i++)
-        if (c->pending[i].ask != ASK_NONE && c->pending[i].counter == counter)
+        if (c->pending[i].ask != ASK_NONE && counter && c->pending[i].counter == counter)
             return &c->pending[i];
     return NULL;
 }
@@ -82,12 +82,71 @@ struct pending *chat_expect(struct chat *c, int result, enum ask ask, uint32_t c
         chat_note(c, "not connected: that has to wait until the server is back");
     else if (result < 0 && ask != ASK_LEARN)
         chat_note(c, "that did not go out: %s", strerror(-result));
+    else if (!p && ask != ASK_LEARN)
+        chat_note(c, "too many requests wait for their answers; ask again when these have come");
     if (result < 0 || !p)
         return NULL;
-    *p = (struct pending){.ask = ask, .counter = counter, .room = room};
+    *p = (struct pending){.ask = ask, .counter = counter, .room = room, .order = c->asked++};
     p->text = text.n ? strndup(text.p, text.n) : NULL;
     table_head(p);
     return p;
+}
+
+/* --- history ------------------------------------------------------------------------------- */
+
+#define SEARCH_RECORDS 5000 /* what /search looks through: as much as scrolls by in a second */
+
+static int ask_history(struct chat *c, const struct pending *p, const struct chat_room *r,
+                       uint32_t *counter)
+{
+    if (!p->text)
+        return session_history(c->session, r->room, r->oldest, p->lines_wanted, counter);
+    struct body_search what = {
+        .start = JOIN_LAST, .arg = SEARCH_RECORDS, .before = r->seen + 1, .text = str_of(p->text)};
+    return session_search(c->session, r->room, &what, counter);
+}
+
+/* The request about the room that was asked first and is not on its way; NULL: there is none, or
+ * one is being answered. */
+static struct pending *next_history(struct chat *c, uint32_t room)
+{
+    struct pending *next = NULL;
+    for (size_t i = 0; i < PENDING_MAX; i++) {
+        struct pending *p = &c->pending[i];
+        if (p->ask != ASK_HISTORY || p->room != room)
+            continue;
+        if (p->counter)
+            return NULL;
+        if (!next || p->order < next->order)
+            next = p;
+    }
+    return next;
+}
+
+/* The records of two answers about one room would come mixed (session.h), and where /history goes
+ * on is known only when the one before is complete: so one at a time. */
+static void go_on_with_history(struct chat *c, uint32_t room)
+{
+    struct pending *p;
+    while ((p = next_history(c, room))) {
+        const struct chat_room *r = chat_room(c, room);
+        int e = r ? ask_history(c, p, r, &p->counter) : -ENOENT;
+        if (e == 0)
+            return;
+        if (r)
+            chat_note(c, "that did not go out: %s", strerror(-e));
+        chat_forget(p);
+    }
+}
+
+void chat_history(struct chat *c, uint32_t room, uint32_t lines, struct str text)
+{
+    int e = session_state(c->session) == SESSION_OPEN ? 0 : -ENOTCONN;
+    struct pending *p = chat_expect(c, e, ASK_HISTORY, 0, room, text);
+    if (!p)
+        return;
+    p->lines_wanted = lines;
+    go_on_with_history(c, room);
 }
 
 /* --- listings ------------------------------------------------------------------------------ */
@@ -256,7 +315,11 @@ void chat_on_done(struct chat *c, const struct record *r)
     default:
         break;
     }
+    enum ask ask = p->ask;
+    uint32_t room = p->room;
     chat_forget(p);
+    if (ask == ASK_HISTORY)
+        go_on_with_history(c, room);
 }
 
 /* --- single answers ------------------------------------------------------------------------ */
@@ -333,8 +396,11 @@ void chat_on_error(struct chat *c, const struct record *r)
     else if (!p || p->ask != ASK_LEARN)
         chat_note(c, "%s%s", p ? failure_of(p->ask) : "", why);
     int lost_cause = p && p->ask == ASK_JOIN && !c->joined && !term_interactive(c->term);
+    uint32_t read = p && p->ask == ASK_HISTORY ? p->room : 0;
     if (p)
         chat_forget(p);
+    if (read)
+        go_on_with_history(c, read);
     if (lost_cause) /* a filter without a room has nothing to do */
         chat_stop(c, 1);
 }

@@ -69,9 +69,11 @@ enum ask {
 };
 
 struct pending {
-    enum ask ask; /* ASK_NONE: free */
-    uint32_t counter;
+    enum ask ask;     /* ASK_NONE: free */
+    uint32_t counter; /* 0: an ASK_HISTORY that has not been sent, because another is under way */
     uint32_t room;
+    uint32_t lines_wanted; /* ASK_HISTORY without a text */
+    uint64_t order;        /* in which they were asked */
     char *text;
     struct table table;
     struct buf lines;
@@ -94,6 +96,7 @@ struct chat {
     uint32_t current; /* 0: none */
     const char *home; /* the room to begin with */
     struct pending pending[PENDING_MAX];
+    uint64_t asked; /* requests, ever */
     struct names nicks, known_rooms, ignored;
 
     /* moving to another transport */
@@ -166,6 +169,9 @@ void chat_on_item(struct chat *c, const struct record *r); /* MEMBER, ROOM, TRAN
 void chat_on_done(struct chat *c, const struct record *r);
 void chat_on_pong(struct chat *c, const struct record *r);
 void chat_on_error(struct chat *c, const struct record *r);
+/* /history (`lines` of them) or /search (a text): sent when what was asked before about this room
+ * has been answered. */
+void chat_history(struct chat *c, uint32_t room, uint32_t lines, struct str text);
 void chat_on_trace(struct chat *c, const struct record *r); /* TRACE, HOP */
 
 /* --- stats.c: /stats; `me`: what the server says of us, NULL: nothing */

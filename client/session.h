@@ -134,6 +134,8 @@ int session_join(struct session *s, struct str room, enum join_start start, uint
 int session_part(struct session *s, uint32_t room, uint32_t *counter);
 int session_set_nick(struct session *s, struct str nick, uint32_t *counter);
 int session_set_topic(struct session *s, uint32_t room, struct str topic, uint32_t *counter);
+/* session_history and session_search: one at a time for each room. Until the first is answered
+ * (DONE or ERROR), a second would be answered among its records, and lose some of them. */
 int session_history(struct session *s, uint32_t room, uint64_t before, uint32_t count,
                     uint32_t *counter);
 /* Records that hold a text, all that are asked for having come already: what->before is set. */

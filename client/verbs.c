@@ -12,7 +12,6 @@
 /* A server waits 2 s for receivers that do not answer; one that does not trace says nothing. */
 #define TRACE_PATIENCE_NS (5 * NS_PER_SEC)
 #define HISTORY_LINES     20
-#define SEARCH_RECORDS    5000 /* what /search looks through: as much as scrolls by in a second */
 
 /* --- arguments ----------------------------------------------------------------------------- */
 
@@ -54,7 +53,7 @@ static void do_help(struct chat *c, struct str arg);
 static void do_history(struct chat *c, struct str arg)
 {
     struct chat_room *r = chat_here(c);
-    uint32_t counter = 0, n = HISTORY_LINES;
+    uint32_t n = HISTORY_LINES;
     if (!r)
         return;
     if (arg.n) {
@@ -66,8 +65,7 @@ static void do_history(struct chat *c, struct str arg)
         usage(c, "history");
         return;
     }
-    int e = session_history(c->session, r->room, r->oldest, n, &counter);
-    chat_expect(c, e, ASK_HISTORY, counter, r->room, (struct str){0});
+    chat_history(c, r->room, n, (struct str){0});
 }
 
 static void do_ignore(struct chat *c, struct str arg)
@@ -205,15 +203,10 @@ static void do_quit(struct chat *c, struct str arg)
 static void do_search(struct chat *c, struct str arg)
 {
     struct chat_room *r = chat_here(c);
-    uint32_t counter = 0;
     if (r && !arg.n)
         usage(c, "search");
-    if (!r || !arg.n)
-        return;
-    struct body_search what = {
-        .start = JOIN_LAST, .arg = SEARCH_RECORDS, .before = r->seen + 1, .text = arg};
-    int e = session_search(c->session, r->room, &what, &counter);
-    chat_expect(c, e, ASK_HISTORY, counter, r->room, arg);
+    else if (r)
+        chat_history(c, r->room, 0, arg);
 }
 
 static void do_stats(struct chat *c, struct str arg)

@@ -325,6 +325,30 @@ def test_history_goes_back_and_back(server, chats):
     a.sees("unix → shm: 0 lost, 0 doubled")
 
 
+def test_history_asked_for_many_times_at_once_is_whole(server, chats):
+    """Each answer is complete, and each /history goes on where the one before it ended."""
+    chats.say("bob", *[f"old {i} {'needle' if i % 100 == 0 else 'hay'}" for i in range(3000)])
+    a = chats.chat("alice", "-t", "unix")
+    a.sees("old 2999")
+    a.send("/search needle\r/history 200\r/search NEEDLE\r/history 300\r/search absent\r")
+    a.sees("nothing found")
+    text = re.findall(r"────+ (history|found|now) |old (\d+) (needle|hay)$", a.text(), re.M)
+    blocks, block = [], None
+    for rule, number, _ in text:
+        if rule in ("history", "found"):
+            block = [rule]
+        elif rule == "now":
+            blocks.append(block)
+            block = None
+        elif block:
+            block.append(int(number))
+    needles = ["found", *range(0, 3000, 100)]
+    assert [b[0] for b in blocks] == ["found", "history", "found", "history"]
+    assert blocks[0] == needles and blocks[2] == needles
+    assert len(blocks[1]) == 201 and len(blocks[3]) == 301
+    assert blocks[3][1:] + blocks[1][1:] == list(range(blocks[3][1], blocks[3][1] + 500))
+
+
 def test_transport_switch_says_what_was_lost(server, chats):
     a = chats.chat("alice", "-t", "unix")
     sender = threading.Thread(target=chats.say, args=("bob", *[f"m {i}" for i in range(300)]))
