@@ -6,10 +6,13 @@
 #include "base/io.h"
 #include "base/log.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define READING (TAKES_ALL | TAKES_READ | TAKES_COUNT | TAKES_TIMEOUT)
 #define ASKING  (TAKES_ALL | TAKES_TIMEOUT)
@@ -77,6 +80,21 @@ static void help(void)
         "repeat), 77 denied, 124 time ran out, 130 interrupted.\n");
 }
 
+/* What was printed must have arrived. A reader that went away (`| head`) had what it wanted: what
+ * that means for the exit code is for the command to say. */
+static int end_of_output(int code)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO};
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    const char *why = errno ? errno_name(errno) : "an earlier write failed";
+    if (poll(&p, 1, 0) > 0) /* nobody is at the other end, or it is closed */
+        return code;
+    log_error("cannot write to standard output (%s)", why);
+    return code ? code : 1;
+}
+
 int main(int argc, char **argv)
 {
     struct options o;
@@ -90,7 +108,7 @@ int main(int argc, char **argv)
         return suggest_table(commands, COMMANDS);
     int code = options_parse(&o, argc, argv, &command, find_command, help);
     if (code >= 0)
-        return fflush(stdout) == 0 ? code : 1;
+        return end_of_output(code);
     log_setup("parley", o.quiet ? LOG_ERROR : o.verbose ? LOG_DEBUG : LOG_INFO);
-    return command->run(&o);
+    return end_of_output(command->run(&o));
 }

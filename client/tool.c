@@ -197,9 +197,7 @@ void tool_flush(struct tool *t)
         return;
     if (signalled) /* over() says the rest */
         return;
-    if (errno != EPIPE)
-        log_error("cannot write to standard output (%s)", strerrorname_np(errno));
-    tool_end(t, errno == EPIPE ? 0 : 1);
+    tool_end(t, errno == EPIPE ? 0 : 1); /* main says why */
 }
 
 /* Interrupted while nobody reads our output: what is left of it must not keep us here. */
@@ -226,8 +224,6 @@ int tool_close(struct tool *t)
     }
     session_free(t->s);
     t->s = NULL;
-    if (fflush(stdout) != 0 && errno != EPIPE && code == 0)
-        code = 1;
     return code;
 }
 

@@ -168,6 +168,21 @@ def test_tail_into_a_pipe_that_closes_ends(full):
         tail.stderr.close()
 
 
+@pytest.mark.parametrize("command", [["who"], ["who", "--json"], ["rooms"], ["transports"], ["ping", "-t", "unix"],
+                                     ["ping", "-t", "unix", "--json"], ["history", "#lobby"], ["doctor"],
+                                     ["top", "--once"], ["top", "--once", "--json"], ["trace", "#lobby", "x"],
+                                     ["race", "-t", "unix", "--count", "5"], ["lab"], ["lab", "mtype"],
+                                     ["bench"], ["--help"], ["--version"]], ids=" ".join)
+def test_output_that_cannot_be_written_is_an_error(server, command):
+    server.ok("send", "#lobby", "hello")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(server.client(*command), env=server.env(), stdout=full, stderr=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, text=True, timeout=harness.DEADLINE)
+    assert done.returncode == 1
+    said = re.findall(r"^parley: cannot write to standard output \(.+\)$", done.stderr, re.M)
+    assert len(said) == 1, done.stderr
+
+
 def test_events_other_than_messages_have_their_type(server):
     tail = server.stream("tail", "--json", "#lobby")
     until(lambda: server.members("#lobby") == 1, "tail is there")
