@@ -150,16 +150,6 @@ static unsigned take_row(uint8_t *taken, unsigned rows, unsigned *next)
     return 0;
 }
 
-void hubstats_enter(struct conn *c, int resumed)
-{
-    struct hub *h = c->hub;
-    h->count.admitted++;
-    h->count.resumed += resumed != 0;
-    h->stats.gone[c->t->id].admitted++;
-    c->row = take_row(h->stats.session_rows, STATS_SESSIONS, &h->stats.next_session);
-    h->stats.sessions_hidden += c->row == 0;
-}
-
 static void add(struct stats_uplinks *sum, const struct conn *c)
 {
     sum->posts += c->count.posts;
@@ -218,6 +208,18 @@ static void write_session(struct hub_stats *s, const struct conn *c)
     if (p)
         snprintf(row.nick, sizeof row.nick, "%s", p->nick);
     stats_write(stats_row(&s->page, STATS_SESSION, c->row - 1), &row, sizeof row);
+}
+
+void hubstats_enter(struct conn *c, int resumed)
+{
+    struct hub *h = c->hub;
+    h->count.admitted++;
+    h->count.resumed += resumed != 0;
+    h->stats.gone[c->t->id].admitted++;
+    c->row = take_row(h->stats.session_rows, STATS_SESSIONS, &h->stats.next_session);
+    h->stats.sessions_hidden += c->row == 0;
+    if (c->row) /* at once: parley-web reads here whose name is taken */
+        write_session(&h->stats, c);
 }
 
 static void write_rooms(struct hub *h)

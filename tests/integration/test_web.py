@@ -352,6 +352,16 @@ def test_person_on_a_page_is_like_any_other(site):
     until(lambda: "bob" not in [m["nick"] for m in site.server.json("who")], "a closed page leaves")
 
 
+TAKEN = "somebody of that name is here already"
+
+
+def join(site, page, nick):
+    """Ask once, and the answer to it."""
+    page.messages.clear()
+    page.send(do="join", nick=nick, token=site.token)
+    return until(lambda: [m for m in page.receive() if m["type"] in ("refused", "joined")], "an answer")[0]
+
+
 def test_name_that_somebody_has_is_refused(site):
     """All people on pages are one user to the server, which would let them share a name."""
     site.server.stream("tail", "#lobby", "-n", "Bob", "--json")
@@ -359,11 +369,15 @@ def test_name_that_somebody_has_is_refused(site):
         until(lambda: {"ann", "Bob"} <= {s["nick"] for m in page.receive() if m["type"] == "state" for s in m["sessions"]},
               "both are there, and known to be")
         for nick in ("ann", "ANN", "bob", "page"):
-            def refused():
-                page.messages.clear()
-                page.send(do="join", nick=nick, token=site.token)
-                return [m for m in (page.receive() or page.messages) if m["type"] in ("refused", "joined")]
-            assert until(refused, "an answer")[0]["text"] == "somebody of that name is here already", nick
+            assert join(site, page, nick) == {"v": 1, "type": "refused", "what": "nick", "text": TAKEN}, nick
+
+
+def test_name_is_taken_from_the_moment_that_somebody_has_it(site):
+    with site.page() as page:
+        for i in range(5):
+            site.server.stream("tail", "#lobby", "-n", f"Bob{i}", "--json")
+            until(lambda: f"Bob{i}" in [m["nick"] for m in site.server.json("who")], "Bob is there")
+            assert join(site, page, f"bob{i}") == {"v": 1, "type": "refused", "what": "nick", "text": TAKEN}
 
 
 def test_unusable_names_rooms_and_texts_are_refused_by_name(site):
