@@ -117,6 +117,23 @@ else:
 # --- what is not ---------------------------------------------------------------------------------------
 
 
+def test_other_user_may_not_watch_what_others_say(start, programs):
+    """Traces of everybody's messages are for the server's own user; that of one's own is for all."""
+    server = start()
+    out = python(server, programs, NOBODY, """
+c = wire.Client.connect(server, "eve")
+room = c.join("#lobby").room
+for rate in (0, 1, 65535):
+    e = c.until("ERROR", counter=c.ask("WATCH", rate=rate))
+    print(e.code == wire.CODES["DENIED"])
+""")
+    assert out.split() == ["True"] * 3
+    with wire.Client.connect(server.socket, "root") as c:
+        c.until("DONE", counter=c.ask("WATCH", rate=1))
+    done = parley(server, programs, NOBODY, "trace", "#lobby", "mine")
+    assert done.returncode == 0 and "uplink" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("transport", ["fifo", "posixmq", "sysvmq", "mmap"])
 def test_objects_of_another_session_cannot_be_opened(start, programs, transport):
     """Even by somebody who knows the names, before READY removes them."""
