@@ -1,8 +1,10 @@
 /* Preloaded into parleyd: every change to files goes into a journal, in the order in which it was
  * done, so that images.py can tell what a disk may hold after a power cut at any point of it.
  *
- * PARLEY_IO_JOURNAL names the journal. A change is written down after it was made and before the
- * call returns: what the program did because of it always comes later in the journal. A sync is
+ * PARLEY_IO_JOURNAL names the journal. A change is written down before the call returns: what the
+ * program did because of it always comes later in the journal. Writes at a position are written
+ * down before they are made: a process killed in between leaves one too many, which nobody was told
+ * of, and never one too few, which its successor would find in the file and rely on. A sync is
  * written down twice, at its begin and at its end: only changes before the begin are certain to be
  * on the disk.
  *
@@ -191,18 +193,19 @@ static void wrote(int fd, const struct iovec *iov, int count, size_t n, off_t at
 
 ssize_t pwritev(int fd, const struct iovec *iov, int count, off_t at)
 {
-    ssize_t r = syscall(SYS_pwritev, fd, iov, count, at, 0);
-    if (r > 0 && journal >= 0)
-        wrote(fd, iov, count, (size_t)r, at);
-    return r;
+    size_t n = 0;
+    for (int i = 0; i < count; i++)
+        n += iov[i].iov_len;
+    if (journal >= 0)
+        wrote(fd, iov, count, n, at);
+    return syscall(SYS_pwritev, fd, iov, count, at, 0);
 }
 
 ssize_t pwrite(int fd, const void *p, size_t n, off_t at)
 {
-    ssize_t r = syscall(SYS_pwrite64, fd, p, n, at);
-    if (r > 0 && journal >= 0)
-        wrote(fd, &(struct iovec){(void *)(uintptr_t)p, n}, 1, (size_t)r, at);
-    return r;
+    if (journal >= 0)
+        wrote(fd, &(struct iovec){(void *)(uintptr_t)p, n}, 1, n, at);
+    return syscall(SYS_pwrite64, fd, p, n, at);
 }
 
 ssize_t write(int fd, const void *p, size_t n)
