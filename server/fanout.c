@@ -402,6 +402,11 @@ struct fanout *fanout_new(uv_loop_t *loop, fanout_note *report, void *ctx)
     return f;
 }
 
+int fanout_unused(const struct fanout *f)
+{
+    return f->outlets == NULL;
+}
+
 void fanout_free(struct fanout *f)
 {
     if (!f)

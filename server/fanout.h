@@ -24,6 +24,8 @@ typedef void fanout_note(void *ctx, const struct order *o, const void *payload);
 struct fanout *fanout_new(uv_loop_t *loop, fanout_note *report, void *ctx);
 /* Closes every link. The loop must run once more before it is closed. */
 void fanout_free(struct fanout *f);
+/* Nobody is served here. */
+int fanout_unused(const struct fanout *f);
 
 /* Carry out one order. Takes o->nfds descriptors from `fds`. Unknown connections and rooms are
  * ignored: the order crossed a report. */

@@ -69,7 +69,7 @@ void turn_run(struct turner *t)
     if (t->mode == WAIT_SPIN && t->arm)
         t->arm(t->ctx, 0);
     while (!t->stop) {
-        if (t->mode == WAIT_SPIN)
+        if (t->mode == WAIT_SPIN && !(t->unused && t->unused(t->ctx)))
             spin_turn(t);
         else
             uv_run(t->loop, UV_RUN_ONCE);

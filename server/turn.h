@@ -19,13 +19,14 @@ enum wait_mode { WAIT_BLOCK, WAIT_ADAPTIVE, WAIT_SPIN };
 
 /* `look` polls what needs no descriptor (shared memory) and returns how much it found; `arm` is
  * told before spinning starts (0) and before sleeping (1), so that peers ring only for a sleeper,
- * and returns non-zero if something arrived meanwhile. Both may be NULL. Ends when *stop is
- * non-zero. */
+ * and returns non-zero if something arrived meanwhile. `unused` says that there is nobody to be
+ * quick for: then spin sleeps too. All may be NULL. Ends when *stop is non-zero. */
 struct turner {
     uv_loop_t *loop;
     enum wait_mode mode;
     int (*look)(void *ctx);
     int (*arm)(void *ctx, int on);
+    int (*unused)(void *ctx);
     void *ctx;
     uint64_t
         events; /* counted by whoever does work in callbacks, to see that a turn was not idle */

@@ -121,6 +121,12 @@ static void open_page(struct stats_page *page, int index)
         stats_create_private(page, &h);
 }
 
+/* With nobody to serve there is nothing to be quick for: others need the CPU. */
+static int is_unused(void *ctx)
+{
+    return fanout_unused(((struct worker *)ctx)->fan);
+}
+
 int worker_main(int index, enum wait_mode mode)
 {
     struct worker w = {
@@ -149,7 +155,7 @@ int worker_main(int index, enum wait_mode mode)
     }
     if (page.base)
         fanstats_open(w.fan, &page, 0);
-    w.turn = (struct turner){.loop = &w.loop, .mode = mode, .ctx = &w};
+    w.turn = (struct turner){.loop = &w.loop, .mode = mode, .unused = is_unused, .ctx = &w};
     uv_poll_init(&w.loop, &w.orders, w.pipe.rfd);
     uv_poll_init(&w.loop, &w.reports, w.pipe.wfd);
     uv_check_init(&w.loop, &w.check);

@@ -158,3 +158,17 @@ def test_a_stopped_subscriber_costs_no_memory_and_holds_up_nobody(make_server, f
     until(lambda: lag_of(server, "stopped") == 0, "its lag is gone")
     for c in (poster, other):
         c.close()
+
+
+def test_worker_without_sessions_sleeps_also_where_waiting_is_spinning(make_server):
+    """Under --place auto everybody may be served by the hub: idle workers leave the CPUs to it."""
+    server = make_server().start("--wait", "spin", "--workers", "2", "--place", "auto")
+
+    def states():
+        found = []
+        for pid in server.workers():
+            with open(f"/proc/{pid}/stat") as f:
+                found.append(f.read().rsplit(")", 1)[1].split()[0])
+        return found
+    until(lambda: states() == ["S", "S"], "both sleep")
+    assert harness.settled(states) == ["S", "S"]

@@ -55,7 +55,7 @@ repeat=$all
 step latency-1 latency -S 1 --rounds 300 --rate 500
 step latency-10 latency -S 10 --rounds 300 --rate 500
 step latency-1-workers latency -S 1 --rounds 400 --rate 500 --place workers -t unix
-step latency-spin latency -S 1 --rounds 400 --rate 500 -t shm --wait spin
+step latency-spin latency -S 1 --rounds 400 --rate 500 -t shm --wait spin --place hub
 step hops hops --rounds 300 --rate 1000 -C 100000
 
 # Posts and deliveries a second.
