@@ -47,7 +47,7 @@ def settled(value, reads=10):
 
     def same():
         seen.append(value())
-        return len(seen) >= reads and len(set(seen[-reads:])) == 1
+        return len(seen) >= reads and all(v == seen[-1] for v in seen[-reads:])
     until(same, "settles")
     return seen[-1]
 
