@@ -190,7 +190,16 @@ static int run_once(struct bench *b, struct bench_result *r)
     return code;
 }
 
-/* The run that counts could not be had, although earlier ones could: say so beside their costs. */
+static int has_figure(const struct bench_result *r, const char *group, const char *name)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (strcmp(r->figures[i].group, group) == 0 && strcmp(r->figures[i].name, name) == 0)
+            return 1;
+    return 0;
+}
+
+/* The run that counts could not be had, or did not see a process that earlier ones saw: say so
+ * beside its costs. */
 static void nothing_counted(struct bench_result *r, const char *why)
 {
     static const char *const names[] = {"syscalls", "wakes"};
@@ -203,7 +212,8 @@ static void nothing_counted(struct bench_result *r, const char *why)
         snprintf(group, sizeof group, "%s", r->figures[i].group);
         for (int k = 0; k < 2; k++) {
             snprintf(name, sizeof name, "%s%s", names[k], per);
-            bench_put_missing(r, group, name, "1", why);
+            if (!has_figure(r, group, name))
+                bench_put_missing(r, group, name, "1", why);
             per = r->figures[i].name + strlen("sleeps"); /* the list may have moved */
         }
     }
@@ -215,8 +225,6 @@ static int count_once(struct bench *b, struct bench_result *r)
 {
     struct bench_result scratch = {.c = r->c};
     int code = run_once(b, &scratch);
-    if (code == 0 && scratch.skipped[0])
-        nothing_counted(r, scratch.skipped);
     for (size_t i = 0; i < scratch.count && code == 0; i++) {
         const struct bench_figure *f = &scratch.figures[i];
         if (!f->group[0] || f->derived)
@@ -226,6 +234,9 @@ static int count_once(struct bench *b, struct bench_result *r)
         else if (f->count)
             bench_put_of(r, f->group, f->name, f->unit, f->better, f->values[0]);
     }
+    if (code == 0)
+        nothing_counted(r, scratch.skipped[0] ? scratch.skipped
+                                              : "not measured: not seen by the run that counts");
     bench_result_free(&scratch);
     return code;
 }
