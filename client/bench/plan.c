@@ -203,18 +203,17 @@ static int has_figure(const struct bench_result *r, const char *group, const cha
 static void nothing_counted(struct bench_result *r, const char *why)
 {
     static const char *const names[] = {"syscalls", "wakes"};
+    static const char known[] = "sleeps_per_"; /* of every process that was seen */
     size_t before = r->count;
     for (size_t i = 0; i < before; i++) {
-        char group[sizeof r->figures[i].group], name[sizeof r->figures[i].name];
-        const char *per = r->figures[i].name + strlen("sleeps");
-        if (strncmp(r->figures[i].name, "sleeps_per_", strlen("sleeps_per_")) != 0)
+        struct bench_figure f = r->figures[i]; /* a copy: the list may move */
+        if (strncmp(f.name, known, strlen(known)) != 0)
             continue;
-        snprintf(group, sizeof group, "%s", r->figures[i].group);
         for (int k = 0; k < 2; k++) {
-            snprintf(name, sizeof name, "%s%s", names[k], per);
-            if (!has_figure(r, group, name))
-                bench_put_missing(r, group, name, "1", why);
-            per = r->figures[i].name + strlen("sleeps"); /* the list may have moved */
+            char name[sizeof f.name];
+            snprintf(name, sizeof name, "%s_per_%.18s", names[k], f.name + strlen(known));
+            if (!has_figure(r, f.group, name))
+                bench_put_missing(r, f.group, name, "1", why);
         }
     }
 }

@@ -16,15 +16,15 @@ export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_erro
 
 run_one() { # TARGET
     name=$1
-    work=$build/work/$name
+    grown=$build/grown/$name
     log=$build/$name.log
-    mkdir -p "$work"
+    mkdir -p "$grown"
     options=(-close_fd_mask=3 -timeout=10 -rss_limit_mb=2048 -max_len=4096 -print_final_stats=1
              "-artifact_prefix=$found/$name-")
     [ -f "$here/$name.dict" ] && options+=("-dict=$here/$name.dict")
     start=$(find "$found" -name "$name-*" | wc -l)
     timeout $((seconds + 60)) "$build/tests/fuzz/fuzz_$name" "${options[@]}" \
-        -max_total_time="$seconds" "$work" "$here/corpus/$name" >"$log" 2>&1
+        -max_total_time="$seconds" "$grown" "$here/corpus/$name" >"$log" 2>&1
     code=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     if [ $code -ne 0 ]; then
