@@ -14,10 +14,10 @@
 
 #include "client/chat.h"
 #include "client/complete.h"
+#include "client/lib/session.h"
 #include "client/loop.h"
 #include "client/names.h"
 #include "client/render.h"
-#include "client/session.h"
 #include "client/table.h"
 #include "client/term.h"
 #include "client/waterfall.h"

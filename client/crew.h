@@ -7,7 +7,7 @@
  * crew_turn and what is made of it. Kernel objects: those of the sessions. */
 #pragma once
 
-#include "client/session.h"
+#include "client/lib/session.h"
 
 #define CREW_MAX 80
 

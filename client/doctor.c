@@ -3,7 +3,7 @@
  * server. Exit 0 if nothing is in the way, 1 if something is. */
 #include "client/command.h"
 #include "client/json.h"
-#include "client/negotiate.h"
+#include "client/lib/negotiate.h"
 #include "client/render.h"
 
 #include "base/clock.h"

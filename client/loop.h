@@ -16,7 +16,7 @@
  * The handles keep the loop alive as long as the session is attached. */
 #pragma once
 
-#include "client/session.h"
+#include "client/lib/session.h"
 
 #include <uv.h>
 

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "base/optrow.h"
-#include "client/session.h"
+#include "client/lib/session.h"
 
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
 /* /stats: what this session has counted and measured, by each transport that it has used. */
 #include "client/chat_private.h"
 
-#include "client/meter.h"
+#include "client/lib/meter.h"
 
 #include <stdio.h>
 

@@ -7,8 +7,8 @@
 #pragma once
 
 #include "client/json.h"
+#include "client/lib/session.h"
 #include "client/options.h"
-#include "client/session.h"
 
 #define EXIT_USAGE       2
 #define EXIT_NO_SERVER   69

@@ -12,7 +12,7 @@
 #include "client/bench/latency.h"
 #include "client/bench/poster.h"
 #include "client/bench/swarm.h"
-#include "client/meter.h"
+#include "client/lib/meter.h"
 
 #include "base/clock.h"
 #include "base/log.h"

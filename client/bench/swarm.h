@@ -12,8 +12,8 @@
 #pragma once
 
 #include "client/bench/bench.h"
+#include "client/lib/session.h"
 #include "client/options.h"
-#include "client/session.h"
 
 #define SWARM_MAX 20000 /* members: some six descriptors each must fit the limits of a machine */
 

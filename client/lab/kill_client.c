@@ -143,7 +143,7 @@ static int run(struct lab *l)
     lab_say(l,
             "The chat does the same after a lost connection, without a name: it remembers what it "
             "has not seen come back, and says that again under the same numbers "
-            "(client/resume.c).");
+            "(client/lib/resume.c).");
     return 0;
 }
 

@@ -11,7 +11,7 @@
 #include "client/lab/lab.h"
 
 #include "base/clock.h"
-#include "client/negotiate.h"
+#include "client/lib/negotiate.h"
 #include "transport/names.h"
 
 #include <dirent.h>

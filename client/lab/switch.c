@@ -81,7 +81,7 @@ static int run(struct lab *l)
               "%llu numbers said, %llu lost, %llu doubled", (unsigned long long)speaker->said,
               (unsigned long long)h.lost, (unsigned long long)h.doubled);
     crew_close(&crew);
-    lab_say(l, "In the chat the same is: /transport shm (client/session.c, session_switch).");
+    lab_say(l, "In the chat the same is: /transport shm (client/lib/session.c, session_switch).");
     return 0;
 }
 

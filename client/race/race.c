@@ -7,8 +7,8 @@
 #include "client/child.h"
 #include "client/command.h"
 #include "client/crew.h"
+#include "client/lib/negotiate.h"
 #include "client/localserver.h"
-#include "client/negotiate.h"
 #include "client/tool.h"
 
 #include <errno.h>

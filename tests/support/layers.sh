@@ -3,10 +3,13 @@
 #
 #   common/base <- common/proto <- common/roomlog, common/transport <- server, client
 #   common/base <- common/stats <- server, client
+#   common/base, common/proto, common/transport <- client/lib <- client
 #
 # A folder may include itself and what stands left of it. roomlog, transport and stats do not know
-# each other, nor do server and client; nothing in common/ knows a program. Our own headers are named from
-# the root ("proto/record.h", "server/hub.h"), so the first part of the name is the layer.
+# each other, nor do server and client; nothing in common/ knows a program, and client/lib, which is
+# the library that programs of others link, knows no other part of the client. Our own headers are
+# named from the root ("proto/record.h", "server/hub.h"), so the first part of the name is the
+# layer; "client/lib/…" is one of its own.
 #
 #   layers.sh [ROOT]       check the tree at ROOT (default: .)
 #   layers.sh --self-test  check that this script finds each kind of bad include
@@ -16,6 +19,12 @@ check() { # ROOT
     cd "$1"
     # shellcheck disable=SC2016 # the dollars are awk's
     find common server client -name '*.[ch]' 2>/dev/null | LC_ALL=C sort | xargs -r awk '
+        function layer_of(path, part) {
+            split(path, part, "/")
+            if (part[1] == "common")
+                return part[2]
+            return part[1] == "client" && part[2] == "lib" ? "client/lib" : part[1]
+        }
         BEGIN {
             may["base"]      = " base "
             may["proto"]     = " base proto "
@@ -23,11 +32,11 @@ check() { # ROOT
             may["roomlog"]   = " base proto roomlog "
             may["transport"] = " base proto transport "
             may["server"]    = " base proto stats roomlog transport server "
-            may["client"]    = " base proto stats roomlog transport client "
+            may["client/lib"] = " base proto transport client/lib "
+            may["client"]    = " base proto stats roomlog transport client/lib client "
         }
         FNR == 1 {
-            split(FILENAME, part, "/")
-            layer = part[1] == "common" ? part[2] : part[1]
+            layer = layer_of(FILENAME)
             if (!(layer in may)) {
                 printf "%s: folder %s has no place in the layers\n", FILENAME, layer
                 bad = 1
@@ -37,8 +46,7 @@ check() { # ROOT
             name = $0
             sub(/^[^"]*"/, "", name)
             sub(/".*/, "", name)
-            split(name, part, "/")
-            target = part[1] == "common" ? part[2] : part[1]
+            target = layer_of(name)
             if (name !~ /\// || name ~ /(^|\/)\.\.?\//)
                 why = "is not named from the root"
             else if (!(target in may))
@@ -78,6 +86,9 @@ if [ "${1:-}" = --self-test ]; then
     expect good server/a.c stats/b.h
     expect good client/a.c stats/b.h
     expect good client/chat/a.c client/b.h
+    expect good client/chat/a.c client/lib/b.h
+    expect good client/lib/a.c client/lib/b.h
+    expect good client/lib/a.c transport/b.h
     expect bad common/base/a.c proto/b.h
     expect bad common/proto/a.c transport/b.h
     expect bad common/proto/a.c roomlog/b.h
@@ -89,6 +100,9 @@ if [ "${1:-}" = --self-test ]; then
     expect bad common/base/a.h client/b.h
     expect bad server/a.c client/b.h
     expect bad client/chat/a.c server/b.h
+    expect bad client/lib/a.c client/b.h
+    expect bad client/lib/a.c stats/b.h
+    expect bad server/a.c client/lib/b.h
     expect bad client/a.c ../server/b.h
     expect bad server/a.c b.h
     expect bad server/a.c tests/support/b.h

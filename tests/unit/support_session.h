@@ -3,7 +3,7 @@
 
 #include "tests/support/test.h"
 
-#include "client/session.h"
+#include "client/lib/session.h"
 
 #include <errno.h>
 #include <unistd.h>

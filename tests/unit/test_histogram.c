@@ -1,5 +1,5 @@
 /* Percentiles of a histogram against those of the sorted values. */
-#include "client/histogram.h"
+#include "client/lib/histogram.h"
 
 #include "client/samples.h"
 #include "tests/support/test.h"

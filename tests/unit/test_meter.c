@@ -1,5 +1,5 @@
 /* Which round trips are timed, and under which heading. */
-#include "client/meter.h"
+#include "client/lib/meter.h"
 
 #include "tests/support/test.h"
 

@@ -1,7 +1,8 @@
-/* client/outbox: what is kept, what is forgotten, and how it is numbered for a new connection. */
+/* client/lib/outbox: what is kept, what is forgotten, and how it is numbered for a new connection.
+ */
 #include "tests/support/test.h"
 
-#include "client/outbox.h"
+#include "client/lib/outbox.h"
 
 #include <errno.h>
 #include <stdio.h>

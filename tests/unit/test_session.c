@@ -1,10 +1,10 @@
-/* client/session against a server played by the test itself: negotiation, what is delivered and
+/* client/lib/session against a server played by the test itself: negotiation, what is delivered and
  * what is not, and any bytes at all from the other side. Losses are in test_session_resume.c. */
 #include "tests/unit/support_session.h"
 
 #include "base/clock.h"
 
-#include "client/session.h"
+#include "client/lib/session.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>

@@ -1,8 +1,8 @@
-/* client/session when connections, servers and their memory are lost, and when it moves to another
- * transport: against a server played by the test itself. */
+/* client/lib/session when connections, servers and their memory are lost, and when it moves to
+ * another transport: against a server played by the test itself. */
 #include "tests/unit/support_session.h"
 
-#include "client/session_private.h"
+#include "client/lib/session_private.h"
 
 /* --- losing and resuming ------------------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
 /* The requests of session.h: each is encoded at once and waits in the outbox for the uplink. */
-#include "client/session_private.h"
+#include "client/lib/session_private.h"
 
 #include "base/clock.h"
 #include "proto/match.h"

@@ -3,7 +3,7 @@
  * The promise "nothing lost, nothing doubled" is kept here. Every record of a room's log carries
  * its sequence number; what was delivered before is dropped, and a hole is counted
  * (session_counts). */
-#include "client/session_private.h"
+#include "client/lib/session_private.h"
 
 #include "base/clock.h"
 

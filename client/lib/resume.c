@@ -4,7 +4,7 @@
  * may have lost the last second, and one that we left alone for more than SERVER_MEMORY_NS has
  * forgotten us: then a post of that time without an acknowledgement is neither here nor there.
  * The rules for single posts are in outbox.h; this file judges the whole, and finds the words. */
-#include "client/session_private.h"
+#include "client/lib/session_private.h"
 
 #include "base/clock.h"
 

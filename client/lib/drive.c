@@ -1,6 +1,6 @@
 /* Moving bytes: what session_drive does with the two links of a connection that is up, and what the
  * owner has to wait for in between. */
-#include "client/session_private.h"
+#include "client/lib/session_private.h"
 
 #include "base/clock.h"
 

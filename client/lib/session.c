@@ -5,7 +5,7 @@
  *     CONNECTING ──► OPEN ──► WAITING ──► CONNECTING …        (a loss, with `reconnect`)
  *          │           │ └──► OPEN                            (a switch: `next` replaces `cur`)
  *          └───────────┴────► CLOSED                          (refused, BYE, or given up) */
-#include "client/session_private.h"
+#include "client/lib/session_private.h"
 
 #include "base/clock.h"
 
@@ -169,7 +169,7 @@ void session_lost(struct session *s, const char *fmt, ...)
     session_close_conn(s, &s->cur);
     s->bye_until = 0;
     s->seen_count = 0; /* nobody waits for them any more */
-    if (s->switching) /* the server lets the old one go before its WELCOME is here: as it should */
+    if (s->switching)  /* the server lets the old one go before its WELCOME is here: as it should */
         return;
     if (!s->o.reconnect) {
         size_t left = s->out.posts;

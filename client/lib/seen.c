@@ -1,7 +1,7 @@
 /* What a receiver adds to a trace (SEEN): when it woke up for the record and when it had it, and of
  * a post of its own when the uplink had taken it. Answers wait for a moment, so that they do not
  * compete for processors with the very record on its way to others. */
-#include "client/session_private.h"
+#include "client/lib/session_private.h"
 
 #include "base/clock.h"
 

@@ -1,5 +1,5 @@
 /* See outbox.h. */
-#include "client/outbox.h"
+#include "client/lib/outbox.h"
 
 #include "base/clock.h"
 

@@ -1,6 +1,6 @@
 /* See negotiate.h. Makes one socket; receives the kernel objects of a transport as descriptors from
  * the server, or opens those it names. Nothing here has a name that would have to be removed. */
-#include "client/negotiate.h"
+#include "client/lib/negotiate.h"
 
 #include "base/clock.h"
 #include "base/paths.h"

@@ -6,7 +6,7 @@
  * looks on (chat, ping), not where millions are said. */
 #pragma once
 
-#include "client/histogram.h"
+#include "client/lib/histogram.h"
 #include "transport/transport.h"
 
 #include <limits.h>

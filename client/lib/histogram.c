@@ -1,5 +1,5 @@
 /* See histogram.h. */
-#include "client/histogram.h"
+#include "client/lib/histogram.h"
 
 /* Values with the same upper HISTOGRAM_BITS + 1 bits share a bucket. */
 static size_t bucket_of(uint64_t v)

@@ -1,7 +1,7 @@
 /* What a session has counted: in all, by each transport, and of its own round trips. What happens
  * for every record is counted once for the session; how much of it went by a transport is seen when
  * the connection changes. */
-#include "client/session_private.h"
+#include "client/lib/session_private.h"
 
 #include "base/clock.h"
 

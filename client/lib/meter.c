@@ -1,5 +1,5 @@
 /* See meter.h. */
-#include "client/meter.h"
+#include "client/lib/meter.h"
 
 #include <stdlib.h>
 

@@ -3,10 +3,10 @@
  * else includes this, but for tests that turn the hour of `memory` into a moment. */
 #pragma once
 
-#include "client/meter.h"
-#include "client/negotiate.h"
-#include "client/outbox.h"
-#include "client/session.h"
+#include "client/lib/meter.h"
+#include "client/lib/negotiate.h"
+#include "client/lib/outbox.h"
+#include "client/lib/session.h"
 
 /* Quiet JOINs not answered yet; the oldest is forgotten first, which only means that its room would
  * be joined visibly after a server lost its memory. */
