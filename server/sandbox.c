@@ -1,7 +1,7 @@
-/* See sandbox.h. What is refused answers EPERM instead of killing the worker, so that a C library
- * that starts to use another call costs a feature and not every session. */
+/* See sandbox.h. */
 #include "server/sandbox.h"
 
+#include "base/confine.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/paths.h"
@@ -11,16 +11,7 @@
 #include <pwd.h>
 #include <seccomp.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <unistd.h>
-
-/* Sanitizers read /proc and map memory in ways of their own. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANDBOX_SYSCALLS 0
-#else
-#define SANDBOX_SYSCALLS 1
-#endif
 
 static const int allowed[] = {
     /* pipes, sockets, FIFOs, files that are open already */
@@ -44,27 +35,7 @@ static const int allowed[] = {
 
 int sandbox_worker(void)
 {
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return -errno;
-    if (!SANDBOX_SYSCALLS)
-        return 0;
-    scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-    if (!f)
-        return -ENOMEM;
-    int r = 0;
-    for (size_t i = 0; i < sizeof allowed / sizeof *allowed && r == 0; i++)
-        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, allowed[i], 0);
-    /* Memory, but never memory that can be executed. */
-    if (r == 0)
-        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-                             SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-    if (r == 0)
-        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
-                             SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-    if (r == 0)
-        r = seccomp_load(f);
-    seccomp_release(f);
-    return r;
+    return confine(allowed, sizeof allowed / sizeof *allowed, NULL);
 }
 
 static int hand_over(const char *dir, const struct passwd *pw)

@@ -1,19 +1,11 @@
 /* See sandbox.h. */
 #include "client/web/sandbox.h"
 
-#include <errno.h>
+#include "base/confine.h"
+
 #include <fcntl.h>
 #include <seccomp.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-
-/* Sanitizers read /proc and map memory in ways of their own. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANDBOX_SYSCALLS 0
-#else
-#define SANDBOX_SYSCALLS 1
-#endif
 
 static const int allowed[] = {
     /* sockets, and what is open already */
@@ -36,39 +28,18 @@ static const int allowed[] = {
     SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(exit),
     SCMP_SYS(exit_group)};
 
-static int allow_some(scmp_filter_ctx f)
+/* Sockets of this host; files (the statistics page of a server that started anew) for reading. */
+static int allow_some(void *filter)
 {
-    int r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
-    /* Files (the statistics page of a server that started anew) for reading only. */
+    int r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
+                             SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
     if (r == 0)
-        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
+        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
                              SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
-    /* Memory, but never memory that can be executed. */
-    if (r == 0)
-        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-                             SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-    if (r == 0)
-        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
-                             SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
     return r;
 }
 
 int sandbox_web(void)
 {
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return -errno;
-    if (!SANDBOX_SYSCALLS)
-        return 0;
-    scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-    if (!f)
-        return -ENOMEM;
-    int r = 0;
-    for (size_t i = 0; i < sizeof allowed / sizeof *allowed && r == 0; i++)
-        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, allowed[i], 0);
-    if (r == 0)
-        r = allow_some(f);
-    if (r == 0)
-        r = seccomp_load(f);
-    seccomp_release(f);
-    return r;
+    return confine(allowed, sizeof allowed / sizeof *allowed, allow_some);
 }
