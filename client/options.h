@@ -1,6 +1,6 @@
 /* What the user asked for: command line over configuration file over built-in values.
  *
- * One table in options.c says every option once: name, letter, type, which commands take it, help.
+ * One table in settings.c says every option once: name, letter, type, which commands take it, help.
  * The files are /etc/parley/parley.conf and $XDG_CONFIG_HOME/parley/parley.conf, lines of `key =
  * value`, the keys being the long names; options that a command does not take are fine there and
  * ignored. */

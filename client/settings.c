@@ -1,0 +1,191 @@
+/* See settings.h. */
+#include "client/settings.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define AT(field) offsetof(struct options, field)
+
+/* clang-format off */
+const struct setting settings[] = {
+    {"transport", 't', KIND_TRANSPORTS, TAKES_ALL, AT(transport_text), "LIST",
+     "fifo posixmq sysvmq shm mmap unix tcp, or pipe mq socket auto; best first, with commas"},
+    {"server", 's', KIND_SERVER, TAKES_ALL, AT(server), "ADDRESS", "unix:PATH or tcp:HOST:PORT"},
+    {"nick", 'n', KIND_TEXT, TAKES_ALL, AT(nick), "NICK", "who to be; default $USER"},
+    {"wait", 0, KIND_WAIT, TAKES_ALL, AT(wait), "MODE", "block, adaptive or spin"},
+    {"json", 0, KIND_FLAG, TAKES_ALL, AT(json), NULL, "one JSON object on each line"},
+    {"color", 0, KIND_COLOR, TAKES_ALL, AT(color), "WHEN", "auto, always or never"},
+    {"quiet", 'q', KIND_FLAG, TAKES_ALL, AT(quiet), NULL, "errors only; no arrivals, no notices"},
+    {"verbose", 'v', KIND_FLAG, TAKES_ALL, AT(verbose), NULL, "say more on stderr"},
+    {"last", 0, KIND_NUMBER, TAKES_READ, AT(last), "N", "begin N records before the end"},
+    {"after", 0, KIND_NUMBER, TAKES_READ, AT(after), "SEQ", "begin after sequence number SEQ"},
+    {"since", 0, KIND_SECONDS, TAKES_READ, AT(since), "AGE", "begin that long ago: 30s, 10m, 2h, 1d"},
+    {"exit-at-end", 'e', KIND_FLAG, TAKES_READ, AT(exit_at_end), NULL, "end where the present begins"},
+    {"count", 'C', KIND_NUMBER, TAKES_COUNT, AT(count), "N", "end after N messages (bench, race: posts)"},
+    {"timeout", 'W', KIND_SECONDS, TAKES_TIMEOUT, AT(timeout), "SECONDS", "give up then, exit 124"},
+    {"id", 0, KIND_TEXT, TAKES_SEND, AT(id), "NAME",
+     "name of this input, at most 64 bytes. Interrupted, run it again\n"
+     "within an hour with the same input and NAME: each line is said\n"
+     "exactly once. Every other input needs a NAME of its own.\n"
+     "Only for servers on this machine"},
+    {"subscribers", 'S', KIND_NUMBER, TAKES_BENCH, AT(subscribers), "N", "sessions that receive"},
+    {"size", 0, KIND_NUMBER, TAKES_BENCH | TAKES_RACE, AT(size), "BYTES", "text of each post; raw: a message"},
+    {"window", 0, KIND_NUMBER, TAKES_BENCH | TAKES_RACE, AT(window), "N", "fanout, race: posts on the way at once"},
+    {"rate", 0, KIND_NUMBER, TAKES_BENCH, AT(rate), "N", "latency: posts each second"},
+    {"rounds", 0, KIND_NUMBER, TAKES_BENCH, AT(rounds), "N", "latency: posts measured"},
+    {"load", 0, KIND_NUMBER, TAKES_BENCH, AT(load), "N", "latency: posts each second in the background"},
+    {"processes", 0, KIND_NUMBER, TAKES_BENCH, AT(processes), "N", "latency: 2: the sender is a process of its own"},
+    {"mixed", 0, KIND_FLAG, TAKES_BENCH, AT(mixed), NULL, "fanout: the transports of -t side by side in one room"},
+    {"batch", 0, KIND_NUMBER, TAKES_BENCH, AT(batch), "N", "raw stream: messages in a system call"},
+    {"repeat", 0, KIND_NUMBER, TAKES_BENCH, AT(repeat), "N", "runs of each case"},
+    {"place", 0, KIND_PLACE, TAKES_BENCH, AT(place), "WHERE", "server: hub, workers or auto"},
+    {"workers", 0, KIND_NUMBER, TAKES_BENCH, AT(workers), "N", "server: worker processes"},
+    {"server-wait", 0, KIND_WAIT, TAKES_BENCH, AT(server_wait), "MODE", "server: as --wait, its default"},
+    {"sync", 0, KIND_SYNC, TAKES_BENCH, AT(sync), "WHEN", "server: none, interval or always"},
+    {"pin", 0, KIND_PIN, TAKES_BENCH, AT(pin), "HOW", "processes to CPUs: same, apart or none"},
+    {"svg", 0, KIND_FILE, TAKES_BENCH, AT(svg), "FILE", "also draw a chart (needs gnuplot)"},
+    {"vs", 0, KIND_FILE, TAKES_BENCH, AT(vs), "FILE", "compare saved --json output with another's"},
+    {"ignore", 0, KIND_TEXT, TAKES_GUEST, AT(ignore), "PATTERNS", "nicks not to answer: guest-*,bot"},
+    {"private", 0, KIND_FLAG, TAKES_RACE, AT(private), NULL, "race on a server of its own"},
+    {"hold", 0, KIND_FLAG, TAKES_LAB, AT(hold), NULL,
+     "wait for Enter wherever there is something to look at"},
+    {"delay", 'd', KIND_SECONDS, TAKES_TOP, AT(delay), "SECONDS", "between two looks (1)"},
+    {"once", 0, KIND_FLAG, TAKES_TOP, AT(once), NULL, "print one look and end"},
+    {"page", 0, KIND_FILE, TAKES_TOP, AT(page), "FILE", "the statistics page, if it is not found"},
+    {"help", 'h', KIND_FLAG, TAKES_NOTHING, 0, NULL, "this text; after a command, more about it"},
+    {"version", 0, KIND_FLAG, TAKES_NOTHING, 0, NULL, "the version, and what it was built with"},
+};
+/* clang-format on */
+const size_t setting_count = sizeof settings / sizeof *settings;
+
+/* --- values -------------------------------------------------------------------------------- */
+
+static int parse_number(const char *v, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(v, &end, 10);
+    if (*v < '0' || *v > '9' || *end || errno || n == OPTION_UNSET)
+        return -EINVAL;
+    *out = n;
+    return 0;
+}
+
+/* "90", "1.5", "30s", "10m", "2h", "1d", "200ms" into ns. */
+static int parse_seconds(const char *v, uint64_t *out)
+{
+    static const struct {
+        const char *name;
+        double seconds;
+    } units[] = {{"", 1}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+    if ((*v < '0' || *v > '9') && *v != '.')
+        return -EINVAL;
+    char *end;
+    double n = strtod(v, &end);
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (strcmp(end, units[i].name) != 0)
+            continue;
+        n *= units[i].seconds * 1e9;
+        if (!(n >= 0 && n < 9e18)) /* 285 years, and what fits */
+            return -EINVAL;
+        *out = (uint64_t)n;
+        return 0;
+    }
+    return -EINVAL;
+}
+
+static int parse_flag(const char *v, int *out)
+{
+    static const char *const yes[] = {"yes", "true", "on", "1"}, *const no[] = {"no", "false",
+                                                                                "off", "0"};
+    for (int i = 0; i < 4; i++) {
+        if (!v || strcmp(v, yes[i]) == 0)
+            return *out = 1, 0;
+        if (strcmp(v, no[i]) == 0)
+            return *out = 0, 0;
+    }
+    return -EINVAL;
+}
+
+static int choose(const char *v, const char *const *words, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(v, words[i]) == 0)
+            return i;
+    return -EINVAL;
+}
+
+const char *setting_expected(const struct setting *d)
+{
+    switch (d->kind) {
+    case KIND_FLAG:
+        return "yes or no";
+    case KIND_NUMBER:
+        return "a number";
+    case KIND_SECONDS:
+        return "a time such as 5, 0.5, 30s, 10m, 2h, 1d";
+    case KIND_COLOR:
+        return "auto, always or never";
+    case KIND_WAIT:
+        return "block, adaptive or spin";
+    default:
+        return "text";
+    }
+}
+
+int setting_set(struct options *o, const struct setting *d, const char *v)
+{
+    static const char *const colors[] = {"auto", "always", "never"};
+    static const char *const waits[] = {"block", "adaptive", "spin"};
+    void *to = (char *)o + d->at;
+    int i = 0;
+    switch (d->kind) {
+    case KIND_FLAG:
+        return parse_flag(v, to);
+    case KIND_NUMBER:
+        return parse_number(v, to);
+    case KIND_SECONDS:
+        return parse_seconds(v, to);
+    case KIND_COLOR:
+        if ((i = choose(v, colors, 3)) >= 0)
+            o->color = (enum color_mode)i;
+        return i < 0 ? i : 0;
+    case KIND_WAIT:
+        if ((i = choose(v, waits, 3)) >= 0)
+            memcpy(to, &i, sizeof i);
+        if (i >= 0 && d->at == AT(wait))
+            o->wait_given = 1;
+        return i < 0 ? i : 0;
+    default:
+        memcpy(to, &v, sizeof v);
+        return 0;
+    }
+}
+
+const char *setting_values(const struct setting *d)
+{
+    static const char *const values[] = {
+        [KIND_COLOR] = "auto always never",
+        [KIND_WAIT] = "block adaptive spin",
+        [KIND_TRANSPORTS] = ",fifo posixmq sysvmq shm mmap unix tcp pipe mq socket auto",
+        [KIND_SERVER] = "unix: tcp:",
+        [KIND_FILE] = OPT_FILE,
+        [KIND_PLACE] = "auto hub workers",
+        [KIND_SYNC] = "none interval always",
+        [KIND_PIN] = "same apart none",
+    };
+    return d->kind < sizeof values / sizeof *values ? values[d->kind] : NULL;
+}
+
+int setting_in_config(const struct setting *d)
+{
+    return !(d->takes & (TAKES_NOTHING | TAKES_SEND));
+}
+
+const struct setting *setting_find(const char *name)
+{
+    for (size_t i = 0; i < setting_count; i++)
+        if (strcmp(settings[i].name, name) == 0 && setting_in_config(&settings[i]))
+            return &settings[i];
+    return NULL;
+}
