@@ -4,6 +4,7 @@
  * has gone; on `unix` and `tcp` it is the uplink too; elsewhere its bytes are doorbells), and the
  * uplink's own descriptor where it has one (FIFO, POSIX queue). */
 #include "server/hub.h"
+#include "server/requests.h"
 
 #include "base/log.h"
 #include "transport/unix.h"
@@ -529,6 +530,7 @@ void conn_accept(struct hub *h, int fd, int local)
     c->fd = fd;
     c->id = ++h->next_conn;
     c->local = local && unix_peer(fd, &c->uid, NULL) == 0;
+    c->person = c->local ? person_of_uid(c->uid) : person_nobody();
     c->owner = owner_enter(h, c);
     if (!c->owner || c->owner->logins >= LOGIN_PER_OWNER) {
         /* Shed early, before anything is spent on it; others have their own places. */

@@ -25,6 +25,7 @@
 #include "server/limits.h"
 #include "server/logwriter.h"
 #include "server/options.h"
+#include "server/people.h"
 #include "server/pipelink.h"
 #include "server/place.h"
 #include "server/stats.h"
@@ -117,7 +118,8 @@ struct session {
     char key[NICK_MAX * 4];
     size_t key_len;
     uid_t uid;
-    int local;             /* uid is vouched for by the kernel */
+    int local; /* uid is vouched for by the kernel */
+    struct person person;
     struct conn *conn;     /* NULL: lost, waiting to resume */
     uint64_t lost;         /* since (monotonic) */
     int gone;              /* left its rooms; kept only for its counter */
@@ -167,6 +169,7 @@ struct conn {
     int fd;    /* the lifeline, owned */
     int local; /* a Unix socket */
     uid_t uid;
+    struct person person; /* who has been proved to be here; its session is given it at login */
     struct owner *owner;
     const struct transport *t;
     struct link up;
@@ -390,6 +393,11 @@ int sync_all(struct hub *h);    /* blocking, at the end; 0 or a negative errno *
 /* session.c */
 struct session *session_new(struct hub *h, uint64_t producer, uid_t uid, int local);
 struct session *session_find(struct hub *h, uint64_t producer);
+/* Who is behind it: never NULL, and "nobody" is one possible answer. */
+static inline const struct person *session_person(const struct session *s)
+{
+    return &s->person;
+}
 /* The producer that a user's named input always has; never 0. */
 uint64_t session_input(const struct hub *h, uid_t uid, struct str name);
 /* What proves a producer, to this run of the server and to later ones. It is good for its user
@@ -459,22 +467,6 @@ void owner_leave(struct hub *h, struct owner *o);
 /* login.c */
 void login_hello(struct conn *c, const struct record *r);
 void login_held(struct hub *h); /* a worker is there again, or something is on disk */
-
-/* requests.c */
-/* Handle one record of an open connection. 0, or a negative errno: framing is lost, close. */
-int request_handle(struct conn *c, const struct record *r);
-void request_joined(struct conn *c, struct room *r, uint32_t counter, uint64_t first, int rewound);
-void request_error(struct conn *c, const struct record *r, enum reason code, const char *text);
-/* The room of a request, if the session is in it; else NULL, and it was told so. */
-struct room *request_room(struct conn *c, const struct record *r);
-/* The first record that `start` and `arg` (enum join_start) name. */
-uint64_t request_first(struct room *r, enum join_start start, uint64_t arg);
-
-/* replay.c: HISTORY and SEARCH */
-void handle_history(struct conn *c, const struct record *r);
-void handle_search(struct conn *c, const struct record *r);
-
-void event_presence(struct member *m, enum record_type type, const char *text);
 
 /* listen.c */
 int listen_open(struct hub *h); /* 0 or a negative errno, already logged */

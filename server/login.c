@@ -3,6 +3,7 @@
  * skipped with its reason. Resuming a session and changing its transport are the same path with a
  * token. */
 #include "server/hub.h"
+#include "server/requests.h"
 
 #include "base/log.h"
 #include "base/version.h"
@@ -90,6 +91,8 @@ static struct session *named(struct conn *c, struct login *l, uint64_t producer)
 {
     struct hub *h = c->hub;
     struct session *s = session_new(h, producer, c->uid, c->local);
+    if (s)
+        s->person = c->person;
     if (s && (s->key_len || session_name(h, s, l->hello.nick) == 0))
         return s;
     if (!s)

@@ -1,5 +1,6 @@
 /* HISTORY and SEARCH: cursors with an end, the second with a filter. See fanout.h, search.c. */
 #include "server/hub.h"
+#include "server/requests.h"
 
 #include "proto/match.h"
 #include "proto/types.h"

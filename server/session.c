@@ -1,6 +1,7 @@
 /* Sessions: the person behind a connection. A session survives its connection for LINGER_NS without
  * anybody noticing, and its counter for PRODUCER_NS, so that a late resend is recognised. */
 #include "server/hub.h"
+#include "server/requests.h"
 
 #include "base/log.h"
 

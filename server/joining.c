@@ -1,0 +1,156 @@
+/* JOIN and PART: into rooms and out of them, and the rooms of two. */
+#include "server/hub.h"
+#include "server/requests.h"
+
+#include "proto/types.h"
+
+#include <stdio.h>
+
+void request_joined(struct conn *c, struct room *r, uint32_t counter, uint64_t first, int rewound)
+{
+    REPLY(c, JOINED, r->id, counter, joined, .name = str_of(r->log.name), .uuid = r->uuid,
+          .epoch = r->log.epoch, .first = first, .next = r->log.next_seq,
+          .members = (uint32_t)r->member_count, .rewound = (uint8_t)rewound,
+          .topic = str_of(r->log.topic));
+}
+
+/* The name of the room of two: "@", both nicks in the order of their keys, a comma between. */
+static int dm_name(struct conn *c, const struct record *r, struct str who, char *out, size_t cap)
+{
+    struct session *me = c->session;
+    struct nick *n = nick_find(c->hub, who);
+    char key[NICK_MAX * 4];
+    ssize_t len = text_key(who, key, sizeof key);
+    struct str theirs = n ? str_of(n->holders->nick) : who;
+    if (len <= 0 || text_check(TEXT_NICK, who, NULL) != TEXT_OK) {
+        request_error(c, r, REASON_NICK, "that is not a nick");
+        return -1;
+    }
+    size_t shorter = (size_t)len < me->key_len ? (size_t)len : me->key_len;
+    int order = memcmp(me->key, key, shorter);
+    if (order == 0)
+        order = me->key_len < (size_t)len ? -1 : me->key_len > (size_t)len;
+    if (order == 0) {
+        request_error(c, r, REASON_ROOM, "that is yourself");
+        return -1;
+    }
+    if (order < 0)
+        snprintf(out, cap, "@%s,%.*s", me->nick, (int)theirs.n, theirs.p);
+    else
+        snprintf(out, cap, "@%.*s,%s", (int)theirs.n, theirs.p, me->nick);
+    if (!n && !room_by_name(c->hub, str_of(out))) {
+        char text[128];
+        snprintf(text, sizeof text, "nobody called %.*s is here: /who lists everybody", (int)who.n,
+                 who.p);
+        request_error(c, r, REASON_NICK, text);
+        return -1;
+    }
+    return 0;
+}
+
+/* Everybody a room of two belongs to is in it, in every terminal. */
+static void join_both(struct hub *h, struct room *room)
+{
+    struct conn *c;
+    DL_FOREACH(h->conns, c)
+    {
+        struct session *s = c->session;
+        if (!s || (c->state != CONN_OPEN && c->state != CONN_OPENING) || !room_admits(room, s) ||
+            member_find(s, room) || s->room_count >= ROOMS_UNASKED || !member_add(s, room, 1))
+            continue;
+        request_joined(c, room, 0, room->log.next_seq, 0);
+        target_subscribe(c->target, c, room, room->log.end_pos);
+    }
+}
+
+uint64_t request_first(struct room *r, enum join_start start, uint64_t arg)
+{
+    uint64_t next = r->log.next_seq, oldest = logwriter_first_seq(&r->log), first = next;
+    if (start == JOIN_LAST)
+        first = arg < next - oldest ? next - arg : oldest;
+    else if (start == JOIN_AFTER)
+        first = arg < next ? arg + 1 : next;
+    else if (start == JOIN_SINCE)
+        first = logwriter_seq_at(&r->log, arg);
+    return first < oldest ? oldest : first > next ? next : first;
+}
+
+static struct room *find_to_join(struct conn *c, const struct record *r, struct str name)
+{
+    char dm[ROOM_NAME_MAX + 1];
+    enum reason why;
+    const char *text;
+    enum text_problem p = text_check(TEXT_ROOM, name, NULL);
+    if (p != TEXT_OK) {
+        request_problem(c, r, REASON_ROOM, "room name", TEXT_ROOM, p);
+        return NULL;
+    }
+    /* "@alice,bob" names the room itself, "@bob" the one with bob. */
+    if (name.p[0] == '@' && !memchr(name.p, ',', name.n)) {
+        if (dm_name(c, r, (struct str){name.p + 1, name.n - 1}, dm, sizeof dm) < 0)
+            return NULL;
+        name = str_of(dm);
+    } else if (name.p[0] == '@' && !room_by_name(c->hub, name)) {
+        request_error(c, r, REASON_ROOM, "there is no such conversation: use @NICK");
+        return NULL;
+    }
+    struct room *room = room_by_name(c->hub, name);
+    if (!room && !c->owner->self && c->owner->rooms >= ROOMS_PER_OWNER) {
+        request_error(c, r, REASON_LIMIT, "you have made as many rooms as one user may");
+        return NULL;
+    }
+    if (!room && (room = room_open(c->hub, name, &why, &text)))
+        c->owner->rooms++;
+    if (!room) {
+        request_error(c, r, why, text);
+    } else if (!room_admits(room, c->session)) {
+        request_error(c, r, REASON_DENIED, "that conversation is between two other people");
+        room = NULL;
+    }
+    return room;
+}
+
+void handle_join(struct conn *c, const struct record *r)
+{
+    struct body_join b;
+    if (body_join_get(r, &b) < 0 || b.start > JOIN_SINCE) {
+        request_error(c, r, REASON_MALFORMED, "malformed JOIN");
+        return;
+    }
+    struct room *room = find_to_join(c, r, b.room);
+    if (!room)
+        return;
+    room_commit(room); /* positions are of what is in the log */
+    uint64_t first = request_first(room, b.start, b.arg);
+    if (member_find(c->session, room)) {
+        request_joined(c, room, r->counter, room->log.next_seq, 0);
+        return;
+    }
+    struct member *m = NULL;
+    if (c->session->room_count < CURSORS_MAX)
+        m = member_add(c->session, room, r->flags & RECORD_QUIET || room_is_dm(room));
+    if (!m) {
+        char text[80];
+        snprintf(text, sizeof text, "you are in %u rooms, which is the limit: /part one first",
+                 CURSORS_MAX);
+        request_error(c, r, REASON_LIMIT, text);
+        return;
+    }
+    request_joined(c, room, r->counter, first, 0);
+    target_subscribe(c->target, c, room, logwriter_pos_of(&room->log, first));
+    event_presence(m, RECORD_ARRIVE, "");
+    if (room_is_dm(room))
+        join_both(c->hub, room);
+}
+
+void handle_part(struct conn *c, const struct record *r)
+{
+    struct room *room = request_room(c, r);
+    if (!room)
+        return;
+    struct member *m = member_find(c->session, room);
+    event_presence(m, RECORD_LEAVE, "");
+    member_remove(m);
+    target_unsubscribe(c->target, c, room);
+    REPLY(c, PARTED, r->room, r->counter, refuse, .code = REASON_NONE, .text = str_of(""));
+}

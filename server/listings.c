@@ -1,0 +1,106 @@
+/* Listings: WHO, ROOMS, TRANSPORTS. Each ends with DONE. */
+#include "server/hub.h"
+#include "server/requests.h"
+
+#include "base/clock.h"
+#include "proto/types.h"
+
+#include <stdio.h>
+
+static void send_member(struct conn *c, const struct record *r, const struct session *s)
+{
+    char rooms[1024];
+    size_t n = 0;
+    struct conn *theirs = s->conn;
+    struct member *m;
+    DL_FOREACH2(s->members, m, next_of)
+    {
+        size_t len = strlen(m->room->log.name);
+        if (room_is_dm(m->room) || n + len + 1 > sizeof rooms)
+            continue;
+        if (n)
+            rooms[n++] = ' ';
+        memcpy(rooms + n, m->room->log.name, len);
+        n += len;
+    }
+    int worker = theirs->target ? theirs->target->index : HUB_TARGET;
+    uint64_t since = s->spoke ? s->spoke : theirs->since;
+    REPLY(c, MEMBER, r->room, r->counter, member, .nick = str_of(s->nick),
+          .transport = theirs->t->id, .session = theirs->id,
+          .uid = s->local ? (uint32_t)s->uid : UINT32_MAX,
+          .worker = worker == HUB_TARGET ? 255 : (uint8_t)worker, .lag = theirs->lag,
+          .idle = mono_ns() - since, .rooms = {rooms, n});
+}
+
+void handle_who(struct conn *c, const struct record *r)
+{
+    if (r->room == 0) {
+        struct conn *o;
+        DL_FOREACH(c->hub->conns, o)
+        {
+            if (o->session && o->state == CONN_OPEN)
+                send_member(c, r, o->session);
+        }
+    } else {
+        struct room *room = request_room(c, r);
+        struct member *m;
+        if (!room)
+            return;
+        DL_FOREACH(room->members, m)
+        {
+            if (m->session->conn)
+                send_member(c, r, m->session);
+        }
+    }
+    request_done(c, r);
+}
+
+void handle_rooms(struct conn *c, const struct record *r)
+{
+    struct room *room, *tmp;
+    HASH_ITER (by_id, c->hub->rooms_by_id, room, tmp) {
+        if (!room_admits(room, c->session))
+            continue;
+        REPLY(c, ROOM, room->id, r->counter, room, .name = str_of(room->log.name),
+              .members = (uint32_t)room->member_count,
+              .next = room->log.next_seq + room->batch_count, .topic = str_of(room->log.topic));
+    }
+    request_done(c, r);
+}
+
+/* Whether a transport can be had is found out by having it for a moment. */
+static int trial(struct conn *c, const struct transport *t, char *why, size_t cap)
+{
+    struct offer o;
+    struct offer_env env = {
+        .runtime_dir = c->hub->opt->runtime_dir, .peer_local = c->local, .peer_uid = c->uid};
+    if (!(c->hub->opt->transports & 1u << t->id)) {
+        snprintf(why, cap, "switched off on this server (--transports)");
+        return 0;
+    }
+    if (t->id == TRANSPORT_TCP) {
+        if (c->hub->opt->listen_count == 0)
+            snprintf(why, cap, "the server does not listen on TCP (--listen HOST:PORT)");
+        return c->hub->opt->listen_count > 0;
+    }
+    if (transport_offer(t, &o, &env, why, cap) < 0)
+        return 0;
+    transport_unname(&o.up_rx, 1);
+    transport_unname(&o.down_tx, 1);
+    offer_close(&o);
+    return 1;
+}
+
+void handle_transports(struct conn *c, const struct record *r)
+{
+    for (int i = 0; i < TRANSPORT_COUNT; i++) {
+        const struct transport *t = transports[i];
+        char why[256] = "", limits[256] = "";
+        int available = trial(c, t, why, sizeof why);
+        t->limits(limits, sizeof limits);
+        REPLY(c, TRANSPORT, 0, r->counter, transport, .id = t->id, .available = (uint8_t)available,
+              .sessions = (uint32_t)c->hub->per_transport[t->id], .limits = str_of(limits),
+              .reason = str_of(why));
+    }
+    request_done(c, r);
+}
