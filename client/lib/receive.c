@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LOGGED 64 /* types from here on are records of a room's log */
-
 struct session_room *session_find_room(struct session *s, uint32_t room)
 {
     for (int i = 0; i < s->room_count; i++)
@@ -287,14 +285,14 @@ static int on_own(struct session *s, const struct record *r)
 
 static inline int on_logged(struct session *s, const struct record *r)
 {
-    if (r->producer == s->producer && r->producer && r->type == RECORD_MESSAGE)
+    if (r->producer == s->producer && r->producer)
         return on_own(s, r);
     return place(s, r, r);
 }
 
 int session_receive(struct session *s, const struct record *r)
 {
-    if (r->type >= LOGGED)
+    if (record_is_logged(r->type))
         return on_logged(s, r);
     struct session_room *room = r->room ? session_find_room(s, r->room) : NULL;
     switch (r->type) {
@@ -318,6 +316,8 @@ int session_receive(struct session *s, const struct record *r)
     case RECORD_PONG:
     case RECORD_TRACE:
     case RECORD_HOP:
+    case RECORD_MARKED:
+    case RECORD_STATUS:
         return deliver(s, r);
     default:
         return 0; /* of a newer server */

@@ -7,7 +7,8 @@
  *   ID               16 bytes
  * From these the structures (struct body_name), encoders and decoders below are generated, so a new
  * record is two lines here. Decoders ignore bytes after the last field they know (padding, and what
- * a newer peer adds), and check every bound. They do not judge text: see text.h. */
+ * a newer peer adds), do without the last fields of GROWN_BODIES, and check every bound. They do
+ * not judge text: see text.h. */
 #pragma once
 
 #include "proto/record.h"
@@ -46,13 +47,21 @@
     X(NICKED,     43, nick)      /* your nick is now this                                      */  \
     X(TRACE,      44, trace)     /* the way of record `seq` of `room` up to its log            */  \
     X(HOP,        45, hop)       /* … and on to one receiver: `hops` of them follow a TRACE    */  \
+    X(READ,       104, mark)     /* what there is in `room` up to a number has been read       */  \
+    X(AWAY,       105, away)     /* I am not at my keyboard, or am again                       */  \
+    X(EDIT,       106, edit)     /* a post: my last message there should read like this        */  \
+    X(DELETE,     107, target)   /* a post: … should not be shown any more                     */  \
+    X(MARKED,     116, mark)     /* how far you have read in `room`, in whatever terminal      */  \
+    X(STATUS,     117, status)   /* of a person: here, away                                    */  \
     /* in a room's log, and so to every member */                                                  \
     X(MESSAGE,    64, message)   /* flags & RECORD_ACTION: "/me"                               */  \
     X(ARRIVE,     65, presence)                                                                    \
     X(LEAVE,      66, presence)                                                                    \
     X(RENAME,     67, rename)                                                                      \
     X(RETITLE,    68, message)   /* text is the new topic                                      */  \
-    X(EPOCH,      69, epoch)     /* the server started anew; readers skip it                   */
+    X(EPOCH,      69, epoch)     /* the server started anew; readers skip it                   */  \
+    X(EDITED,     88, edited)    /* message `target` reads `text` from now on                  */  \
+    X(DELETED,    89, deleted)   /* message `target` is not to be shown any more               */
 
 #define FIELDS_empty(U8, U16, U32, U64, S8, S16, ID)
 /* transports: transport ids in order of preference. strict: these and no other. cursors: see
@@ -82,12 +91,15 @@
     U32(epoch) S8(nick) S8(server) S8(up) S8(down) S16(skipped)
 #define FIELDS_refuse(U8, U16, U32, U64, S8, S16, ID)    U16(code) S16(text)
 /* next: sequence number the next new record will get. first: of the first record that will be
- * sent. rewound: 1 if the cursor given lies beyond what the server still has. */
+ * sent. rewound: 1 if the cursor given lies beyond what the server still has. read: what the person
+ * has read, in whatever session; 0: nothing, or the server cannot tell who it is. */
 #define FIELDS_joined(U8, U16, U32, U64, S8, S16, ID)                                              \
-    S8(name) ID(uuid) U32(epoch) U64(first) U64(next) U32(members) U8(rewound) S16(topic)
+    S8(name) ID(uuid) U32(epoch) U64(first) U64(next) U32(members) U8(rewound) S16(topic) U64(read)
+/* away: what the person said on leaving the keyboard; empty: not away. */
 #define FIELDS_member(U8, U16, U32, U64, S8, S16, ID)                                              \
-    S8(nick) U8(transport) U32(session) U32(uid) U8(worker) U64(lag) U64(idle) S16(rooms)
-#define FIELDS_room(U8, U16, U32, U64, S8, S16, ID)      S8(name) U32(members) U64(next) S16(topic)
+    S8(nick) U8(transport) U32(session) U32(uid) U8(worker) U64(lag) U64(idle) S16(rooms) S16(away)
+#define FIELDS_room(U8, U16, U32, U64, S8, S16, ID)                                                \
+    S8(name) U32(members) U64(next) S16(topic) U64(read)
 #define FIELDS_transport(U8, U16, U32, U64, S8, S16, ID)                                           \
     U8(id) U8(available) U32(sessions) S16(limits) S16(reason)
 #define FIELDS_replay(U8, U16, U32, U64, S8, S16, ID)    U64(from) U64(to)
@@ -95,6 +107,17 @@
 #define FIELDS_presence(U8, U16, U32, U64, S8, S16, ID)  S8(nick) U8(transport) S16(text)
 #define FIELDS_rename(U8, U16, U32, U64, S8, S16, ID)    S8(from) S8(to)
 #define FIELDS_epoch(U8, U16, U32, U64, S8, S16, ID)     U32(epoch)
+/* The last record of the room that has been read. */
+#define FIELDS_mark(U8, U16, U32, U64, S8, S16, ID)      U64(seq)
+#define FIELDS_away(U8, U16, U32, U64, S8, S16, ID)      S16(text)
+/* here: has a session now; away: as in MEMBER */
+#define FIELDS_status(U8, U16, U32, U64, S8, S16, ID)    S8(nick) U8(here) S16(away)
+/* Changing what was said. target: number of the message, or, in the requests, 0: the last one. The
+ * first fields of `edited` are those of `message`, so it can be searched and shown as one. */
+#define FIELDS_edit(U8, U16, U32, U64, S8, S16, ID)      U64(target) S16(text)
+#define FIELDS_target(U8, U16, U32, U64, S8, S16, ID)    U64(target)
+#define FIELDS_edited(U8, U16, U32, U64, S8, S16, ID)    S8(from) S16(text) U64(target)
+#define FIELDS_deleted(U8, U16, U32, U64, S8, S16, ID)   S8(from) U64(target)
 
 /* Traces. All times are ns of CLOCK_MONOTONIC, 0: not known; calls are system calls made to move
  * messages since the stamp before.
@@ -128,7 +151,12 @@
 #define RECORD_BODIES(X)                                                                           \
     X(empty) X(hello) X(post) X(join) X(nick) X(topic) X(history) X(search) X(ping) X(bye) X(welcome)        \
     X(refuse) X(joined) X(member) X(room) X(transport) X(replay) X(message) X(presence) X(rename)  \
-    X(epoch) X(seen) X(watch) X(trace) X(hop)
+    X(epoch) X(seen) X(watch) X(trace) X(hop) X(mark) X(away) X(status) X(edit) X(target)           \
+    X(edited) X(deleted)
+
+/* Bodies that have grown: so many fields a peer of an earlier release sends. Those after them are
+ * read as 0 or empty where they are absent. */
+#define GROWN_BODIES(X) X(joined, 8) X(member, 8) X(room, 4)
 
 enum record_type {
 #define X(NAME, number, name) RECORD_##NAME = number,
@@ -157,6 +185,12 @@ enum record_type {
     int body_##name##_get(const struct record *r, struct body_##name *body);
 RECORD_BODIES(X)
 #undef X
+
+/* Is it a type of records in a room's log? */
+static inline int record_is_logged(uint8_t type)
+{
+    return type >= 64 && type < 96;
+}
 
 /* "hello", "post", …; "?" for a number that is no type. */
 const char *record_type_name(uint8_t type);

@@ -48,12 +48,12 @@ TYPES = {
                     " u32 last_counter, u32 epoch, s8 nick, s8 server, s8 up, s8 down, s16 skipped"),
     "REFUSE": (33, "u16 code, s16 text"),
     "JOINED": (34, "s8 name, id uuid, u32 epoch, u64 first, u64 next, u32 members, u8 rewound,"
-                   " s16 topic"),
+                   " s16 topic, u64 read"),
     "PARTED": (35, "u16 code, s16 text"),
     "ERROR": (36, "u16 code, s16 text"),
     "MEMBER": (37, "s8 nick, u8 transport, u32 session, u32 uid, u8 worker, u64 lag, u64 idle,"
-                   " s16 rooms"),
-    "ROOM": (38, "s8 name, u32 members, u64 next, s16 topic"),
+                   " s16 rooms, s16 away"),
+    "ROOM": (38, "s8 name, u32 members, u64 next, s16 topic, u64 read"),
     "TRANSPORT": (39, "u8 id, u8 available, u32 sessions, s16 limits, s16 reason"),
     "DONE": (40, ""),
     "PONG": (41, "u64 stamp"),
@@ -72,6 +72,14 @@ TYPES = {
     "RENAME": (67, "s8 from_, s8 to"),
     "RETITLE": (68, "s8 from_, s16 topic"),
     "EPOCH": (69, "u32 epoch"),
+    "EDITED": (88, "s8 from_, s16 text, u64 target"),
+    "DELETED": (89, "s8 from_, u64 target"),
+    "READ": (104, "u64 upto"),
+    "AWAY": (105, "s16 text"),
+    "EDIT": (106, "u64 target, s16 text"),
+    "DELETE": (107, "u64 target"),
+    "MARKED": (116, "u64 upto"),
+    "STATUS": (117, "s8 nick, u8 here, s16 away"),
 }
 FIELDS = {name: [tuple(f.split()) for f in fields.split(",") if f.strip()]
           for name, (_, fields) in TYPES.items()}
