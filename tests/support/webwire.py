@@ -213,6 +213,7 @@ class Site:
             "parleyd says where its page is")
         self.address, self.token = said[-1]
         self.port = int(self.address.rpartition(":")[2])
+        harness.until(lambda: self.get("/healthz").status == 200, "the page has its session with the server")
         return self
 
     def pid(self):
