@@ -371,6 +371,7 @@ void chat_on_record(void *ctx, const struct record *r)
         chat_on_error(c, r);
         break;
     default:
-        on_logged(c, r);
+        if (record_is_logged(r->type))
+            on_logged(c, r);
     }
 }

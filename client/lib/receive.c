@@ -316,6 +316,9 @@ int session_receive(struct session *s, const struct record *r)
     case RECORD_PONG:
     case RECORD_TRACE:
     case RECORD_HOP:
+    case RECORD_INVITATION:
+    case RECORD_SETTING:
+    case RECORD_PROFILE:
     case RECORD_MARKED:
     case RECORD_STATUS:
         return deliver(s, r);

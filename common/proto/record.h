@@ -39,6 +39,11 @@
  * answers SEEN. In the POST `time` is the sender's monotonic clock and `seq` its clock_id(). */
 #define RECORD_TRACED 0x04u
 
+/* In a JOIN: the client goes on by itself after a loss, nobody has asked for it. */
+#define RECORD_AGAIN 0x08u
+/* In HELLO: somebody chose this nick; without it, it is a default, and another one will do. */
+#define RECORD_WISHED 0x08u
+
 struct record {
     uint32_t size; /* of the whole record in bytes, padding included */
     uint8_t type;

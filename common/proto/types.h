@@ -51,6 +51,17 @@
     X(AWAY,       105, away)     /* I am not at my keyboard, or am again                       */  \
     X(EDIT,       106, edit)     /* a post: my last message there should read like this        */  \
     X(DELETE,     107, target)   /* a post: … should not be shown any more                     */  \
+    X(INVITE,     96, invite)    /* let somebody into `room`, or no longer                     */  \
+    X(KICK,       97, kick)      /* put a nick out of `room`                                   */  \
+    X(BAN,        98, ban)       /* … and keep the person out, or no longer                    */  \
+    X(OP,         99, op)        /* make somebody an operator of `room`, or no longer          */  \
+    X(MODE,       100, mode)     /* change a setting of `room`                                 */  \
+    X(MODES,      101, empty)    /* the settings of `room`                                     */  \
+    X(WHOIS,      102, nick)                                                                       \
+    X(RELEASE,    103, nick)     /* a nick belongs to nobody any more                          */  \
+    X(INVITATION, 112, invitation) /* somebody asks you into a room                            */  \
+    X(SETTING,    113, setting)  /* one line of MODES                                          */  \
+    X(PROFILE,    114, profile)  /* one line of WHOIS: a session of that nick, or its owner    */  \
     X(MARKED,     116, mark)     /* how far you have read in `room`, in whatever terminal      */  \
     X(STATUS,     117, status)   /* of a person: here, away                                    */  \
     /* in a room's log, and so to every member */                                                  \
@@ -60,6 +71,12 @@
     X(RENAME,     67, rename)                                                                      \
     X(RETITLE,    68, message)   /* text is the new topic                                      */  \
     X(EPOCH,      69, epoch)     /* the server started anew; readers skip it                   */  \
+    X(INVITED,    80, granted)   /* on: may come in; else: no longer                           */  \
+    X(KICKED,     81, kicked)    /* text: why                                                  */  \
+    X(BANNED,     82, banned)    /* on: may not be here; else: may again                       */  \
+    X(OPPED,      83, granted)   /* on: is an operator; else: no longer                        */  \
+    X(CHANGED,    84, changed)   /* a setting of the room                                      */  \
+    X(SETTINGS,   85, settings)  /* all that 80 to 84 have made of the room; not to be shown   */  \
     X(EDITED,     88, edited)    /* message `target` reads `text` from now on                  */  \
     X(DELETED,    89, deleted)   /* message `target` is not to be shown any more               */
 
@@ -95,11 +112,14 @@
  * has read, in whatever session; 0: nothing, or the server cannot tell who it is. */
 #define FIELDS_joined(U8, U16, U32, U64, S8, S16, ID)                                              \
     S8(name) ID(uuid) U32(epoch) U64(first) U64(next) U32(members) U8(rewound) S16(topic) U64(read)
-/* away: what the person said on leaving the keyboard; empty: not away. */
+/* away: what the person said on leaving the keyboard; empty: not away. op: an operator of the room asked
+ * about. */
 #define FIELDS_member(U8, U16, U32, U64, S8, S16, ID)                                              \
-    S8(nick) U8(transport) U32(session) U32(uid) U8(worker) U64(lag) U64(idle) S16(rooms) S16(away)
+    S8(nick) U8(transport) U32(session) U32(uid) U8(worker) U64(lag) U64(idle) S16(rooms) S16(away) \
+    S8(person) U8(op)
+/* modes: ROOM_* bits */
 #define FIELDS_room(U8, U16, U32, U64, S8, S16, ID)                                                \
-    S8(name) U32(members) U64(next) S16(topic) U64(read)
+    S8(name) U32(members) U64(next) S16(topic) U64(read) U8(modes)
 #define FIELDS_transport(U8, U16, U32, U64, S8, S16, ID)                                           \
     U8(id) U8(available) U32(sessions) S16(limits) S16(reason)
 #define FIELDS_replay(U8, U16, U32, U64, S8, S16, ID)    U64(from) U64(to)
@@ -107,6 +127,30 @@
 #define FIELDS_presence(U8, U16, U32, U64, S8, S16, ID)  S8(nick) U8(transport) S16(text)
 #define FIELDS_rename(U8, U16, U32, U64, S8, S16, ID)    S8(from) S8(to)
 #define FIELDS_epoch(U8, U16, U32, U64, S8, S16, ID)     U32(epoch)
+/* Rooms and people; see server/people.h for the form of a person, server/settings.h for what these do.
+ * who: a nick, or a person. on: 1 give, 0 take back. */
+#define FIELDS_invite(U8, U16, U32, U64, S8, S16, ID)    S8(nick) U8(on)
+#define FIELDS_kick(U8, U16, U32, U64, S8, S16, ID)      S8(nick) S16(text)
+#define FIELDS_ban(U8, U16, U32, U64, S8, S16, ID)       S8(who) U8(on) S16(text)
+#define FIELDS_op(U8, U16, U32, U64, S8, S16, ID)        S8(who) U8(on)
+#define FIELDS_mode(U8, U16, U32, U64, S8, S16, ID)      S8(name) S16(value)
+#define FIELDS_invitation(U8, U16, U32, U64, S8, S16, ID) S8(room) S8(from)
+/* kind: enum rule_kind. name: of a setting, or a person; value: of the setting, or a nick. by, time: who
+ * did it, when (server time). */
+#define FIELDS_setting(U8, U16, U32, U64, S8, S16, ID)                                             \
+    U8(kind) S8(name) S16(value) S8(by) U64(time)
+/* session 0: nobody of that nick is here, but it belongs to `person`, who used it last at `since`. since: server
+ * time of the connection. rooms: that the asker may see. */
+#define FIELDS_profile(U8, U16, U32, U64, S8, S16, ID)                                             \
+    S8(nick) S8(person) U8(transport) U32(session) U8(worker) U64(lag) U64(idle) U64(since)        \
+    S16(rooms)
+/* from: the nick of who did it. nick: of whom it was done to; person: who that is. */
+#define FIELDS_granted(U8, U16, U32, U64, S8, S16, ID)   S8(from) S8(nick) S8(person) U8(on)
+#define FIELDS_kicked(U8, U16, U32, U64, S8, S16, ID)    S8(from) S8(nick) S8(person) S16(text)
+#define FIELDS_banned(U8, U16, U32, U64, S8, S16, ID)    S8(from) S8(nick) S8(person) U8(on) S16(text)
+#define FIELDS_changed(U8, U16, U32, U64, S8, S16, ID)   S8(from) S8(name) S16(value)
+/* entries: {u8 kind, s8 name, s8 value, s8 by, u64 time, u64 seq}… */
+#define FIELDS_settings(U8, U16, U32, U64, S8, S16, ID)  S16(entries)
 /* The last record of the room that has been read. */
 #define FIELDS_mark(U8, U16, U32, U64, S8, S16, ID)      U64(seq)
 #define FIELDS_away(U8, U16, U32, U64, S8, S16, ID)      S16(text)
@@ -152,7 +196,8 @@
     X(empty) X(hello) X(post) X(join) X(nick) X(topic) X(history) X(search) X(ping) X(bye) X(welcome)        \
     X(refuse) X(joined) X(member) X(room) X(transport) X(replay) X(message) X(presence) X(rename)  \
     X(epoch) X(seen) X(watch) X(trace) X(hop) X(mark) X(away) X(status) X(edit) X(target)           \
-    X(edited) X(deleted)
+    X(edited) X(deleted) X(invite) X(kick) X(ban) X(op) X(mode) X(invitation) X(setting) X(profile)  \
+    X(granted) X(kicked) X(banned) X(changed) X(settings)
 
 /* Bodies that have grown: so many fields a peer of an earlier release sends. Those after them are
  * read as 0 or empty where they are absent. */
@@ -195,6 +240,22 @@ static inline int record_is_logged(uint8_t type)
 /* "hello", "post", …; "?" for a number that is no type. */
 const char *record_type_name(uint8_t type);
 
+/* Of ROOM: what the room is to who asked. */
+#define ROOM_PRIVATE 0x01u /* only who was invited may come in */
+#define ROOM_IN      0x02u /* is in it */
+#define ROOM_OP      0x04u /* is an operator of it */
+
+/* What a line of MODES, or an entry of SETTINGS, is about. Numbers are wire format. */
+enum rule_kind {
+    RULE_OP = 1,     /* name: a person */
+    RULE_BAN = 2,    /* name: a person, or "nick:NAME" */
+    RULE_INVITE = 3, /* name: a person */
+    RULE_MODE = 4,   /* name: of the setting, value: what it is */
+    RULE_KICK = 5,   /* name: "nick:NAME"; only in SETTINGS: who may not resume past `seq` */
+    RULE_TOPIC = 6,  /* value: the topic; only in MODES */
+    RULE_FOUNDER = 7 /* name: the person that made the room; only in MODES */
+};
+
 /* Where a JOIN starts reading. */
 enum join_start {
     JOIN_NOW,   /* only what is said from now on */
@@ -229,7 +290,8 @@ enum trace_bell {
     X(GAP, 14, "counter gap")                  \
     X(EXPIRED, 15, "session expired")          \
     X(REPLACED, 16, "session taken over")      \
-    X(WORKER, 17, "worker lost")
+    X(WORKER, 17, "worker lost")               \
+    X(KICKED, 18, "put out by an operator")
 
 enum reason {
 #define X(NAME, number, text) REASON_##NAME = number,

@@ -21,6 +21,7 @@ RECORD_MAX = 33280
 TEXT_MAX = 32768
 
 ACTION, QUIET, TRACED = 1, 2, 4
+AGAIN = WISHED = 8  # in JOIN, in HELLO
 FIFO, POSIXMQ, SYSVMQ, SHM, MMAP, UNIX, TCP = range(1, 8)
 FROM_NOW, LAST, AFTER, SINCE = range(4)
 NO_TOKEN = bytes(16)
@@ -52,8 +53,8 @@ TYPES = {
     "PARTED": (35, "u16 code, s16 text"),
     "ERROR": (36, "u16 code, s16 text"),
     "MEMBER": (37, "s8 nick, u8 transport, u32 session, u32 uid, u8 worker, u64 lag, u64 idle,"
-                   " s16 rooms, s16 away"),
-    "ROOM": (38, "s8 name, u32 members, u64 next, s16 topic, u64 read"),
+                   " s16 rooms, s16 away, s8 person, u8 op"),
+    "ROOM": (38, "s8 name, u32 members, u64 next, s16 topic, u64 read, u8 modes"),
     "TRANSPORT": (39, "u8 id, u8 available, u32 sessions, s16 limits, s16 reason"),
     "DONE": (40, ""),
     "PONG": (41, "u64 stamp"),
@@ -74,6 +75,24 @@ TYPES = {
     "EPOCH": (69, "u32 epoch"),
     "EDITED": (88, "s8 from_, s16 text, u64 target"),
     "DELETED": (89, "s8 from_, u64 target"),
+    "INVITED": (80, "s8 from_, s8 nick, s8 person, u8 on"),
+    "KICKED": (81, "s8 from_, s8 nick, s8 person, s16 text"),
+    "BANNED": (82, "s8 from_, s8 nick, s8 person, u8 on, s16 text"),
+    "OPPED": (83, "s8 from_, s8 nick, s8 person, u8 on"),
+    "CHANGED": (84, "s8 from_, s8 name, s16 value"),
+    "SETTINGS": (85, "s16 entries"),
+    "INVITE": (96, "s8 nick, u8 on"),
+    "KICK": (97, "s8 nick, s16 text"),
+    "BAN": (98, "s8 who, u8 on, s16 text"),
+    "OP": (99, "s8 who, u8 on"),
+    "MODE": (100, "s8 name, s16 value"),
+    "MODES": (101, ""),
+    "WHOIS": (102, "s8 nick"),
+    "RELEASE": (103, "s8 nick"),
+    "INVITATION": (112, "s8 name, s8 from_"),
+    "SETTING": (113, "u8 kind, s8 name, s16 value, s8 by, u64 stamp"),
+    "PROFILE": (114, "s8 nick, s8 person, u8 transport, u32 session, u8 worker, u64 lag, u64 idle,"
+                     " u64 since, s16 rooms"),
     "READ": (104, "u64 upto"),
     "AWAY": (105, "s16 text"),
     "EDIT": (106, "u64 target, s16 text"),
@@ -88,7 +107,7 @@ INTEGERS = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q"}
 
 CODES = {"VERSION": 1, "MALFORMED": 2, "TRANSPORT": 3, "LIMIT": 4, "DENIED": 5, "NICK": 6, "ROOM": 7,
          "TEXT": 8, "NOT_MEMBER": 9, "STORAGE": 10, "SHUTDOWN": 11, "SLOW": 12, "UNKNOWN": 13,
-         "GAP": 14, "EXPIRED": 15, "REPLACED": 16, "WORKER": 17}
+         "GAP": 14, "EXPIRED": 15, "REPLACED": 16, "WORKER": 17, "KICKED": 18}
 
 
 def _crc_table():
@@ -134,7 +153,7 @@ class Record:
                 f"flags={self.flags} {self.fields})")
 
 
-BYTE_STRINGS = {"transports", "cursors", "up", "down", "skipped"}
+BYTE_STRINGS = {"transports", "cursors", "up", "down", "skipped", "entries"}
 
 
 def encode_body(type_name, values):
