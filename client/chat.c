@@ -148,6 +148,7 @@ static void on_open(struct chat *c)
                   left ? "; sending what waited" : "");
     }
     c->offline = 0;
+    chat_unread_last(c); /* marks that could not be told meanwhile */
 }
 
 static void on_lost(struct chat *c, const char *detail)
@@ -206,6 +207,8 @@ void chat_leave(struct chat *c, struct str reason)
         return;
     }
     c->leaving = 1;
+    chat_unread_turn(c);
+    chat_unread_last(c);
     c->leave_by = mono_ns() + LEAVE_NS;
     uv_timer_again(&c->tick);
     if (session_state(c->session) != SESSION_OPEN && session_unacked(c->session) == 0)
@@ -270,6 +273,7 @@ static void on_turn(uv_check_t *h)
 {
     struct chat *c = h->data;
     chat_run_held(c);
+    chat_unread_turn(c);
     chat_pace(c);
     leave_when_quiet(c);
     if (c->unacked_shown && session_unacked(c->session) == 0) {
@@ -362,6 +366,7 @@ static int run(struct chat *c)
     uv_timer_init(&c->loop, &c->tick);
     c->tick.data = c;
     uv_timer_start(&c->tick, on_tick, TICK_MS, TICK_MS);
+    chat_unread_open(c);
     uv_check_init(&c->loop, &turn);
     turn.data = c;
     uv_check_start(&turn, on_turn);
@@ -376,6 +381,7 @@ static int run(struct chat *c)
     term_close(c->term);
     uv_close((uv_handle_t *)&turn, NULL);
     uv_close((uv_handle_t *)&c->tick, NULL);
+    chat_unread_close(c);
     uv_run(&c->loop, UV_RUN_DEFAULT);
     if (r < 0)
         log_error("cannot start: %s", strerror(-r));

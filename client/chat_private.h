@@ -20,6 +20,7 @@
 #include "client/render.h"
 #include "client/table.h"
 #include "client/term.h"
+#include "client/unread.h"
 #include "client/waterfall.h"
 
 /* Buffers for render_safe: a byte may become six. */
@@ -48,6 +49,8 @@ struct chat_room {
     /* a replay is under way: these are history, whatever their number */
     uint64_t replay_from, replay_to;
     uint32_t replay; /* request, 0: none */
+    struct unread unread;          /* messages that nobody has read in any terminal of ours */
+    uint64_t last_said, told_read; /* newest message; the mark that the server has */
 };
 
 enum ask {
@@ -88,7 +91,7 @@ struct chat {
     struct term *term;
     struct session *session;
     struct loop_session *driver;
-    uv_timer_t tick;
+    uv_timer_t tick, telling;
     struct render render;
 
     struct chat_room rooms[CURSORS_MAX];
@@ -150,6 +153,21 @@ struct chat_room *chat_add_room(struct chat *c, uint32_t room, struct str name);
 void chat_drop_room(struct chat *c, struct chat_room *r);
 struct chat_room *chat_here(struct chat *c); /* the current one; NULL and told: there is none */
 void chat_go(struct chat *c, struct chat_room *r); /* make it the current one */
+
+/* --- chat_unread.c: room->unread says how many messages wait there. What is on the screen is read
+ * by and by (chat_unread_turn); whoever shows a room that was hidden has to do nothing but make it the
+ * current one. */
+void chat_unread_open(struct chat *c);
+void chat_unread_close(struct chat *c);
+void chat_unread_turn(struct chat *c); /* once a turn of the loop */
+void chat_unread_last(struct chat *c); /* before leaving */
+/* Message `seq` came, of now or of the time before we came; `unread`: it counts as such. */
+void chat_unread_said(struct chat_room *room, uint64_t seq, int unread, int mention);
+/* The person has seen all of the room. */
+void chat_unread_read(struct chat *c, struct chat_room *room);
+/* Nobody looks at the screen, and the next message in this room will be the first unread one. */
+int chat_unread_unseen(struct chat *c, const struct chat_room *room);
+void chat_on_marked(struct chat *c, const struct record *r);
 
 /* --- incoming.c */
 void chat_on_record(void *ctx, const struct record *r);

@@ -32,7 +32,8 @@ static void show_message(struct chat *c, struct chat_room *room, const struct re
     if (body_message_get(r, &b) < 0 || names_has(&c->ignored, b.from))
         return;
     int own = r->producer == session_producer(c->session);
-    int mention = live && !own && render_mentions(b.text, session_nick(c->session));
+    int fresh = live || (room->unread.read && r->seq > room->unread.read);
+    int mention = fresh && !own && render_mentions(b.text, session_nick(c->session));
     const struct said s = {
         .time = r->time,
         .place = place_of(c, room),
@@ -42,10 +43,12 @@ static void show_message(struct chat *c, struct chat_room *room, const struct re
         .mention = mention,
         .own = own,
     };
+    if (live && !own && chat_unread_unseen(c, room))
+        render_rule(&c->render, out, "new");
     render_said(&c->render, out, &s);
     if (live)
         names_add(&c->nicks, b.from);
-    if (mention || (live && !own && is_pair(room)))
+    if (live && !own && (mention || is_pair(room)))
         term_bell(c->term);
 }
 
@@ -104,6 +107,18 @@ static void show_rename(struct chat *c, struct chat_room *room, const struct rec
                  render_safe(b.from, from, sizeof from), render_safe(b.to, to, sizeof to));
 }
 
+/* A message that was not shown before: is it unread? In a room whose mark is not known, only what
+ * comes from now on. */
+static void note_unread(struct chat *c, struct chat_room *room, const struct record *r, int live)
+{
+    struct body_message b;
+    if (r->type != RECORD_MESSAGE || body_message_get(r, &b) < 0 || names_has(&c->ignored, b.from))
+        return;
+    int own = r->producer == session_producer(c->session) || is_me(c, b.from);
+    chat_unread_said(room, r->seq, !own && (live || room->unread.read),
+                     render_mentions(b.text, session_nick(c->session)));
+}
+
 /* Of the past only what was said is of interest, not who came and went. */
 static void show_logged(struct chat *c, struct chat_room *room, const struct record *r,
                         struct buf *out, int live)
@@ -126,6 +141,7 @@ static void keep_backlog(struct chat *c, struct chat_room *room, const struct re
 {
     struct buf text = {0};
     show_logged(c, room, r, &text, 0);
+    note_unread(c, room, r, 0);
     if (!text.len)
         return;
     struct backlog_line *b = &room->backlog[room->backlog_n++ % BACKLOG_LINES];
@@ -133,15 +149,30 @@ static void keep_backlog(struct chat *c, struct chat_room *room, const struct re
     *b = (struct backlog_line){.time = r->time, .seq = r->seq, .text = text};
 }
 
+/* What follows has not been read yet; `more`: nor has some of what is not shown. */
+static void new_begins(struct chat *c, const struct chat_room *room, struct buf *out, int more)
+{
+    char word[80];
+    if (!term_interactive(c->term))
+        return;
+    snprintf(word, sizeof word, "new (%u unread; earlier ones: /history)", room->unread.count);
+    render_rule(&c->render, out, more ? word : "new");
+}
+
 static void show_backlog(struct chat *c, struct chat_room *room)
 {
     size_t n = room->backlog_n;
     size_t first = n > BACKLOG_LINES ? n - BACKLOG_LINES : 0;
+    uint64_t fresh = room->unread.first;
     struct buf out = {0};
     for (size_t i = first; i < n; i++) {
         struct backlog_line *b = &room->backlog[i % BACKLOG_LINES];
         if (i == first)
             room->oldest = b->seq;
+        if (fresh && b->seq >= fresh) {
+            new_begins(c, room, &out, i == first && b->seq > fresh);
+            fresh = 0;
+        }
         render_day(&c->render, &out, b->time);
         buf_append(&out, buf_head(&b->text), b->text.len);
         buf_free(&b->text);
@@ -149,7 +180,8 @@ static void show_backlog(struct chat *c, struct chat_room *room)
     room->backlog_n = 0;
     if (n && term_interactive(c->term)) {
         render_day(&c->render, &out, wall_ns());
-        render_rule(&c->render, &out, "new");
+        if (!room->unread.first)
+            render_rule(&c->render, &out, "new");
     }
     chat_show(c, &out);
 }
@@ -209,6 +241,7 @@ static void on_logged(struct chat *c, const struct record *r)
     if (!room->oldest)
         room->oldest = r->seq;
     show_logged(c, room, r, &line, 1);
+    note_unread(c, room, r, 1);
     if (line.len)
         render_day(&c->render, &out, r->time);
     chat_show(c, &out);
@@ -244,6 +277,9 @@ static void on_joined_again(struct chat *c, struct chat_room *room, const struct
         return;
     room->seen = b->first ? b->first - 1 : 0;
     room->live = b->first;
+    unread_reset(&room->unread);
+    room->unread.read = room->told_read = b->read;
+    room->last_said = 0;
     chat_note(c, "%s: the server has lost its latest lines; going on after number %llu",
               render_safe(str_of(room->shown), name, sizeof name), (unsigned long long)room->seen);
 }
@@ -257,6 +293,7 @@ static struct chat_room *on_joined_new(struct chat *c, const struct record *r,
         return NULL;
     room->seen = b->first ? b->first - 1 : 0;
     room->live = asked ? b->next : b->first;
+    room->unread.read = room->told_read = b->read;
     names_add(&c->known_rooms, str_of(room->shown));
     if (!asked)
         chat_note(c, "%s talks to you. To answer: /query %s",
@@ -369,6 +406,11 @@ void chat_on_record(void *ctx, const struct record *r)
         break;
     case RECORD_ERROR:
         chat_on_error(c, r);
+        break;
+    case RECORD_MARKED:
+        chat_on_marked(c, r);
+        break;
+    case RECORD_STATUS:
         break;
     default:
         if (record_is_logged(r->type))

@@ -31,7 +31,7 @@ struct term {
     uv_signal_t signals[WATCHED];
     struct buf out, notes; /* notes only where they go elsewhere */
     char prompt[PROMPT_MAX];
-    uint64_t interrupted, rung;
+    uint64_t interrupted, rung, touched;
     int gone, closed, dropped;
 };
 
@@ -125,6 +125,7 @@ void term_prompt(struct term *t, const char *prompt)
 static void on_line(void *ctx, struct str text)
 {
     struct term *t = ctx;
+    t->touched = mono_ns();
     t->hooks.line(t->hooks.ctx, text);
 }
 
@@ -144,6 +145,7 @@ static void on_touch(void *ctx)
 {
     struct term *t = ctx;
     t->interrupted = 0;
+    t->touched = mono_ns();
 }
 
 static void on_too_long(void *ctx)
@@ -292,6 +294,7 @@ int term_open(struct term **out, uv_loop_t *loop, const struct term_hooks *hooks
     if (!t)
         return -ENOMEM;
     t->hooks = *hooks;
+    t->touched = mono_ns();
     int r = open_input(t, loop);
     if (r < 0) {
         free(t);
@@ -338,6 +341,11 @@ int term_edits(const struct term *t)
 int term_interactive(const struct term *t)
 {
     return t->interactive;
+}
+
+uint64_t term_touched(const struct term *t)
+{
+    return t->touched;
 }
 
 int term_color(const struct term *t)

@@ -45,6 +45,8 @@ int term_color(const struct term *t);
 void term_out(struct term *t, struct str text);
 /* What is not chat: diagnostics, status. */
 void term_note(struct term *t, struct str text);
+/* When a key was pressed last (mono_ns), or the terminal opened. */
+uint64_t term_touched(const struct term *t);
 /* Ring, at most once a second. */
 void term_bell(struct term *t);
 void term_prompt(struct term *t, const char *prompt);

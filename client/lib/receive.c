@@ -147,6 +147,7 @@ static int on_joined(struct session *s, const struct record *r)
     }
     room->room = r->room;
     room->epoch = b.epoch;
+    room->read = b.read;
     room->replay = 0;
     copy_text(room->name, sizeof room->name, b.name);
     set_topic(room, b.topic);

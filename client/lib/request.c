@@ -101,6 +101,14 @@ int session_ping(struct session *s, uint64_t stamp, uint32_t *counter)
     return queue(s, b, body_ping_put(b, sizeof b, &h, &p), h.counter, counter);
 }
 
+int session_read(struct session *s, uint32_t room, uint64_t seq, uint32_t *counter)
+{
+    uint8_t b[REQUEST_MAX];
+    struct record h = {.type = RECORD_READ, .room = room, .counter = next_number(s)};
+    struct body_mark m = {.seq = seq};
+    return queue(s, b, body_mark_put(b, sizeof b, &h, &m), h.counter, counter);
+}
+
 int session_watch(struct session *s, uint16_t rate, uint32_t *counter)
 {
     uint8_t b[REQUEST_MAX];

@@ -80,7 +80,8 @@ struct session_room {
     uint64_t seen; /* last sequence number delivered to on_record */
     uint64_t next; /* as JOINED said: records below are history */
     char name[ROOM_NAME_MAX + 1];
-    char *topic; /* valid until the next session_drive */
+    uint64_t read; /* as JOINED said: the person has read so far, in whatever session */
+    char *topic;   /* valid until the next session_drive */
     /* The session's own, not for the owner: */
     uint8_t quiet;   /* joined without a trace: join again the same way */
     uint32_t rejoin; /* JOIN that asks for it again at a server that forgot us; 0: none */
@@ -144,6 +145,8 @@ int session_search(struct session *s, uint32_t room, const struct body_search *w
 /* type: RECORD_WHO (room or 0), RECORD_ROOMS, RECORD_TRANSPORTS */
 int session_ask(struct session *s, uint8_t type, uint32_t room, uint32_t *counter);
 int session_ping(struct session *s, uint64_t stamp, uint32_t *counter);
+/* The person has read the room up to record `seq`: MARKED tells all sessions of theirs there. */
+int session_read(struct session *s, uint32_t room, uint64_t seq, uint32_t *counter);
 /* Have traces of at most `rate` ordinary messages a second sent; 0: none any more. */
 int session_watch(struct session *s, uint16_t rate, uint32_t *counter);
 /* Say something; flags: RECORD_ACTION, RECORD_TRACED (TRACE and HOPs come then, if the server can).
