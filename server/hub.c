@@ -4,7 +4,9 @@
 #include "base/log.h"
 #include "base/paths.h"
 #include "server/fanout.h"
+#include "server/marks.h"
 #include "server/sandbox.h"
+#include "server/statefile.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -191,41 +193,6 @@ static void on_tick(uv_timer_t *t)
 
 /* --- state directory ---------------------------------------------------------------------- */
 
-/* A small file replaced as a whole: written aside, synced, renamed. */
-static int replace_file(const char *path, const void *p, size_t n)
-{
-    char aside[4300];
-    snprintf(aside, sizeof aside, "%s.new", path);
-    int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    int r = fd < 0 ? -errno : io_write_full(fd, p, n);
-    if (r == 0 && fsync(fd) < 0)
-        r = -errno;
-    io_close(&fd);
-    if (r == 0 && rename(aside, path) < 0)
-        r = -errno;
-    return r;
-}
-
-static ssize_t read_file(const char *path, void *p, size_t n)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    ssize_t r = read(fd, p, n);
-    int e = -errno;
-    close(fd);
-    return r < 0 ? e : r;
-}
-
-/* New names in a directory are on disk only when it is. */
-static int sync_dir(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int r = fd < 0 || fsync(fd) < 0 ? -errno : 0;
-    io_close(&fd);
-    return r;
-}
-
 /* STATE/epoch counts the starts; STATE/secret proves resume tokens across them. An epoch is never
  * used twice, so only a missing file means the first start, and the new number has to be on disk.
  */
@@ -234,25 +201,25 @@ static int open_state(struct hub *h)
     const char *dir = h->opt->state_dir;
     char path[4200], number[32] = "";
     snprintf(path, sizeof path, "%s/epoch", dir);
-    ssize_t got = read_file(path, number, sizeof number - 1);
+    ssize_t got = statefile_read(path, number, sizeof number - 1);
     int r = got < 0 && got != -ENOENT ? (int)got : 0;
     h->epoch = (uint32_t)strtoul(number, NULL, 10) + 1;
     int n = snprintf(number, sizeof number, "%u\n", h->epoch);
     if (r == 0)
-        r = replace_file(path, number, (size_t)n);
+        r = statefile_replace(path, number, (size_t)n);
     snprintf(path, sizeof path, "%s/secret", dir);
-    got = r == 0 ? read_file(path, h->secret, sizeof h->secret) : 0;
+    got = r == 0 ? statefile_read(path, h->secret, sizeof h->secret) : 0;
     if (got < 0 && got != -ENOENT)
         r = (int)got;
     if (r == 0 && got != (ssize_t)sizeof h->secret) {
         io_random(h->secret, sizeof h->secret);
-        r = replace_file(path, h->secret, sizeof h->secret);
+        r = statefile_replace(path, h->secret, sizeof h->secret);
     }
     snprintf(h->rooms_dir, sizeof h->rooms_dir, "%s/rooms", dir);
     if (r == 0)
         r = path_mkdirs(h->rooms_dir, 0700);
     if (r == 0)
-        r = sync_dir(dir);
+        r = statefile_sync_dir(dir);
     if (r < 0)
         log_error("cannot read and write in state directory %s (%s); choose another --state-dir",
                   dir, errno_name(-r));
@@ -315,7 +282,7 @@ static int start(struct hub *h)
 {
     int r;
     if ((r = become_user(h->opt)) < 0 || (r = listen_lock(h)) < 0 || (r = open_state(h)) < 0 ||
-        (r = rooms_open(h)) < 0)
+        (r = rooms_open(h)) < 0 || (r = marks_open(h)) < 0)
         return r;
     hubstats_start(h);
     start_handles(h);
@@ -357,6 +324,7 @@ static void finish(struct hub *h)
     uv_run(&h->loop, UV_RUN_DEFAULT);
     uv_loop_close(&h->loop);
     traces_free(h);
+    marks_close(h);
     sessions_free(h);
     rooms_close(h);
     hubstats_close(h);

@@ -37,6 +37,7 @@
 
 struct fanout;
 struct kept;
+struct marks;
 struct move;
 struct trace;
 
@@ -258,6 +259,7 @@ struct hub {
     uint64_t mono_calls;  /* io_calls when `mono` was read */
     int announced;        /* "ready" has been said */
     struct trace *traces; /* oldest first */
+    struct marks *marks;
     size_t trace_count;
     struct watcher {
         uint32_t conn; /* 0: free */

@@ -1,5 +1,6 @@
 /* JOIN and PART: into rooms and out of them, and the rooms of two. */
 #include "server/hub.h"
+#include "server/marks.h"
 #include "server/requests.h"
 
 #include "proto/types.h"
@@ -11,7 +12,7 @@ void request_joined(struct conn *c, struct room *r, uint32_t counter, uint64_t f
     REPLY(c, JOINED, r->id, counter, joined, .name = str_of(r->log.name), .uuid = r->uuid,
           .epoch = r->log.epoch, .first = first, .next = r->log.next_seq,
           .members = (uint32_t)r->member_count, .rewound = (uint8_t)rewound,
-          .topic = str_of(r->log.topic));
+          .topic = str_of(r->log.topic), .read = marks_get(c->session, r));
 }
 
 /* The name of the room of two: "@", both nicks in the order of their keys, a comma between. */

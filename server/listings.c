@@ -1,5 +1,6 @@
 /* Listings: WHO, ROOMS, TRANSPORTS. Each ends with DONE. */
 #include "server/hub.h"
+#include "server/marks.h"
 #include "server/requests.h"
 
 #include "base/clock.h"
@@ -63,7 +64,8 @@ void handle_rooms(struct conn *c, const struct record *r)
             continue;
         REPLY(c, ROOM, room->id, r->counter, room, .name = str_of(room->log.name),
               .members = (uint32_t)room->member_count,
-              .next = room->log.next_seq + room->batch_count, .topic = str_of(room->log.topic));
+              .next = room->log.next_seq + room->batch_count, .topic = str_of(room->log.topic),
+              .read = marks_get(c->session, room));
     }
     request_done(c, r);
 }

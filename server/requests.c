@@ -117,6 +117,7 @@ static const struct request requests[256] = {
     [RECORD_SEEN] = {handle_seen, WORK_SEEN},
     [RECORD_WATCH] = {handle_watch, 0},
     [RECORD_BYE] = {handle_bye, 0},
+    [RECORD_READ] = {handle_read, WORK_CHANGE},
 };
 
 int request_handle(struct conn *c, const struct record *r)

@@ -52,6 +52,9 @@ void handle_who(struct conn *c, const struct record *r);
 void handle_rooms(struct conn *c, const struct record *r);
 void handle_transports(struct conn *c, const struct record *r);
 
+/* marks.c */
+void handle_read(struct conn *c, const struct record *r);
+
 /* replay.c */
 void handle_history(struct conn *c, const struct record *r);
 void handle_search(struct conn *c, const struct record *r);

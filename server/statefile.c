@@ -1,0 +1,84 @@
+/* See statefile.h. */
+#include "server/statefile.h"
+
+#include "base/io.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int statefile_replace(const char *path, const void *p, size_t n)
+{
+    char aside[4300];
+    snprintf(aside, sizeof aside, "%s.new", path);
+    int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int r = fd < 0 ? -errno : io_write_full(fd, p, n);
+    if (r == 0 && fsync(fd) < 0)
+        r = -errno;
+    io_close(&fd);
+    if (r == 0 && rename(aside, path) < 0)
+        r = -errno;
+    return r;
+}
+
+ssize_t statefile_read(const char *path, void *p, size_t n)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    ssize_t r = read(fd, p, n);
+    int e = -errno;
+    close(fd);
+    return r < 0 ? e : r;
+}
+
+int statefile_load(const char *path, struct buf *out, size_t most)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
+    if (r == 0 && (size_t)st.st_size > most)
+        r = -EFBIG;
+    size_t n = r == 0 ? (size_t)st.st_size : 0;
+    uint8_t *to = r == 0 ? buf_reserve(out, n + 1) : NULL;
+    if (r == 0 && !to)
+        r = -ENOMEM;
+    for (size_t done = 0; r == 0 && done < n;) {
+        ssize_t got = read(fd, to + done, n - done);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            r = -errno;
+        if (got <= 0)
+            break;
+        done += (size_t)got;
+        buf_added(out, (size_t)got);
+    }
+    io_close(&fd);
+    return r;
+}
+
+int statefile_sync_dir(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+    io_close(&fd);
+    return r;
+}
+
+void statefile_set_aside(const char *path, const char *why)
+{
+    char to[4300];
+    for (int i = 1; i < 1000; i++) {
+        snprintf(to, sizeof to, "%s.broken-%d", path, i);
+        if (access(to, F_OK) < 0)
+            break;
+    }
+    if (rename(path, to) < 0)
+        log_error("%s: %s; it cannot be set aside (%s)", path, why, errno_name(errno));
+    else
+        log_error("%s: %s; set aside as %s", path, why, to);
+}

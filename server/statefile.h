@@ -1,0 +1,19 @@
+/* Small files in the state directory, replaced as a whole: written aside, synced, renamed, so that
+ * a crash leaves the old one or the new one. Everything here blocks: at the start, at the end, or
+ * in a thread. */
+#pragma once
+
+#include "base/buf.h"
+
+#include <sys/types.h>
+
+/* 0 or a negative errno, with the old file as it was. */
+int statefile_replace(const char *path, const void *p, size_t n);
+/* At most `n` bytes of it. How many, or a negative errno. */
+ssize_t statefile_read(const char *path, void *p, size_t n);
+/* All of it, appended. 0 or a negative errno (-EFBIG: more than `most`). */
+int statefile_load(const char *path, struct buf *out, size_t most);
+/* New names in a directory are on disk only when it is. */
+int statefile_sync_dir(const char *path);
+/* It cannot be understood: rename it to a name that says so, and log that with the reason. */
+void statefile_set_aside(const char *path, const char *why);

@@ -1,0 +1,116 @@
+"""What people keep: how far they have read, in every terminal and after restarts; conversations that wait for
+whoever is not there; messages that are corrected or taken back; who is away."""
+
+import os
+import re
+import signal
+
+import pytest
+
+import parleywire as wire
+from harness import until
+from test_terminal import Chats  # noqa: F401
+
+
+@pytest.fixture
+def people(server):
+    """people(nick): a session that speaks the protocol itself."""
+    made = []
+
+    def connect(nick, **hello):
+        made.append(wire.Client.connect(server.socket, nick, **hello))
+        return made[-1]
+    yield connect
+    for c in made:
+        c.close()
+
+
+def marks(server):
+    try:
+        with open(os.path.join(server.state, "marks"), encoding="utf-8") as f:
+            return f.read()
+    except FileNotFoundError:
+        return ""
+
+
+def read(c, room, seq):
+    n = c.ask("READ", at=room, upto=seq)
+    return c.until("MARKED", "ERROR", counter=n)
+
+
+def say(c, room, *texts):
+    for text in texts:
+        n = c.post(room, text)
+        last = c.until("MESSAGE", producer=c.welcome.producer, counter=n)
+    return last.seq
+
+
+# --- read marks ----------------------------------------------------------------------------------------
+
+
+def test_a_mark_is_told_to_the_other_terminals_of_its_reader_alone(people):
+    a, again, b = people("alice"), people("alice"), people("bob")
+    room = a.join("#lobby").room
+    again.join("#lobby"), b.join("#lobby")
+    last = say(a, room, "one", "two")
+    assert read(a, room, last).upto == last
+    told = again.until("MARKED")
+    assert (told.room, told.upto, told.counter) == (room, last, 0)
+    assert read(again, room, last - 1).upto == last  # never back
+    n = b.ask("PING", stamp=1)
+    b.until("PONG", counter=n)
+    assert not [r for r in b.kept if r.type == "MARKED"]
+    assert people("alice").join("#lobby").read == last
+    assert people("bob").join("#lobby").read == 0
+    assert [r.read for r in a.listing("ROOMS") if r.name == "#lobby"] == [last]
+
+
+def test_a_mark_beyond_the_end_or_of_a_room_one_is_not_in(people):
+    a = people("alice")
+    room = a.join("#lobby").room
+    last = say(a, room, "only")
+    assert read(a, room, 2 ** 63).upto == last
+    assert read(a, room + 17, 1).code == wire.CODES["NOT_MEMBER"]
+
+
+def test_marks_survive_a_clean_end_and_a_kill(server, people):
+    a = people("alice")
+    room = a.join("#lobby").room
+    last = say(a, room, "one", "two", "three")
+    read(a, room, last - 1)
+    server.stop()
+    assert f" {last - 1} alice\n" in marks(server)
+    server.start("--workers", "2")
+    a = people("alice")
+    joined = a.join("#lobby")
+    assert joined.read == last - 1
+    read(a, joined.room, last)
+    until(lambda: f" {last} alice\n" in marks(server), "the mark is on disk while the server runs")
+    server.kill()
+    server.start("--workers", "2")
+    assert people("alice").join("#lobby").read == last
+
+
+@pytest.mark.parametrize("damage", ["what is this\n", "parley marks 1\nsince 5\nuid:0 xyz 3 alice\n", "parley marks 1\nsince 5\nuid:0"])
+def test_marks_that_cannot_be_understood_are_set_aside(server, people, damage):
+    server.stop()
+    with open(os.path.join(server.state, "marks"), "w", encoding="utf-8") as f:
+        f.write(damage)
+    server.start("--workers", "2")
+    assert re.search(r"state/marks: line \d is not one of read marks; set aside as \S+/marks\.broken-1", server.output())
+    with open(os.path.join(server.state, "marks.broken-1"), encoding="utf-8") as f:
+        assert f.read() == damage
+    a = people("alice")
+    room = a.join("#lobby").room
+    assert read(a, room, say(a, room, "on")).type == "MARKED"
+
+
+def test_marks_that_cannot_be_written_are_told_and_written_later(server, people):
+    a = people("alice")
+    room = a.join("#lobby").room
+    os.mkdir(os.path.join(server.state, "marks.new"))  # root may write anywhere, but not a file over a directory
+    read(a, room, say(a, room, "one"))
+    until(lambda: "/marks (EISDIR)" in server.output(), "the failure is told")
+    os.rmdir(os.path.join(server.state, "marks.new"))
+    until(lambda: "marks is written again" in server.output(), "it goes on")
+    assert " alice\n" in marks(server)
