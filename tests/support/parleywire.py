@@ -100,6 +100,8 @@ TYPES = {
     "MARKED": (116, "u64 upto"),
     "STATUS": (117, "s8 nick, u8 here, s16 away"),
 }
+# Last fields that records of earlier releases do not have.
+LATER = {"JOINED": {"read": 0}, "MEMBER": {"away": ""}, "ROOM": {"read": 0}}
 FIELDS = {name: [tuple(f.split()) for f in fields.split(",") if f.strip()]
           for name, (_, fields) in TYPES.items()}
 NAMES = {number: name for name, (number, _) in TYPES.items()}
@@ -157,7 +159,7 @@ BYTE_STRINGS = {"transports", "cursors", "up", "down", "skipped", "entries"}
 
 
 def encode_body(type_name, values):
-    values = dict(values)
+    values = {**LATER.get(type_name, {}), **values}
     out = b""
     for kind, field in FIELDS[type_name]:
         value = values.pop(field)
