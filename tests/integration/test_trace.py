@@ -32,7 +32,7 @@ def address(server, transport):
 def readers(server, room, transports=TRANSPORTS):
     found = {t: server.stream("tail", "-q", "--json", "-t", t, "-n", f"r-{t}", room,
                               server=address(server, t)) for t in transports}
-    until(lambda: server.members(room) >= len(transports), "all readers are there")
+    until(lambda: server.nicks(room) >= {f"r-{t}" for t in transports}, "all readers are there")
     return found
 
 

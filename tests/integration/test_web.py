@@ -543,6 +543,8 @@ def test_state_traces_and_events_come_as_they_happen(site):
         assert [w["alive"] for w in state["workers"] if w["n"] < 16] == [1, 1]
         assert state["page"]["lost"] == 0 and state["page"]["doubled"] == 0
 
+        # a session that is shown need not have joined yet
+        until(lambda: site.server.nicks("#lobby") >= {"on-shm", "on-fifo", "on-mmap", "page"}, "they are in the room")
         site.server.ok("send", "#lobby", "seen", "-n", "alice", "-t", "sysvmq")
         line = page.wait("message", text="seen")
         trace = page.wait("trace", seq=line["seq"])

@@ -443,6 +443,10 @@ class Server:
         self.streams.append(s)
         return s
 
+    def nicks(self, room):
+        """Who is in a room, ourselves not counted."""
+        return {m["nick"] for m in self.json("who", room)}
+
     def members(self, room):
         """How many are in a room, ourselves not counted."""
         return len(self.json("who", room))
