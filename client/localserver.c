@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "stats/page.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -205,16 +206,21 @@ int localserver_alive(struct localserver *s)
     return s->pid > 0;
 }
 
+/* From the hub's statistics page: of /proc/PID/task/TID/children, proc(5) says that it is reliable
+ * only while nothing changes. */
 int localserver_workers(const struct localserver *s, pid_t *out, int max)
 {
-    char path[64];
-    int n = 0, pid;
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)s->pid, (int)s->pid);
-    FILE *f = s->pid > 0 ? fopen(path, "re") : NULL;
-    while (f && n < max && fscanf(f, "%d", &pid) == 1)
-        out[n++] = pid;
-    if (f)
-        fclose(f);
+    char path[sizeof s->runtime + sizeof STATS_FILE + 1];
+    struct stats_page p = {0};
+    struct stats_target t;
+    int n = 0;
+    snprintf(path, sizeof path, "%s/%s", s->runtime, STATS_FILE);
+    if (s->pid <= 0 || stats_open(&p, path, NULL) < 0)
+        return 0;
+    for (size_t i = 0; i < STATS_HUB_TARGET && n < max; i++)
+        if (stats_read(&p, STATS_TARGET, i, &t) >= 0 && t.used && t.alive)
+            out[n++] = (pid_t)t.pid;
+    stats_close(&p);
     return n;
 }
 

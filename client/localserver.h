@@ -51,7 +51,8 @@ int localserver_stop(struct localserver *s);
 /* Like kill -9 by somebody else: hub and workers at once, nothing cleaned up. */
 void localserver_kill(struct localserver *s);
 
-/* Its workers; how many, at most `max`. */
+/* Its workers, in the order of their numbers, as it has written them down (STATS_PERIOD_MS after
+ * one has started anew); how many, at most `max`. */
 int localserver_workers(const struct localserver *s, pid_t *out, int max);
 
 /* Is the hub running? Collects it if it has ended (then `status` is set and pid 0). */

@@ -34,6 +34,7 @@ struct latency {
     struct swarm w;
     struct poster sender, load;
     struct pace pace;         /* of the sender; without one of its own, kept here */
+    uint64_t count;           /* posts, warm-up included */
     uint64_t size, load_rate; /* load_rate 0: none */
     int two, costs;           /* the sender is a process; costs are measured */
     uint32_t subscribers;
@@ -48,7 +49,7 @@ static void on_post(void *ctx, struct swarm_member *m, const struct record *r)
 {
     struct latency *l = ctx;
     uint64_t i = r->counter - 1; /* sender's sessions are new: they count from 1 */
-    if (i >= l->pace.s.count)
+    if (i >= l->count)
         return;
     uint64_t delay = mono_ns() - l->pace.begun[i];
     if (l->sender.pid == 0 && m->index == 0) {
@@ -88,34 +89,49 @@ static int stalled(uint64_t *done, uint64_t now_done, uint64_t *at)
     return now - *at > STALL_NS;
 }
 
-static int measure(struct bench *b, struct bench_result *r, struct latency *l)
+/* Is everybody done with so many posts, their publisher too if it is one of ours? */
+static int all_have(const struct latency *l, uint64_t posts)
+{
+    return l->done >= posts && (l->sender.pid || session_unacked(l->w.members[0].s) == 0);
+}
+
+/* Posts up to number `until` by the schedule, whose next one is due BEGIN_NS from now, and wait
+ * until all have them. 0, or an exit code. */
+static int post_until(struct bench *b, struct latency *l, uint64_t until)
 {
     struct str text = {l->text, l->size};
     struct schedule *s = &l->pace.s;
     uint64_t before = 0, since = 0;
-    uint64_t began = 0; /* number of the room's last record when measuring began */
     int code = 0;
-    s->start = mono_ns() + BEGIN_NS;
+    s->start = mono_ns() + BEGIN_NS - l->done * s->interval;
+    s->count = until;
     if (l->sender.pid && poster_go(&l->sender, s) < 0)
         return 1;
-    while (l->done < l->pace.s.count && code == 0) {
-        if (!began && l->done >= WARMUP) {
-            if (l->costs)
-                bench_measure_begin(b);
-            if (l->costs && l->sender.pid == 0)
-                session_measure(l->w.members[0].s);
-            began = l->w.members[0].seq;
-        }
-        int on = l->sender.pid ? swarm_turn(&l->w, UINT64_MAX) : pace_turn(&l->pace, &l->w, text);
-        if (!on)
+    while (!all_have(l, until) && code == 0) {
+        if (!(l->sender.pid ? swarm_turn(&l->w, UINT64_MAX) : pace_turn(&l->pace, &l->w, text)))
             return l->w.code;
-        bench_progress(b, "posts", l->done, l->pace.s.count);
+        bench_progress(b, "posts", l->done, l->count);
         code = check_posters(l);
         if (code == 0 && stalled(&before, l->done, &since)) {
             log_error("no post arrived for %llu s", STALL_NS / NS_PER_SEC);
             code = 1;
         }
     }
+    return code;
+}
+
+/* Nothing is on its way when measuring begins, so that costs are of the posts they are divided by,
+ * however late all of this is. */
+static int measure(struct bench *b, struct bench_result *r, struct latency *l)
+{
+    int code = post_until(b, l, WARMUP);
+    uint64_t began = l->w.members[0].seq; /* the room's last record */
+    if (code == 0 && l->costs)
+        bench_measure_begin(b);
+    if (code == 0 && l->costs && l->sender.pid == 0)
+        session_measure(l->w.members[0].s);
+    if (code == 0)
+        code = post_until(b, l, l->count);
     uint64_t posts = l->w.members[0].seq - began; /* those of the load too */
     if (code == 0 && l->costs)
         bench_measure_end(b, r, posts, posts * l->subscribers);
@@ -197,7 +213,7 @@ static void put_own(struct bench_result *r, struct latency *l)
 /* Memory that the sender, if it is a process of its own, shares: when each post began. */
 static int allocate(struct latency *l)
 {
-    size_t n = l->pace.s.count;
+    size_t n = l->count;
     void *p = mmap(NULL, n * sizeof *l->pace.begun, PROT_READ | PROT_WRITE,
                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     l->pace.begun = p == MAP_FAILED ? NULL : p;
@@ -210,7 +226,7 @@ static int allocate(struct latency *l)
 static void release(struct latency *l)
 {
     if (l->pace.begun)
-        munmap(l->pace.begun, l->pace.s.count * sizeof *l->pace.begun);
+        munmap(l->pace.begun, l->count * sizeof *l->pace.begun);
     samples_free(&l->first);
     samples_free(&l->last);
     samples_free(&l->own);
@@ -247,10 +263,10 @@ static int run_load(struct bench *b, struct bench_result *r, struct latency *l,
 int latency_idle(struct bench *b, struct bench_result *r, const struct latency_case *c,
                  struct samples *last)
 {
-    struct latency l = {
-        .subscribers = (uint32_t)c->subscribers,
-        .size = c->size,
-        .pace = {.s = {.interval = NS_PER_SEC / c->rate, .count = WARMUP + c->rounds}}};
+    struct latency l = {.subscribers = (uint32_t)c->subscribers,
+                        .size = c->size,
+                        .count = WARMUP + c->rounds,
+                        .pace = {.s = {.interval = NS_PER_SEC / c->rate}}};
     struct schedule_report sender = {0}, load = {0};
     int code = run_load(b, r, &l, &sender, &load);
     for (size_t i = 0; i < l.last.count; i++)
@@ -262,13 +278,13 @@ int latency_idle(struct bench *b, struct bench_result *r, const struct latency_c
 static int run(struct bench *b, struct bench_result *r)
 {
     uint64_t rounds = bench_or(b->o->count, bench_or(b->o->rounds, ROUNDS));
-    struct latency l = {
-        .subscribers = (uint32_t)r->c.subscribers,
-        .size = r->c.size,
-        .load_rate = b->o->load,
-        .two = b->o->processes == 2,
-        .costs = 1,
-        .pace = {.s = {.interval = NS_PER_SEC / r->c.rate, .count = WARMUP + rounds}}};
+    struct latency l = {.subscribers = (uint32_t)r->c.subscribers,
+                        .size = r->c.size,
+                        .load_rate = b->o->load,
+                        .two = b->o->processes == 2,
+                        .costs = 1,
+                        .count = WARMUP + rounds,
+                        .pace = {.s = {.interval = NS_PER_SEC / r->c.rate}}};
     struct schedule_report sender = {0}, load = {0};
     int code = run_load(b, r, &l, &sender, &load);
     if (code == 0 && !r->skipped[0])

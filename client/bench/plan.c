@@ -190,10 +190,10 @@ static int run_once(struct bench *b, struct bench_result *r)
     return code;
 }
 
-static int has_figure(const struct bench_result *r, const char *group, const char *name)
+static int has_group(const struct bench_result *r, const char *group)
 {
     for (size_t i = 0; i < r->count; i++)
-        if (strcmp(r->figures[i].group, group) == 0 && strcmp(r->figures[i].name, name) == 0)
+        if (strcmp(r->figures[i].group, group) == 0)
             return 1;
     return 0;
 }
@@ -212,21 +212,21 @@ static void nothing_counted(struct bench_result *r, const char *why)
         for (int k = 0; k < 2; k++) {
             char name[sizeof f.name];
             snprintf(name, sizeof name, "%s_per_%.18s", names[k], f.name + strlen(known));
-            if (!has_figure(r, f.group, name))
+            if (!bench_figure(r, f.group, name))
                 bench_put_missing(r, f.group, name, "1", why);
         }
     }
 }
 
-/* Everything is run once more to count events (measure.h), and only figures of processes are kept.
- */
+/* Everything is run once more to count events (measure.h), and only figures of processes are kept
+ * that were timed, too. */
 static int count_once(struct bench *b, struct bench_result *r)
 {
     struct bench_result scratch = {.c = r->c};
     int code = run_once(b, &scratch);
     for (size_t i = 0; i < scratch.count && code == 0; i++) {
         const struct bench_figure *f = &scratch.figures[i];
-        if (!f->group[0] || f->derived)
+        if (!f->group[0] || f->derived || !has_group(r, f->group))
             continue;
         if (f->missing[0])
             bench_put_missing(r, f->group, f->name, f->unit, f->missing);

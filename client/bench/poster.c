@@ -15,7 +15,7 @@
 /* Posts on their way at once; more than that are late, and told to be. */
 #define BACKLOG 100000u
 
-/* What the process says: first when it is in the room, last when it has ended. */
+/* What the process says: first when it is in the room (or is not), last when it ends. */
 struct word {
     int code; /* 0: all is well */
     int refused;
@@ -112,12 +112,11 @@ __attribute__((noreturn)) static void process(int control, const struct options 
     fill(&word, &w, code);
     word.producer = w.publisher;
     say(control, &word);
-    if (code == 0 && recv(control, &pace.s, sizeof pace.s, 0) == (ssize_t)sizeof pace.s) {
+    while (code == 0 && recv(control, &pace.s, sizeof pace.s, 0) == (ssize_t)sizeof pace.s)
         code = post_all(&w, &pace, control, (struct str){text, size});
-        fill(&word, &w, code);
-        pace_end(&pace, &word.report);
-        say(control, &word);
-    }
+    fill(&word, &w, code);
+    pace_end(&pace, &word.report);
+    say(control, &word);
     _exit(0); /* the server sees the end of the connection */
 }
 

@@ -56,7 +56,8 @@ struct poster {
 /* Start it: it connects with `o`, joins BENCH_ROOM and waits. `begun`: NULL, or shared memory for
  * pace.begun. 0, or a negative errno with `why`. */
 int poster_start(struct poster *p, const struct options *o, uint64_t size, uint64_t *begun);
-/* Have it begin. 0 or -EPIPE. */
+/* Have it begin, or, when all of its schedule has come, go on by this one: `count` is of both, and
+ * `start` is where post 0 would be. 0 or -EPIPE. */
 int poster_go(struct poster *p, const struct schedule *s);
 /* Has it ended before its time? Then `why` says why. */
 int poster_failed(struct poster *p);

@@ -110,6 +110,14 @@ def test_benchmark_by_every_transport(place, name, where):
     place.assert_nothing_left()
 
 
+def test_costs_are_measured_also_when_all_posts_come_at_once(place):
+    """Posts that are all due at once, as after a stall, may all arrive in one turn."""
+    for r in results(place.run("latency", "-t", "unix,shm", "--rounds", "30", "--rate", "1000000", "--repeat", "5", "--json")):
+        check_result(r, 5)
+        for process in r["processes"].values():
+            assert {len(f["values"]) for n, f in process.items() if "values" in f} <= {1, 5}, process
+
+
 def test_counts_of_system_calls_are_real(place):
     """Whoever may count them gets at least the send and the receive that a message takes."""
     got = results(place.run("raw", "pingpong", "-t", "pipe", "--size", "64", "--pin", "same", "--wait", "block",
