@@ -26,32 +26,43 @@ struct word {
 
 /* --- a schedule ----------------------------------------------------------------------------- */
 
-static void begin(struct pace *p, uint64_t intended, uint64_t now)
+static uint64_t intended(const struct pace *p)
 {
-    uint64_t late = now - intended, from = intended;
-    if (p->slept && late <= TIMER_NS) {
-        samples_add(&p->timer, late);
+    return p->s.start + p->sent * p->s.interval;
+}
+
+int pace_due(const struct pace *p, uint64_t now)
+{
+    return p->sent < p->s.count && intended(p) <= now;
+}
+
+void pace_took(struct pace *p, uint64_t now)
+{
+    uint64_t from = intended(p);
+    if (p->slept && now - from <= TIMER_NS) {
+        samples_add(&p->timer, now - from);
         from = now;
     }
     samples_add(&p->late, now - from);
     if (p->begun)
         p->begun[p->sent] = from;
+    p->slept = 0;
+    p->sent++;
 }
 
 int pace_turn(struct pace *p, struct swarm *w, struct str text)
 {
     struct swarm_member *m = &w->members[0];
-    uint64_t now = mono_ns(), next = p->s.start + p->sent * p->s.interval;
-    while (p->sent < p->s.count && next <= now && session_unacked(m->s) < BACKLOG) {
-        begin(p, next, now);
+    uint64_t now = mono_ns();
+    while (pace_due(p, now) && session_unacked(m->s) < BACKLOG) {
         if (session_post(m->s, m->room, 0, text, NULL) < 0)
-            break; /* the swarm says why */
-        p->slept = 0;
+            break; /* there is no room for it yet, or the swarm says why */
+        pace_took(p, now);
         swarm_touch(m);
-        next = p->s.start + ++p->sent * p->s.interval;
     }
     if (p->sent >= p->s.count)
         return swarm_turn(w, UINT64_MAX);
+    uint64_t next = intended(p);
     int on = swarm_turn(w, next <= now ? now : next);
     p->slept = next > now && w->events == 0;
     return on;

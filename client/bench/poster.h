@@ -35,6 +35,10 @@ struct schedule_report {
     uint64_t timer_p50, timer_p99;
 };
 
+/* Is a post due at `now`? */
+int pace_due(const struct pace *p, uint64_t now);
+/* It was queued: write down from when it counts, and how late it is. */
+void pace_took(struct pace *p, uint64_t now);
 /* Post what is due by member 0, then wait at most until the next one is. 1: go on; 0: the swarm has
  * ended. */
 int pace_turn(struct pace *p, struct swarm *w, struct str text);

@@ -6,6 +6,7 @@
 #include "client/bench/chart.h"
 #include "client/bench/compare.h"
 #include "client/bench/fields.h"
+#include "client/bench/poster.h"
 #include "client/bench/report.h"
 
 #include <stdio.h>
@@ -308,6 +309,87 @@ static void test_chart_of_sizes_has_a_line_for_each_transport(void **state)
         bench_result_free(&r[i]);
 }
 
+/* --- schedules ------------------------------------------------------------------------------- */
+
+#define START    1000000000ull
+#define INTERVAL 1000000ull
+#define POSTS    20
+
+static uint64_t begun[POSTS];
+
+static struct pace schedule(void)
+{
+    memset(begun, 0, sizeof begun);
+    return (struct pace){.s = {.start = START, .interval = INTERVAL, .count = POSTS},
+                         .begun = begun};
+}
+
+static int take(struct pace *p, uint64_t now)
+{
+    int n = 0;
+    for (; pace_due(p, now); n++)
+        pace_took(p, now);
+    return n;
+}
+
+static void test_schedule_in_time_posts_one_by_one(void **state)
+{
+    (void)state;
+    struct schedule_report r;
+    struct pace p = schedule();
+    assert_int_equal(take(&p, START - 1), 0);
+    for (uint64_t i = 0; i < POSTS; i++)
+        assert_int_equal(take(&p, START + i * INTERVAL), 1);
+    assert_int_equal(take(&p, UINT64_MAX), 0);
+    for (uint64_t i = 0; i < POSTS; i++)
+        assert_int_equal(begun[i], START + i * INTERVAL);
+    pace_end(&p, &r);
+    assert_int_equal(r.posts, POSTS);
+    assert_int_equal(r.late_max, 0);
+}
+
+/* Nothing is left out and nothing starts later because the sender did. */
+static void test_schedule_after_a_stall_counts_each_post_from_its_intended_time(void **state)
+{
+    (void)state;
+    struct schedule_report r;
+    struct pace p = schedule();
+    uint64_t stalled = START + 10 * INTERVAL + INTERVAL / 2;
+    assert_int_equal(take(&p, START), 1);
+    p.slept = 1; /* until long after the time that it asked for */
+    assert_int_equal(take(&p, stalled), 10);
+    for (uint64_t i = 0; i <= 10; i++) {
+        assert_int_equal(begun[i], START + i * INTERVAL);
+        assert_int_equal(p.late.ns[i], i == 0 ? 0 : stalled - begun[i]);
+    }
+    assert_int_equal(take(&p, START + 11 * INTERVAL), 1);
+    assert_int_equal(begun[11], START + 11 * INTERVAL); /* it has caught up */
+    pace_end(&p, &r);
+    assert_int_equal(r.late_max, stalled - START - INTERVAL);
+    assert_int_equal(r.timer_p99, 0);
+}
+
+static void test_schedule_forgives_only_the_timer_that_woke_an_idle_sender(void **state)
+{
+    (void)state;
+    struct schedule_report r;
+    struct pace p = schedule();
+    uint64_t woken = START + TIMER_NS;
+    p.slept = 1;
+    assert_int_equal(take(&p, woken), 1);
+    assert_int_equal(begun[0], woken);
+    woken = START + INTERVAL + TIMER_NS;
+    assert_int_equal(take(&p, woken), 1); /* it did not sleep: something kept it */
+    assert_int_equal(begun[1], START + INTERVAL);
+    p.slept = 1;
+    woken = START + 2 * INTERVAL + TIMER_NS + 1; /* more than a timer */
+    assert_int_equal(take(&p, woken), 1);
+    assert_int_equal(begun[2], START + 2 * INTERVAL);
+    pace_end(&p, &r);
+    assert_int_equal(r.timer_p99, TIMER_NS);
+    assert_int_equal(r.late_max, TIMER_NS + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +404,9 @@ int main(void)
         cmocka_unit_test(test_compare_refuses_files_without_a_like_case),
         cmocka_unit_test(test_chart_passes_nothing_on_that_gnuplot_would_run),
         cmocka_unit_test(test_chart_of_sizes_has_a_line_for_each_transport),
+        cmocka_unit_test(test_schedule_in_time_posts_one_by_one),
+        cmocka_unit_test(test_schedule_after_a_stall_counts_each_post_from_its_intended_time),
+        cmocka_unit_test(test_schedule_forgives_only_the_timer_that_woke_an_idle_sender),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
