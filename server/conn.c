@@ -7,9 +7,11 @@
 #include "server/requests.h"
 
 #include "base/log.h"
+#include "server/files.h"
 #include "transport/unix.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -127,7 +129,16 @@ void conn_close(struct conn *c)
     buf_free(&c->in);
     /* The peer learns at once, although the descriptor itself lives until the handles are closed.
      */
-    shutdown(c->fd, SHUT_RDWR);
+    if (!c->given_up)
+        shutdown(c->fd, SHUT_RDWR);
+}
+
+int conn_give_up(struct conn *c)
+{
+    int fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 3), e = errno;
+    c->given_up = fd >= 0;
+    conn_close(c);
+    return fd < 0 ? -e : fd;
 }
 
 void conn_farewell(struct conn *c, enum reason why, const char *text)
@@ -216,7 +227,7 @@ static int worked_enough(struct conn *c)
 static int is_written(unsigned type)
 {
     return type == RECORD_POST || type == RECORD_TOPIC || type == RECORD_NICK ||
-           type == RECORD_JOIN || type == RECORD_PART;
+           type == RECORD_JOIN || type == RECORD_PART || type == RECORD_FILE_PUT;
 }
 
 /* Is there room for the answer of a request? Posts make none. */
@@ -377,7 +388,9 @@ static void read_hello(struct conn *c)
     ssize_t size = record_decode(buf_head(&c->in), c->in.len, &r);
     if (size == -EAGAIN)
         return;
-    if (size < 0 || r.type != RECORD_HELLO)
+    if (size > 0 && r.type == RECORD_FILE_OPEN && (size_t)size == c->in.len)
+        files_accept(c, &r);
+    else if (size < 0 || r.type != RECORD_HELLO)
         malformed(c, "not a HELLO record: is this a parley client?");
     else
         login_hello(c, &r);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/paths.h"
 #include "server/fanout.h"
+#include "server/files.h"
 #include "server/marks.h"
 #include "server/sandbox.h"
 #include "server/statefile.h"
@@ -186,6 +187,7 @@ static void on_tick(uv_timer_t *t)
     place_tick(h, now);
     session_expire(h, now);
     traces_expire(h, now);
+    files_tick(h, now);
     targets_retry(h);
     if (h->stopping && (!h->conns || now > h->stop_deadline))
         h->turn.stop = 1;
@@ -282,7 +284,7 @@ static int start(struct hub *h)
 {
     int r;
     if ((r = become_user(h->opt)) < 0 || (r = listen_lock(h)) < 0 || (r = open_state(h)) < 0 ||
-        (r = rooms_open(h)) < 0 || (r = marks_open(h)) < 0)
+        (r = rooms_open(h)) < 0 || (r = marks_open(h)) < 0 || (r = files_open(h)) < 0)
         return r;
     hubstats_start(h);
     start_handles(h);
@@ -314,6 +316,7 @@ static void finish(struct hub *h)
     DL_FOREACH_SAFE(h->conns, c, tmp)
     conn_close(c);
     commit_rooms(h);
+    files_end(h);
     supervise_stop(h);
     web_close(h);
     if (!h->failed && sync_all(h) < 0) {
@@ -327,6 +330,7 @@ static void finish(struct hub *h)
     marks_close(h);
     sessions_free(h);
     rooms_close(h);
+    files_close(h);
     hubstats_close(h);
     buf_free(&h->reports);
     free(h->rbuf);

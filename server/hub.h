@@ -36,6 +36,7 @@
 #include <uv.h>
 
 struct fanout;
+struct files;
 struct kept;
 struct marks;
 struct move;
@@ -195,6 +196,7 @@ struct conn {
     size_t work;         /* caused since work_since, see WORK_MAX */
     uint64_t work_since; /* monotonic */
     uint64_t trace_due;  /* monotonic: when its traces so far are paid off */
+    int given_up;        /* its socket is served by another process now */
     int throttled; /* out of tokens or work: input waits for the next tick of the rate timer */
     int ready;     /* in the hub's list of uplinks that have more */
     struct conn *prev_ready, *next_ready;
@@ -254,6 +256,7 @@ struct hub {
     int worker_count;
     uint8_t *rbuf; /* RECORD_MAX + TURN_BYTES */
     struct web web;
+    struct files *files;  /* see files.h */
     struct buf reports;   /* of the hub's own fan-out, handled at the end of the turn */
     uint64_t wall, mono;  /* this turn's time stamps, 0 until asked for */
     uint64_t mono_calls;  /* io_calls when `mono` was read */
@@ -425,6 +428,9 @@ void member_remove(struct member *m);
 /* conn.c */
 void conn_accept(struct hub *h, int fd, int local);
 void conn_close(struct conn *c); /* at once; the session may resume */
+/* Close it, but not its socket: a duplicate of that is returned, the caller's; or a negative errno.
+ */
+int conn_give_up(struct conn *c);
 /* It no longer counts as one that has yet to say who it is. */
 void conn_logged_in(struct conn *c);
 /* Say BYE with a reason, then close; input is ignored from now on. */

@@ -116,6 +116,26 @@
 /* SEEN, in bytes of WORK_MAX: so many that nobody waits for tracing what a session says. */
 #define WORK_SEEN 512
 
+/* Files that people have sent: each costs a look at start, and a place in listings. */
+#define FILES_MAX 4096
+/* … of one other user or address, and begun in a minute: a person does not get near either. */
+#define FILES_PER_OWNER 512
+#define FILE_RATE       60
+/* --file-max, --files-total, --files-per-user */
+#define FILE_MAX_DEFAULT       (1ull << 30)
+#define FILES_TOTAL_DEFAULT    (8ull << 30)
+#define FILES_PER_USER_DEFAULT (2ull << 30)
+/* Transfers at once, each a process (granted ones count), and of one other user or address. */
+#define TRANSFERS_MAX  32
+#define TRANSFERS_EACH 4
+/* Who was granted one comes at once. */
+#define FILE_TICKET_NS (30 * NS_PER_SEC)
+/* An upload that nobody goes on with is kept so long; looked for so often. */
+#define FILE_KEEP_NS  (24 * 3600 * NS_PER_SEC)
+#define FILE_SWEEP_NS (60 * NS_PER_SEC)
+/* FILE_PUT, FILE_GET: may start a process, about a millisecond. */
+#define WORK_FILE (64u * 1024u)
+
 /* A dead worker is started again at once, then after 0.1 s, doubling up to this. Living longer than
  * RESTART_CALM_NS clears the count. */
 #define RESTART_FIRST_NS (NS_PER_SEC / 10)

@@ -1,9 +1,11 @@
-/* parleyd: one binary, two roles. Started by a person it is the hub; started by a hub, a worker. */
+/* parleyd: one binary, three roles. Started by a person it is the hub; started by a hub, a worker
+ * or a transfer of one file. */
 #include "server/hub.h"
 
 #include "base/log.h"
 #include "server/activation.h"
 #include "server/check.h"
+#include "server/transfer.h"
 #include "server/worker.h"
 
 #include <stdio.h>
@@ -37,6 +39,8 @@ int main(int argc, char **argv)
     log_setup("parleyd", LOG_INFO);
     if (argc > 1 && (strcmp(argv[1], "--complete") == 0 || strcmp(argv[1], "--table") == 0))
         return answer(argv[1], argc - 2, argv + 2);
+    if (argc > 1 && strcmp(argv[1], "--transfer") == 0)
+        return transfer_main(argc - 2, argv + 2);
     if (activation_take() < 0)
         return 2;
     if (options_parse(&options, argc, argv, &code) != 0)

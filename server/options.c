@@ -23,10 +23,20 @@ static const char usage_head[] =
     "Serves parley chat rooms in the foreground until SIGTERM or Ctrl-C.\n\n";
 static const char usage_tail[] =
     "\nSIGHUP reads the configuration again: transports, max-clients, max-per-user, rate,\n"
-    "place-budget and verbose change at once; sessions on a transport that was switched off move "
+    "file-max, files-total, files-per-user, place-budget and verbose change at once; sessions on a "
+    "transport that was switched off move "
     "to another.\n";
 
-enum { OPT_FIRST = 256, OPT_WORKER, OPT_HTTP, OPT_HTTP_REMOTE, OPT_PLACE_BUDGET };
+enum {
+    OPT_FIRST = 256,
+    OPT_WORKER,
+    OPT_HTTP,
+    OPT_HTTP_REMOTE,
+    OPT_PLACE_BUDGET,
+    OPT_FILE_MAX,
+    OPT_FILES_TOTAL,
+    OPT_FILES_PER_USER
+};
 
 /* Every option, once: getopt's arrays, --help, the man page, the example configuration and what
  * shells complete are made of it (base/optrow.h). */
@@ -55,6 +65,9 @@ static const struct opt_row rows[] = {
     {"max-per-user", 'u', 0, "N", NULL, "of one other user or remote address (default 256)", 1},
     {"rate", 'R', 0, "N", NULL, "posts a second by each session of other users and from TCP,\n"
      "with four seconds' worth at once (default 1000, 0: no limit)", 1},
+    {"file-max", OPT_FILE_MAX, 0, "SIZE", NULL, "largest file that may be sent (default 1G, 0: no files)", 1},
+    {"files-total", OPT_FILES_TOTAL, 0, "SIZE", NULL, "of all files that the server keeps (default 8G)", 1},
+    {"files-per-user", OPT_FILES_PER_USER, 0, "SIZE", NULL, "... of one other user or remote address (default 2G)", 1},
     {"user", 'U', 0, "NAME", "@user", "started as root: become this user before serving", 1},
     {"check", 'k', 0, NULL, NULL, "verify the state directory instead of serving", 0},
     {"repair", 'P', 0, NULL, NULL, "likewise, and say what would be done about findings", 0},
@@ -102,6 +115,25 @@ static int number(const char *v, int min, int max, int *out)
     if (errno || end == v || *end || n < min || n > max)
         return -EINVAL;
     *out = (int)n;
+    return 0;
+}
+
+/* Bytes, or with K, M, G or T behind. */
+static int size(const char *v, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(v, &end, 10);
+    if (errno || end == v || *v == '-' || n > 1ull << 40)
+        return -EINVAL;
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    if (*end && (!unit || end[1]))
+        return -EINVAL;
+    unsigned shift = unit ? 10u * (unsigned)(unit - units + 1) : 0;
+    if (n > (1ull << 50) >> shift)
+        return -EINVAL;
+    *out = n << shift;
     return 0;
 }
 
@@ -224,6 +256,13 @@ static int set(struct server_options *o, int c, const char *v, const char **expe
     case 'R':
         *expected = "a number from 0 to 100000000";
         return number(v, 0, 100000000, &o->rate);
+    case OPT_FILE_MAX:
+    case OPT_FILES_TOTAL:
+    case OPT_FILES_PER_USER:
+        *expected = "a size, like 500M";
+        return size(v, c == OPT_FILE_MAX      ? &o->file_max
+                       : c == OPT_FILES_TOTAL ? &o->files_total
+                                              : &o->files_per_user);
     case 'U':
         *expected = "a user";
         return text(v, o->user, sizeof o->user);
@@ -311,6 +350,9 @@ static void defaults(struct server_options *o)
         .max_clients = CLIENTS_DEFAULT,
         .max_per_user = PER_USER_DEFAULT,
         .rate = RATE_DEFAULT,
+        .file_max = FILE_MAX_DEFAULT,
+        .files_total = FILES_TOTAL_DEFAULT,
+        .files_per_user = FILES_PER_USER_DEFAULT,
         .worker_index = -1,
         .socket_fd = -1,
     };
@@ -433,6 +475,9 @@ unsigned options_reload(struct server_options *o, int argc, char **argv)
     o->max_clients = n.max_clients;
     o->max_per_user = n.max_per_user;
     o->rate = n.rate;
+    o->file_max = n.file_max;
+    o->files_total = n.files_total;
+    o->files_per_user = n.files_per_user;
     o->place_budget = n.place_budget;
     o->verbose = n.verbose;
     return off;

@@ -12,7 +12,7 @@ enum sync_mode { SYNC_NONE, SYNC_INTERVAL, SYNC_ALWAYS };
 
 struct server_options {
     char socket[256]; /* longer than a socket path may be, so that it can be refused by name */
-    int socket_fd; /* likewise, or -1 */
+    int socket_fd;    /* likewise, or -1 */
     char state_dir[1024];
     char runtime_dir[1024];
     char listen[LISTEN_MAX][256];
@@ -28,6 +28,7 @@ struct server_options {
     unsigned transports; /* bit 1 << id for each that may be given */
     int max_clients;
     int max_per_user;
+    uint64_t file_max, files_total, files_per_user; /* bytes; file_max 0: no files */
     int rate; /* posts a second for each session of others; 0: no limit */
     int verbose;
     char user[64];          /* to become, "" for nobody */

@@ -4,6 +4,7 @@
 #include "server/hub.h"
 
 #include "proto/types.h"
+#include "server/files.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -118,6 +119,9 @@ static const struct request requests[256] = {
     [RECORD_WATCH] = {handle_watch, 0},
     [RECORD_BYE] = {handle_bye, 0},
     [RECORD_READ] = {handle_read, WORK_CHANGE},
+    [RECORD_FILE_PUT] = {handle_file_put, WORK_FILE},
+    [RECORD_FILE_GET] = {handle_file_get, WORK_FILE},
+    [RECORD_FILE_LIST] = {handle_file_list, WORK_CHANGE},
 };
 
 int request_handle(struct conn *c, const struct record *r)

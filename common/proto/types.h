@@ -32,6 +32,10 @@
     X(SEEN,       14, seen)      /* record `seq` of `room`, which is traced, has arrived       */  \
     X(WATCH,      15, watch)     /* send traces of ordinary messages, or no more               */  \
     X(SEARCH,     16, search)    /* replay what holds a text                                   */  \
+    X(FILE_PUT,   124, file_put) /* may I send this file to `room`?                            */  \
+    X(FILE_GET,   125, file_get) /* may I have that file of `room`?                            */  \
+    X(FILE_LIST,  126, empty)    /* files of `room`                                            */  \
+    X(FILE_OPEN,  127, file_open) /* first record on a socket for one file, instead of HELLO    */ \
     /* server to client */                                                                         \
     X(WELCOME,    32, welcome)   /* last record on the stream socket before the transport's    */  \
     X(REFUSE,     33, refuse)    /* instead of WELCOME; the connection ends                    */  \
@@ -64,6 +68,11 @@
     X(PROFILE,    114, profile)  /* one line of WHOIS: a session of that nick, or its owner    */  \
     X(MARKED,     116, mark)     /* how far you have read in `room`, in whatever terminal      */  \
     X(STATUS,     117, status)   /* of a person: here, away                                    */  \
+    X(FILE_TICKET, 128, file_ticket) /* come and fetch or bring it on a socket of its own      */  \
+    X(FILE_ENTRY, 129, file_entry) /* one line of FILE_LIST; what FILE_GET has found           */  \
+    /* on the socket of one file */                                                                \
+    X(FILE_DATA,  130, file_data) /* server: here it is, or go on                              */  \
+    X(FILE_END,   131, file_end) /* client: that was all                                       */  \
     /* in a room's log, and so to every member */                                                  \
     X(MESSAGE,    64, message)   /* flags & RECORD_ACTION: "/me"                               */  \
     X(ARRIVE,     65, presence)                                                                    \
@@ -78,7 +87,8 @@
     X(CHANGED,    84, changed)   /* a setting of the room                                      */  \
     X(SETTINGS,   85, settings)  /* all that 80 to 84 have made of the room; not to be shown   */  \
     X(EDITED,     88, edited)    /* message `target` reads `text` from now on                  */  \
-    X(DELETED,    89, deleted)   /* message `target` is not to be shown any more               */
+    X(DELETED,    89, deleted)   /* message `target` is not to be shown any more               */  \
+    X(FILE,       76, file)      /* somebody sent a file: FILE_GET fetches it                  */
 
 #define FIELDS_empty(U8, U16, U32, U64, S8, S16, ID)
 /* transports: transport ids in order of preference. strict: these and no other. cursors: see
@@ -163,6 +173,28 @@
 #define FIELDS_edited(U8, U16, U32, U64, S8, S16, ID)    S8(from) S16(text) U64(target)
 #define FIELDS_deleted(U8, U16, U32, U64, S8, S16, ID)   S8(from) U64(target)
 
+/* Files. name: proto/filename.h. hash: BLAKE2b of the whole file, FILE_HASH bytes. file: number of the
+ * file, for ever.
+ *
+ * key: the same whenever the same person sends the same file to the same room, so that an upload goes on
+ * where it was interrupted. attempt: random, of this wish to send it: asked again after a loss it is
+ * not sent twice. */
+#define FIELDS_file(U8, U16, U32, U64, S8, S16, ID)                                                \
+    S8(from) S8(name) U64(size) ID(file) S8(hash)
+#define FIELDS_file_put(U8, U16, U32, U64, S8, S16, ID)  S8(name) U64(size) ID(key) ID(attempt)
+/* seq: of its FILE record; 0: the newest of that name. */
+#define FIELDS_file_get(U8, U16, U32, U64, S8, S16, ID)  U64(seq) S8(name)
+/* offset: so much the client has already; only of a file that is fetched in bytes. */
+#define FIELDS_file_open(U8, U16, U32, U64, S8, S16, ID) ID(ticket) U64(offset)
+/* Good for one FILE_OPEN soon (TICKET_NS). */
+#define FIELDS_file_ticket(U8, U16, U32, U64, S8, S16, ID) ID(ticket) ID(file)
+#define FIELDS_file_entry(U8, U16, U32, U64, S8, S16, ID)                                          \
+    U64(seq) U64(time) S8(from) S8(name) U64(size) ID(file) S8(hash)
+/* how: enum file_how. offset: where the bytes begin. */
+#define FIELDS_file_data(U8, U16, U32, U64, S8, S16, ID) U8(how) U64(offset) U64(size)
+/* FILE_DIRECT: first without a hash, when the descriptor is closed; then with it. */
+#define FIELDS_file_end(U8, U16, U32, U64, S8, S16, ID)  S8(hash)
+
 /* Traces. All times are ns of CLOCK_MONOTONIC, 0: not known; calls are system calls made to move
  * messages since the stamp before.
  *
@@ -197,7 +229,8 @@
     X(refuse) X(joined) X(member) X(room) X(transport) X(replay) X(message) X(presence) X(rename)  \
     X(epoch) X(seen) X(watch) X(trace) X(hop) X(mark) X(away) X(status) X(edit) X(target)           \
     X(edited) X(deleted) X(invite) X(kick) X(ban) X(op) X(mode) X(invitation) X(setting) X(profile)  \
-    X(granted) X(kicked) X(banned) X(changed) X(settings)
+    X(granted) X(kicked) X(banned) X(changed) X(settings) X(file) X(file_put) X(file_get) \
+    X(file_open) X(file_ticket) X(file_entry) X(file_data) X(file_end)
 
 /* Bodies that have grown: so many fields a peer of an earlier release sends. Those after them are
  * read as 0 or empty where they are absent. */
@@ -264,6 +297,14 @@ enum join_start {
     JOIN_SINCE, /* arg: server time in ns; the first record at or after it */
 };
 
+#define FILE_HASH 32u
+
+/* How the contents of a file pass. */
+enum file_how {
+    FILE_BYTES,  /* as they are, behind FILE_DATA */
+    FILE_DIRECT, /* a descriptor of the file itself comes with FILE_DATA */
+};
+
 /* What a push did about waking the receiver. */
 enum trace_bell {
     BELL_NOT,    /* the mechanism has no doorbell: the kernel wakes who polls */
@@ -291,7 +332,8 @@ enum trace_bell {
     X(EXPIRED, 15, "session expired")          \
     X(REPLACED, 16, "session taken over")      \
     X(WORKER, 17, "worker lost")               \
-    X(KICKED, 18, "put out by an operator")
+    X(KICKED, 18, "put out by an operator")    \
+    X(FILE, 20, "file not usable")
 
 enum reason {
 #define X(NAME, number, text) REASON_##NAME = number,

@@ -99,6 +99,15 @@ TYPES = {
     "DELETE": (107, "u64 target"),
     "MARKED": (116, "u64 upto"),
     "STATUS": (117, "s8 nick, u8 here, s16 away"),
+    "FILE": (76, "s8 from_, s8 name, u64 size, id file, s8 hash"),
+    "FILE_PUT": (124, "s8 name, u64 size, id key, id attempt"),
+    "FILE_GET": (125, "u64 said, s8 name"),
+    "FILE_LIST": (126, ""),
+    "FILE_OPEN": (127, "id ticket, u64 offset"),
+    "FILE_TICKET": (128, "id ticket, id file"),
+    "FILE_ENTRY": (129, "u64 said, u64 when, s8 from_, s8 name, u64 size, id file, s8 hash"),
+    "FILE_DATA": (130, "u8 how, u64 offset, u64 size"),
+    "FILE_END": (131, "s8 hash"),
 }
 # Last fields that records of earlier releases do not have.
 LATER = {"JOINED": {"read": 0}, "MEMBER": {"away": ""}, "ROOM": {"read": 0}}
@@ -109,7 +118,8 @@ INTEGERS = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q"}
 
 CODES = {"VERSION": 1, "MALFORMED": 2, "TRANSPORT": 3, "LIMIT": 4, "DENIED": 5, "NICK": 6, "ROOM": 7,
          "TEXT": 8, "NOT_MEMBER": 9, "STORAGE": 10, "SHUTDOWN": 11, "SLOW": 12, "UNKNOWN": 13,
-         "GAP": 14, "EXPIRED": 15, "REPLACED": 16, "WORKER": 17, "KICKED": 18}
+         "GAP": 14, "EXPIRED": 15, "REPLACED": 16, "WORKER": 17, "KICKED": 18,
+         "FILE": 20}
 
 
 def _crc_table():
@@ -156,6 +166,7 @@ class Record:
 
 
 BYTE_STRINGS = {"transports", "cursors", "up", "down", "skipped", "entries"}
+BYTE_STRINGS = {"transports", "cursors", "up", "down", "skipped", "hash"}
 
 
 def encode_body(type_name, values):
@@ -382,12 +393,32 @@ class Client:
         self.send(encode("POST", flags, room, counter, text=text))
         return counter
 
+    # -- files ------------------------------------------------------------------------------------
+
+    def open_file(self, address, ticket, offset=0):
+        """The socket of one file, and the first record on it: FILE_DATA or ERROR."""
+        side = Client.dial(address, self.deadline)
+        side.send(encode("FILE_OPEN", ticket=ticket.ticket, offset=offset))
+        return side, side.next()
+
+    def put_file(self, room, name, size, key=bytes(16), attempt=None):
+        """FILE_TICKET, FILE_ENTRY or ERROR."""
+        n = self.ask("FILE_PUT", at=room, name=name, size=size, key=key,
+                     attempt=os.urandom(16) if attempt is None else attempt)
+        return self.until("FILE_TICKET", "FILE_ENTRY", "ERROR", counter=n)
+
+    def get_file(self, room, said=0, name=""):
+        """(FILE_ENTRY, FILE_TICKET), or (None, ERROR)."""
+        n = self.ask("FILE_GET", at=room, said=said, name=name)
+        first = self.until("FILE_ENTRY", "ERROR", counter=n)
+        return (None, first) if first.type == "ERROR" else (first, self.until("FILE_TICKET", counter=n))
+
     def listing(self, name, room=0):
         """The lines of WHO, ROOMS or TRANSPORTS."""
         n = self.ask(name, at=room)
         out = []
         while True:
-            r = self.until("MEMBER", "ROOM", "TRANSPORT", "DONE", "ERROR", counter=n)
+            r = self.until("MEMBER", "ROOM", "TRANSPORT", "FILE_ENTRY", "DONE", "ERROR", counter=n)
             if r.type in ("DONE", "ERROR"):
                 return out
             out.append(r)
