@@ -227,7 +227,8 @@ static int worked_enough(struct conn *c)
 static int is_written(unsigned type)
 {
     return type == RECORD_POST || type == RECORD_TOPIC || type == RECORD_NICK ||
-           type == RECORD_JOIN || type == RECORD_PART || type == RECORD_FILE_PUT;
+           type == RECORD_JOIN || type == RECORD_PART || type == RECORD_FILE_PUT ||
+           type == RECORD_EDIT || type == RECORD_DELETE;
 }
 
 /* Is there room for the answer of a request? Posts make none. */

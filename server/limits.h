@@ -64,7 +64,13 @@
 #define WORK_MAX        (1024u * 1024u)
 #define WORK_TRANSPORTS WORK_MAX      /* makes and removes a set of kernel objects: milliseconds */
 #define WORK_JOIN       (32u * 1024u) /* may make a room: a file of 256 KiB */
+#define WORK_EDIT       (64u * 1024u) /* looks at EDIT_REACH records */
 #define WORK_CHANGE     (8u * 1024u)  /* NICK, TOPIC, PART: records in one room or many */
+
+/* A message can be changed while it is among so many last records of its room. Bounds what finding
+ * it costs, and how far a reader has to look ahead to show a message as it reads in the end; on the
+ * wire: docs/protocol.md. */
+#define EDIT_REACH 1000u
 
 /* Requests wait while the worker that delivers the answers has so many bytes of orders to read. */
 #define ORDERS_HIGH (4u * 1024u * 1024u)

@@ -57,20 +57,41 @@ static void refuse_gap(struct conn *c, const struct record *r)
     request_error(c, r, REASON_GAP, text);
 }
 
-void handle_post(struct conn *c, const struct record *r)
+/* A post of whatever kind came: its counter is spent. The room it goes to; NULL: it has been dealt
+ * with. */
+static inline struct room *take_post(struct conn *c, const struct record *r)
 {
     struct session *s = c->session;
-    struct body_post b;
     if (r->counter <= s->last_counter) {
         c->count.repeats++;
-        return; /* sent again after a reconnect; we have it */
+        return NULL; /* sent again after a reconnect; we have it */
     }
     if (r->counter != s->last_counter + 1) {
         refuse_gap(c, r);
-        return;
+        return NULL;
     }
     s->last_counter = r->counter; /* spent, whatever comes of it */
     struct room *room = request_room(c, r);
+    if (!room)
+        return NULL;
+    /* Posts of one producer are written in the order of their counters, also into different rooms:
+     * the highest one found after a crash must say that all before it are there. */
+    if (s->spoke_in && s->spoke_in != room)
+        room_commit(s->spoke_in);
+    s->spoke_in = room;
+    return room;
+}
+
+struct room *request_post(struct conn *c, const struct record *r)
+{
+    c->session->spoke = hub_mono(c->hub);
+    return take_post(c, r);
+}
+
+void handle_post(struct conn *c, const struct record *r)
+{
+    struct body_post b;
+    struct room *room = take_post(c, r);
     if (!room)
         return;
     if (body_post_get(r, &b) < 0) {
@@ -78,11 +99,6 @@ void handle_post(struct conn *c, const struct record *r)
         return;
     }
     enum text_problem p = text_check(TEXT_BODY, b.text, NULL);
-    /* Posts of one producer are written in the order of their counters, also into different rooms:
-     * the highest one found after a crash must say that all before it are there. */
-    if (s->spoke_in && s->spoke_in != room)
-        room_commit(s->spoke_in);
-    s->spoke_in = room;
     if (p != TEXT_OK) {
         request_problem(c, r, REASON_TEXT, "text", TEXT_BODY, p);
         return;

@@ -14,11 +14,12 @@
 void request_error(struct conn *c, const struct record *r, enum reason code, const char *text)
 {
     uint8_t b[1024];
-    c->hub->count.refused += r->type == RECORD_POST;
+    int post = r->type == RECORD_POST || r->type == RECORD_EDIT || r->type == RECORD_DELETE;
+    c->hub->count.refused += (unsigned)post;
     struct record head = {.type = RECORD_ERROR,
                           .room = r->room,
                           .counter = r->counter,
-                          .producer = r->type == RECORD_POST ? c->session->producer : 0};
+                          .producer = post ? c->session->producer : 0};
     ssize_t n = body_refuse_put(
         b, sizeof b, &head, &(struct body_refuse){.code = (uint16_t)code, .text = str_of(text)});
     if (n > 0)
@@ -118,6 +119,8 @@ static const struct request requests[256] = {
     [RECORD_SEEN] = {handle_seen, WORK_SEEN},
     [RECORD_WATCH] = {handle_watch, 0},
     [RECORD_BYE] = {handle_bye, 0},
+    [RECORD_EDIT] = {handle_edit, WORK_EDIT},
+    [RECORD_DELETE] = {handle_delete, WORK_EDIT},
     [RECORD_READ] = {handle_read, WORK_CHANGE},
     [RECORD_FILE_PUT] = {handle_file_put, WORK_FILE},
     [RECORD_FILE_GET] = {handle_file_get, WORK_FILE},

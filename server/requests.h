@@ -38,6 +38,13 @@ void event_retitle(struct room *r, const struct session *s, struct str topic);
 
 /* posts.c */
 void handle_post(struct conn *c, const struct record *r);
+/* A post of whatever kind came: its counter is spent. The room it goes to; NULL: it has been dealt
+ * with, for we have it already or it was refused. */
+struct room *request_post(struct conn *c, const struct record *r);
+
+/* edits.c */
+void handle_edit(struct conn *c, const struct record *r);
+void handle_delete(struct conn *c, const struct record *r);
 
 /* joining.c */
 void handle_join(struct conn *c, const struct record *r);

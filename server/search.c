@@ -46,11 +46,11 @@ void search_end(struct sub *s)
     s->search = NULL;
 }
 
-/* The text of a message or topic that stands at `p`, as it is: the receiver checks the record. */
+/* The text of a message, as said or as corrected, or of a topic that stands at `p`, as it is: the receiver checks the record. */
 static int text_at(const uint8_t *p, uint32_t size, struct str *text)
 {
     uint8_t type = record_type_at(p);
-    if (type != RECORD_MESSAGE && type != RECORD_RETITLE)
+    if (type != RECORD_MESSAGE && type != RECORD_RETITLE && type != RECORD_EDITED)
         return 0;
     size_t at = RECORD_HEADER + 1u + p[RECORD_HEADER];
     if (at + 2 > size)

@@ -114,3 +114,93 @@ def test_marks_that_cannot_be_written_are_told_and_written_later(server, people)
     os.rmdir(os.path.join(server.state, "marks.new"))
     until(lambda: "marks is written again" in server.output(), "it goes on")
     assert " alice\n" in marks(server)
+
+
+# --- corrections ---------------------------------------------------------------------------------------
+
+
+def change(c, room, kind, target=0, counter=None, **text):
+    """Send an EDIT or DELETE; what became of it."""
+    if counter is None:
+        c.counter += 1
+        counter = c.counter
+    c.send(wire.encode(kind, 0, room, counter, target=target, **text))
+    return c.until("EDITED", "DELETED", "ERROR", counter=counter, producer=c.welcome.producer)
+
+
+def test_ones_last_message_can_be_edited_and_deleted(server, people):
+    a, b = people("alice"), people("bob")
+    room = a.join("#lobby").room
+    b.join("#lobby")
+    first = say(a, room, "teh cat")
+    say(b, room, "which?")
+    e = change(a, room, "EDIT", first, text="the cat")
+    assert (e.type, e.from_, e.target, e.text, e.room) == ("EDITED", "alice", first, "the cat", room)
+    assert b.until("EDITED").seq == e.seq
+    again = change(a, room, "EDIT", text="the black cat")  # 0: the last one
+    assert again.target == first
+    d = change(a, room, "DELETE", first)
+    assert (d.type, d.from_, d.target) == ("DELETED", "alice", first)
+    assert b.until("DELETED").target == first
+    gone = change(a, room, "EDIT", first, text="back again")
+    assert (gone.type, gone.code, gone.text) == ("ERROR", wire.CODES["DENIED"], "your last message here is deleted already")
+
+
+def test_what_cannot_be_changed_is_refused_and_changes_nothing(people):
+    a, b = people("alice"), people("bob")
+    room = a.join("#lobby").room
+    b.join("#lobby")
+    assert "you have said nothing here" in change(a, room, "DELETE").text
+    first = say(a, room, "one")
+    second = say(a, room, "two")
+    theirs = say(b, room, "three")
+    before = a.join("#lobby").next
+    for target, words in ((first, f"only your last message here can be changed, which is number {second}"),
+                          (theirs, f"number {theirs} is no message of yours"), (10 ** 9, "number 1000000000 is no message")):
+        for kind, more in (("EDIT", {"text": "x"}), ("DELETE", {})):
+            r = change(a, room, kind, target, **more)
+            assert (r.type, r.code) == ("ERROR", wire.CODES["DENIED"]) and words in r.text
+    assert change(a, room, "EDIT", second, text="a\x07b").code == wire.CODES["TEXT"]
+    assert change(a, room + 5, "DELETE").code == wire.CODES["NOT_MEMBER"]
+    assert a.join("#lobby").next == before
+    a.send(wire.encode("EDIT", 0, room, a.counter + 5, target=0, text="x"))
+    assert a.until("ERROR", counter=a.counter + 5).code == wire.CODES["GAP"]
+    assert change(a, room, "EDIT", second, text="zwei").type == "EDITED"  # the counters go on
+
+
+def test_an_action_stays_one_and_too_far_back_is_too_late(people):
+    a = people("alice")
+    room = a.join("#lobby").room
+    n = a.post(room, "wavs", flags=wire.ACTION)
+    seq = a.until("MESSAGE", counter=n).seq
+    assert change(a, room, "EDIT", seq, text="waves").flags == wire.ACTION
+    b = people("bob")
+    b.join("#lobby")
+    for i in range(1000):
+        b.post(room, f"{i}")
+    b.until("MESSAGE", text="999", producer=b.welcome.producer)
+    assert "in the last 1000 lines" in change(a, room, "DELETE", seq).text
+
+
+def test_corrections_are_done_once_over_a_lost_connection_and_a_killed_server(server, people):
+    a = people("alice")
+    joined = a.join("#lobby")
+    room = joined.room
+    seq = say(a, room, "one")
+    done = change(a, room, "EDIT", seq, text="uno")
+    server.kill()
+    server.start("--workers", "2")
+    w = a.welcome
+    again = people("alice", token=w.token, producer=w.producer,
+                   cursors=wire.cursor(joined.uuid, w.epoch, 0, done.seq))
+    assert again.welcome.last_counter == done.counter
+    room = again.until("JOINED").room
+    again.send(wire.encode("EDIT", 0, room, done.counter, target=seq, text="uno"))  # as after a lost answer
+    again.counter = done.counter
+    assert change(again, room, "DELETE", seq).type == "DELETED"  # found in the log of the run before
+    late = people("bob")
+    late.join("#lobby", wire.LAST, 1000)
+    records = []
+    while not records or records[-1].type != "DELETED":
+        records.append(late.next())
+    assert [r.type for r in records if r.type in ("EDITED", "DELETED")] == ["EDITED", "DELETED"]
