@@ -25,7 +25,7 @@ CFLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-saniti
 CFLAGS_variant := $(or $(CFLAGS_$(VARIANT)),$(error VARIANT=$(VARIANT) is none of: release debug asan tsan fuzz))
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
-CPPFLAGS_ALL := -D_GNU_SOURCE -Icommon -I. $(LIB_CFLAGS) $(CPPFLAGS)
+CPPFLAGS_ALL := -D_GNU_SOURCE -Icommon -I. -Iclient/lib/include $(LIB_CFLAGS) $(CPPFLAGS)
 CFLAGS_ALL    = -std=c11 $(WARN) $(CFLAGS_variant) -MMD -MP $(CPPFLAGS_ALL) $(CFLAGS)
 LDFLAGS_ALL  := $(CFLAGS_variant) -Wl,--as-needed $(LDFLAGS)
 
@@ -57,12 +57,13 @@ COMMON_SRC := $(sort $(wildcard common/*/*.c))
 SERVER_SRC := $(sort $(wildcard server/*.c))
 WEB_SRC    := $(sort $(wildcard client/web/*.c))
 CLIENT_SRC := $(sort $(filter-out $(WEB_SRC),$(wildcard client/*.c client/*/*.c)))
+LIB_SRC    := $(sort $(wildcard client/lib/*.c))
 TEST_SRC   := $(sort $(wildcard tests/unit/test_*.c tests/contract/test_*.c))
 # Helpers that every test program may use; they are in an archive, so only what is used is linked.
 SUPPORT_SRC := $(sort $(wildcard tests/support/*.c tests/unit/support_*.c tests/contract/support_*.c))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 ALL_SRC    := $(COMMON_SRC) $(SERVER_SRC) $(CLIENT_SRC) $(WEB_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(FUZZ_SRC)
-ALL_HDR    := $(sort $(wildcard common/*/*.h server/*.h client/*.h client/*/*.h tests/*/*.h))
+ALL_HDR    := $(sort $(wildcard common/*/*.h server/*.h client/*.h client/*/*.h client/lib/include/*.h tests/*/*.h))
 SHELL_SRC  := $(sort $(wildcard tests/support/*.sh tests/*/*.sh docs/packaging/*.sh .ci/run))
 
 obj      = $(patsubst %.c,$(B)/%.o,$(1))
@@ -88,6 +89,12 @@ FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := all
 
+OBJCOPY     ?= objcopy
+LIBDIR      ?= $(PREFIX)/lib
+LIB_VERSION := $(shell sed -n 's/^\#define PARLEY_VERSION "\(.*\)"/\1/p' common/base/version.h)
+# Raised when a program compiled before would not run any more; see "ABI" in parley.h.
+LIB_SONAME  := libparley.so.0
+
 .PHONY: all
 all: $(PROGRAMS) ## build parleyd, parley and parley-web (VARIANT=release|debug|asan|tsan)
 
@@ -106,6 +113,29 @@ $(B)/libclient.a: $(call obj,$(filter-out client/main.c,$(CLIENT_SRC)))
 $(B)/libweb.a: $(call obj,$(filter-out client/web/main.c,$(WEB_SRC)))
 	@rm -f $@
 	@ar rcs $@ $^
+# The library for programs of others. Its objects are compiled a second time, as position-independent code in which
+# only what parley.h marks is visible; then they become one object, so that the static library too gives
+# away no name but those.
+PIC = $(patsubst %.c,$(B)/pic/%.o,$(LIB_SRC) $(COMMON_SRC))
+$(PIC): $(B)/pic/%.o: %.c | $(NEED_LIBS)
+	@mkdir -p $(@D)
+	@echo "  cc    $< (library)"
+	@$(CC) $(CFLAGS_ALL) -fPIC -fvisibility=hidden -c -o $@ $<
+$(B)/pic/libcommon.a: $(filter $(B)/pic/common/%,$(PIC))
+	@rm -f $@
+	@ar rcs $@ $^
+$(B)/pic/libparley.o: $(filter $(B)/pic/client/%,$(PIC)) $(B)/pic/libcommon.a
+	@$(LD) -r -o $@.new $^ && $(OBJCOPY) --localize-hidden $@.new $@ && rm $@.new
+$(B)/libparley.a: $(B)/pic/libparley.o
+	@rm -f $@
+	@ar rcs $@ $<
+$(B)/libparley.so.$(LIB_VERSION): $(B)/pic/libparley.o client/lib/libparley.map
+	@echo "  link  $@"
+	@$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,$(LIB_SONAME) -Wl,--version-script=client/lib/libparley.map -Wl,-z,defs \
+	    -o $@ $< $(COMMON_LIBS)
+.PHONY: lib
+lib: $(B)/libparley.a $(B)/libparley.so.$(LIB_VERSION) ## libparley.a and .so, for programs that include parley.h
+
 $(B)/libsupport.a: $(call obj,$(SUPPORT_SRC))
 	@rm -f $@
 	@ar rcs $@ $^
@@ -266,8 +296,7 @@ MAN_PAGES := $(patsubst docs/man/%.scd,$(MAN_DIR)/%,$(wildcard docs/man/*.scd))
 EXAMPLES  := $(patsubst docs/packaging/%.in,$(MAN_DIR)/%,$(wildcard docs/packaging/*.conf.in))
 HAVE_SCDOC = $(shell command -v scdoc)
 EXPAND    := awk -f docs/man/expand.awk
-DEB_VERSION = $(shell sed -n 's/^\#define PARLEY_VERSION "\(.*\)"/\1/p' common/base/version.h)
-INSTALL_SH = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' docs/packaging/install.sh
+INSTALL_SH = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' docs/packaging/install.sh
 
 $(MAN_DIR)/%.table: $(B)/%
 	@mkdir -p $(@D)
@@ -286,7 +315,7 @@ man: ## build the man pages (needs scdoc) and example configurations
 man-pages: $(MAN_PAGES) $(EXAMPLES)
 
 .PHONY: install
-install: all $(EXAMPLES) $(if $(HAVE_SCDOC),$(MAN_PAGES)) ## install below PREFIX (/usr/local), staged below DESTDIR
+install: all lib $(EXAMPLES) $(if $(HAVE_SCDOC),$(MAN_PAGES)) ## install below PREFIX (/usr/local), staged below DESTDIR
 	@$(INSTALL_SH) install $(B) $(MAN_DIR)
 
 .PHONY: uninstall
@@ -297,8 +326,8 @@ uninstall: ## remove what install put there
 deb: ## a Debian package in BUILD/deb
 	@CC='$(CC)' tests/support/deps.sh build docs
 	@$(AGAIN) deb-package
-deb-package: all man-pages
-	@docs/packaging/deb.sh $(B) $(MAN_DIR) $(BUILD)/deb $(DEB_VERSION)
+deb-package: all lib man-pages
+	@docs/packaging/deb.sh $(B) $(MAN_DIR) $(BUILD)/deb $(LIB_VERSION)
 
 .PHONY: deps
 deps: ## install what building, testing and linting need
@@ -314,5 +343,5 @@ help: ## this list
 
 # --- dependencies found by the compiler -----------------------------------------------------------
 
--include $(patsubst %.c,$(B)/%.d,$(ALL_SRC))
+-include $(patsubst %.c,$(B)/%.d,$(ALL_SRC)) $(PIC:.o=.d)
 .SECONDARY:

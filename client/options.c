@@ -2,12 +2,12 @@
 #include "client/settings.h"
 
 #include "base/log.h"
+#include "base/paths.h"
 #include "base/version.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <jansson.h>
-#include <pwd.h>
 #include <readline/readline.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,11 +157,9 @@ static int resolve_transports(struct options *o)
 
 static const char *default_nick(void)
 {
-    const char *u = getenv("USER");
-    if (u && *u)
-        return u;
-    struct passwd *pw = getpwuid(getuid());
-    return pw && pw->pw_name && *pw->pw_name ? pw->pw_name : "nobody";
+    static char user[NICK_MAX + 64]; /* too long a name is refused later, and says so */
+    path_user(user, sizeof user);
+    return user;
 }
 
 static int check_operands(const struct options *o, const struct command *c)

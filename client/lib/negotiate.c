@@ -82,7 +82,7 @@ static int parse_tcp(struct address *a, const char *rest, const char **why)
 
 int address_parse(struct address *a, const char *server, const char **why)
 {
-    static char longest[4096];
+    char longest[4096];
     memset(a, 0, sizeof *a);
     if (!server) {
         if (path_socket(longest, sizeof longest) < 0) {

@@ -29,8 +29,9 @@ static uint64_t read_id(void)
 
 uint64_t clock_id(void)
 {
-    static uint64_t id;
+    static _Atomic uint64_t known; /* threads that come at once read the same */
+    uint64_t id = known;
     if (id == 0)
-        id = read_id();
+        known = id = read_id();
     return id;
 }

@@ -30,6 +30,16 @@ static const char *home(void)
     return pw && pw->pw_dir ? pw->pw_dir : "/";
 }
 
+void path_user(char *out, size_t cap)
+{
+    const char *u = getenv("USER");
+    char space[4096];
+    struct passwd pw, *found = NULL;
+    if (!u || !*u)
+        u = getpwuid_r(getuid(), &pw, space, sizeof space, &found) == 0 && found ? pw.pw_name : "";
+    snprintf(out, cap, "%s", *u ? u : "nobody");
+}
+
 int path_socket(char *out, size_t cap)
 {
     const char *v = getenv("PARLEY_SOCKET");

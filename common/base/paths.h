@@ -17,6 +17,8 @@ int path_socket(char *out, size_t cap);
 int path_state(char *out, size_t cap);
 /* $XDG_CONFIG_HOME/parley/NAME, else ~/.config/parley/NAME. */
 int path_config(char *out, size_t cap, const char *name);
+/* The name of who runs this, cut to fit: $USER, else what the system calls them, else "nobody". */
+void path_user(char *out, size_t cap);
 /* mkdir -p with `mode` for directories it makes. */
 int path_mkdirs(const char *path, mode_t mode);
 /* The directory part of `path` into `out`; "." if it has none. */

@@ -4,11 +4,12 @@
 #   install.sh install|uninstall BIN MAN
 #
 # BIN has the programs, MAN what `make man` made (may be missing: then there are no man pages). From the environment:
-# DESTDIR, PREFIX; ZSH_DIR, UNIT_DIR (below which are system/ and user/) and EXAMPLES where a distribution has others.
+# DESTDIR, PREFIX, LIBDIR; ZSH_DIR, UNIT_DIR (below which are system/ and user/) and EXAMPLES where a distribution has others.
 set -eu
 action=$1 bin=$2 man=$3
 here=$(dirname "$0")
 : "${DESTDIR:=}" "${PREFIX:=/usr/local}"
+: "${LIBDIR:=$PREFIX/lib}"
 share=$PREFIX/share
 : "${ZSH_DIR:=$share/zsh/site-functions}" "${UNIT_DIR:=$PREFIX/lib/systemd}" "${EXAMPLES:=$share/doc/parley/examples}"
 
@@ -25,7 +26,16 @@ files() {
             echo "$here/systemd/parleyd.$kind.$unit $UNIT_DIR/$kind/parleyd.$unit 644"
         done
     done
-    for page in parley.1 parleyd.8 parley-web.8 parley.conf.5 parleyd.conf.5; do
+    for lib in "$bin"/libparley.so.*; do
+        echo "$lib $LIBDIR/${lib##*/} 644"
+    done
+    echo "$bin/libparley.a $LIBDIR/libparley.a 644"
+    echo "$here/parley.pc.in $LIBDIR/pkgconfig/parley.pc 644"
+    echo "$here/../../client/lib/include/parley.h $PREFIX/include/parley.h 644"
+    for example in "$here"/../../client/lib/examples/*.c; do
+        echo "$example $EXAMPLES/${example##*/} 644"
+    done
+    for page in parley.1 parley.3 parleyd.8 parley-web.8 parley.conf.5 parleyd.conf.5; do
         echo "$man/$page $share/man/man${page##*.}/$page 644"
     done
     for conf in parley.conf parleyd.conf; do
@@ -36,9 +46,21 @@ files() {
 files | while read -r source target mode; do
     if [ "$action" = uninstall ]; then
         rm -f "$DESTDIR$target"
+        case $target in
+        *.so.*) rm -f "$DESTDIR${target%.so.*}".so* ;;
+        esac
     elif [ -e "$source" ]; then
         install -D -m "$mode" "$source" "$DESTDIR$target"
-        case $source in
+        case $target in
+        *.so.*) # what the linker looks for, and what programs were linked with
+            ln -sf "${target##*/}" "$DESTDIR${target%.so.*}.so"
+            soname=$(objdump -p "$source" | sed -n 's/^ *SONAME *//p')
+            [ "$soname" = "${target##*/}" ] || ln -sf "${target##*/}" "$DESTDIR${target%/*}/$soname"
+            ;;
+        *.pc)
+            version=$(basename "$bin"/libparley.so.*)
+            sed -i "s|@PREFIX@|$PREFIX|; s|@LIBDIR@|$LIBDIR|; s|@VERSION@|${version#libparley.so.}|" "$DESTDIR$target"
+            ;;
         *.service) sed -i "s|@BINDIR@|$PREFIX/bin|" "$DESTDIR$target" ;;
         esac
     else
@@ -49,4 +71,8 @@ if [ "$action" = uninstall ]; then
     for dir in "$EXAMPLES" "$share/doc/parley"; do
         [ ! -d "$DESTDIR$dir" ] || rmdir --ignore-fail-on-non-empty "$DESTDIR$dir"
     done
+fi
+# Programs find a library in a new place only after this; elsewhere than on a running system it is for the packager.
+if [ -z "$DESTDIR" ] && [ "$(id -u)" = 0 ] && command -v ldconfig >/dev/null; then
+    ldconfig
 fi
