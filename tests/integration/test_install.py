@@ -208,7 +208,7 @@ def test_flags_of_the_servers_file_can_be_no(scratch):
 
 def test_man_pages_are_without_warnings(tree):
     pages = [p for p in everything_below(f"{tree}/share/man")]
-    assert len(pages) == 5
+    assert len(pages) == 6
     for page in pages:
         lint = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page], capture_output=True, text=True).stdout
         # scdoc always writes a paragraph after a heading.
@@ -469,8 +469,9 @@ def test_what_the_systems_unit_allows_is_enough_for_other_users(place, objects):
 
 
 def test_debian_package_is_accepted_and_works(tree, scratch):
-    deb = make("deb-package").split()[-1]
-    done = subprocess.run(["lintian", "--fail-on", "error,warning", deb], capture_output=True, text=True)
+    *libraries, deb = make("deb-package").split()
+    assert [os.path.basename(x).split("_")[0] for x in libraries] == ["libparley0", "libparley-dev"]
+    done = subprocess.run(["lintian", "--fail-on", "error,warning", deb, *libraries], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout == "", done.stdout + done.stderr
     root = f"{scratch}/root"
     run("dpkg-deb", "-x", deb, root)
@@ -483,7 +484,10 @@ def test_debian_package_is_accepted_and_works(tree, scratch):
         os.makedirs(f"{private}/var/lib/dpkg/info")
         open(f"{private}/var/lib/dpkg/status", "w").close()
         dpkg = ["dpkg", f"--root={private}", "--force-depends", "--force-script-chrootless"]
-        run(*dpkg, "-i", deb)
+        run(*dpkg, "-i", deb, *libraries)
         assert os.access(f"{private}/usr/bin/parleyd", os.X_OK)
-        run(*dpkg, "--purge", "parley")
+        (shared,) = [f for f in everything_below(private) if f.endswith("libparley.so.0")]
+        run("cc", "-o", f"{scratch}/say", *[f for f in everything_below(private) if f.endswith("/examples/say.c")],
+            f"-I{private}/usr/include", shared.removesuffix(".0"), "-Wl,-rpath-link," + os.path.dirname(shared))
+        run(*dpkg, "--purge", "parley", "libparley-dev", "libparley0")
         assert [f for f in everything_below(private) if "/var/lib/dpkg" not in f and "/var/log" not in f] == []
