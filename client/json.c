@@ -120,6 +120,21 @@ static json_t *renamed(const struct record *r, struct str room)
     return o;
 }
 
+static json_t *changed(const struct record *r, struct str room)
+{
+    struct body_edited e = {0};
+    struct body_deleted d;
+    int edit = r->type == RECORD_EDITED;
+    if (edit ? body_edited_get(r, &e) < 0 : body_deleted_get(r, &d) < 0)
+        return NULL;
+    json_t *o = begin_logged(edit ? "edit" : "delete", r, room);
+    json_put(o, "from", edit ? e.from : d.from);
+    json_put_int(o, "target", edit ? e.target : d.target);
+    if (edit)
+        json_put(o, "text", e.text);
+    return o;
+}
+
 json_t *json_logged(const struct record *r, struct str room)
 {
     switch (r->type) {
@@ -131,6 +146,9 @@ json_t *json_logged(const struct record *r, struct str room)
         return presence(r, room);
     case RECORD_RENAME:
         return renamed(r, room);
+    case RECORD_EDITED:
+    case RECORD_DELETED:
+        return changed(r, room);
     default:
         return NULL;
     }

@@ -50,7 +50,7 @@ static void put_nick(const struct print *p, FILE *to, struct str nick)
 }
 
 static void put_message(const struct print *p, FILE *to, const struct record *r,
-                        const struct body_message *b)
+                        const struct body_message *b, const char *edits)
 {
     int action = (r->flags & RECORD_ACTION) != 0;
     put_time(p, to, r->time);
@@ -58,6 +58,8 @@ static void put_message(const struct print *p, FILE *to, const struct record *r,
     put_nick(p, to, b->from);
     fputs(action ? " " : "> ", to);
     put_safe(to, b->text);
+    if (edits)
+        fprintf(to, " (edits%s)", edits);
     putc('\n', to);
 }
 
@@ -89,17 +91,35 @@ static int put_presence(const struct print *p, FILE *to, const struct record *r)
     return 1;
 }
 
+/* What was said reads differently from now on. The number says which: it is in --json too. */
+static int put_change(const struct print *p, FILE *to, const struct record *r)
+{
+    struct body_edited e;
+    struct body_deleted d;
+    char number[40];
+    int edit = r->type == RECORD_EDITED;
+    if (edit ? body_edited_get(r, &e) < 0 : body_deleted_get(r, &d) < 0)
+        return 0;
+    snprintf(number, sizeof number, " %llu", (unsigned long long)(edit ? e.target : d.target));
+    if (edit)
+        put_message(p, to, r, &(struct body_message){.from = e.from, .text = e.text}, number);
+    else
+        put_event(p, to, r, d.from, " deleted message", str_of(number), "");
+    return 1;
+}
+
 int print_record(const struct print *p, FILE *to, const struct record *r)
 {
     struct body_message m;
     struct body_rename n;
-    if (p->quiet && r->type != RECORD_MESSAGE)
+    if (p->quiet && r->type != RECORD_MESSAGE && r->type != RECORD_EDITED &&
+        r->type != RECORD_DELETED)
         return 0;
     switch (r->type) {
     case RECORD_MESSAGE:
         if (body_message_get(r, &m) < 0)
             return 0;
-        put_message(p, to, r, &m);
+        put_message(p, to, r, &m, NULL);
         return 1;
     case RECORD_RETITLE:
         if (body_message_get(r, &m) < 0)
@@ -111,6 +131,9 @@ int print_record(const struct print *p, FILE *to, const struct record *r)
             return 0;
         put_event(p, to, r, n.from, " is now ", n.to, "");
         return 1;
+    case RECORD_EDITED:
+    case RECORD_DELETED:
+        return put_change(p, to, r);
     case RECORD_ARRIVE:
     case RECORD_LEAVE:
         return put_presence(p, to, r);

@@ -100,7 +100,8 @@ int tool_open(struct tool *t, int reconnect)
                                  .on_state = on_state,
                                  .on_skip = on_skip,
                                  .on_notice = on_notice,
-                                 .on_unknown = on_unknown};
+                                 .on_unknown = on_unknown,
+                                 .alone = 1};
     options_session(t->o, &so);
     catch_signals();
     t->done = t->code = t->timed_out = t->interrupted = 0;

@@ -189,6 +189,9 @@ static int handle_record(struct conn *c, const struct record *r)
         forget_names(c, 0);
         c->state = CONN_OPEN;
         c->deadline = 0;
+        c->alone = r->flags & RECORD_QUIET;
+        if (c->session && !c->alone)
+            conversations_waiting(c->session);
         return 0;
     }
     return -EBADMSG;

@@ -6,6 +6,7 @@
  * EDIT_REACH records: which one that is, is found in the log when somebody asks, so posts pay
  * nothing for it and a restart forgets nothing. */
 #include "server/hub.h"
+#include "server/logscan.h"
 #include "server/requests.h"
 
 #include <stdio.h>
@@ -22,13 +23,14 @@ static int is_mine(const struct session *s, const struct record *r)
     return r->producer == s->producer;
 }
 
-static void look_at(struct own *o, const uint8_t *p, size_t n)
+static int look_at(void *ctx, const uint8_t *p, size_t n)
 {
+    struct own *o = ctx;
     struct record r;
     struct body_deleted d;
     uint8_t type = record_type_at(p);
     if ((type != RECORD_MESSAGE && type != RECORD_DELETED) || record_decode(p, n, &r) < 0)
-        return;
+        return 0;
     if (type == RECORD_MESSAGE && is_mine(o->session, &r)) {
         o->seq = r.seq;
         o->flags = r.flags & RECORD_ACTION;
@@ -36,26 +38,15 @@ static void look_at(struct own *o, const uint8_t *p, size_t n)
     } else if (type == RECORD_DELETED && body_deleted_get(&r, &d) == 0 && d.target == o->seq) {
         o->deleted = 1;
     }
+    return 0;
 }
 
 /* The last message of the session's person in the room. */
 static struct own find_own(const struct session *s, struct room *room)
 {
-    struct logwriter *w = &room->log;
     struct own o = {.session = s};
-    uint64_t oldest = logwriter_first_seq(w);
-    uint64_t from = w->next_seq - oldest > EDIT_REACH ? w->next_seq - EDIT_REACH : oldest;
-    uint64_t pos = logwriter_pos_of(w, from);
-    for (size_t i = 0; i < w->count; i++) {
-        const struct segment *g = &w->segs[i].seg;
-        uint64_t end = i + 1 < w->count ? w->segs[i + 1].seg.base_pos : w->end_pos;
-        if (pos >= end)
-            continue;
-        const uint8_t *p = g->map + segment_offset(g, pos), *stop = p + (end - pos);
-        for (uint32_t size; p < stop && (size = record_size_at(p)) >= RECORD_HEADER; p += size)
-            look_at(&o, p, (size_t)(stop - p));
-        pos = end;
-    }
+    uint64_t next = room->log.next_seq;
+    logscan(&room->log, next > EDIT_REACH ? next - EDIT_REACH : 1, look_at, &o);
     return o;
 }
 

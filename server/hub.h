@@ -81,6 +81,7 @@ struct member {
     struct session *session;
     struct room *room;
     int quiet;
+    uint32_t told;                    /* why the other one of a room of two may not answer */
     int resumed;                      /* while resuming: the client has a cursor for it */
     struct member *prev, *next;       /* in the room */
     struct member *prev_of, *next_of; /* in the session */
@@ -105,6 +106,7 @@ struct room {
     struct member *members;
     size_t member_count;
     uint64_t posts, batches; /* since the start */
+    int dm;                  /* a room of two */
     unsigned row;            /* of the statistics page, from 1; 0: none */
     struct feed *feeds[WORKERS_MAX + 1];
     struct place_room place; /* where its members are to be served */
@@ -125,6 +127,7 @@ struct session {
     struct conn *conn;     /* NULL: lost, waiting to resume */
     uint64_t lost;         /* since (monotonic) */
     int gone;              /* left its rooms; kept only for its counter */
+    char *away;            /* what was said on leaving the keyboard; NULL: not away */
     uint64_t spoke;        /* last post (monotonic) */
     struct room *spoke_in; /* where the last post is; its batch may not be written yet */
     struct member *members;
@@ -190,6 +193,7 @@ struct conn {
     struct conn_counts count;
     unsigned row; /* of the statistics page, from 1; 0: none */
     struct room *last_room;
+    int alone;           /* it wants to be in no room that it has not joined */
     int searching;       /* a search of it is under way */
     double tokens;       /* posts it may send now, where a rate is set */
     uint64_t refilled;   /* monotonic; 0: never */
@@ -421,6 +425,12 @@ void session_leave_all(struct hub *h, struct session *s, const char *why);
 void session_expire(struct hub *h, uint64_t now); /* the tick */
 void sessions_free(struct hub *h);
 struct nick *nick_find(struct hub *h, struct str name);
+struct nick *nick_by_key(struct hub *h, struct str key); /* folded already */
+/* Empty: not away any more. 0 or -1: no memory. */
+int session_set_away(struct session *s, struct str text);
+/* What the other one said in rooms of two and was not read: bring the session, which is open, in.
+ */
+void conversations_waiting(struct session *s);
 struct member *member_add(struct session *s, struct room *r, int quiet);
 struct member *member_find(const struct session *s, const struct room *r);
 void member_remove(struct member *m);

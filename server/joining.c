@@ -49,21 +49,6 @@ static int dm_name(struct conn *c, const struct record *r, struct str who, char 
     return 0;
 }
 
-/* Everybody a room of two belongs to is in it, in every terminal. */
-static void join_both(struct hub *h, struct room *room)
-{
-    struct conn *c;
-    DL_FOREACH(h->conns, c)
-    {
-        struct session *s = c->session;
-        if (!s || (c->state != CONN_OPEN && c->state != CONN_OPENING) || !room_admits(room, s) ||
-            member_find(s, room) || s->room_count >= ROOMS_UNASKED || !member_add(s, room, 1))
-            continue;
-        request_joined(c, room, 0, room->log.next_seq, 0);
-        target_subscribe(c->target, c, room, room->log.end_pos);
-    }
-}
-
 uint64_t request_first(struct room *r, enum join_start start, uint64_t arg)
 {
     uint64_t next = r->log.next_seq, oldest = logwriter_first_seq(&r->log), first = next;
@@ -141,7 +126,7 @@ void handle_join(struct conn *c, const struct record *r)
     target_subscribe(c->target, c, room, logwriter_pos_of(&room->log, first));
     event_presence(m, RECORD_ARRIVE, "");
     if (room_is_dm(room))
-        join_both(c->hub, room);
+        conversation_open(room);
 }
 
 void handle_part(struct conn *c, const struct record *r)

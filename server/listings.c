@@ -30,7 +30,7 @@ static void send_member(struct conn *c, const struct record *r, const struct ses
           .transport = theirs->t->id, .session = theirs->id,
           .uid = s->local ? (uint32_t)s->uid : UINT32_MAX,
           .worker = worker == HUB_TARGET ? 255 : (uint8_t)worker, .lag = theirs->lag,
-          .idle = mono_ns() - since, .rooms = {rooms, n});
+          .idle = mono_ns() - since, .rooms = {rooms, n}, .away = str_of(s->away ? s->away : ""));
 }
 
 void handle_who(struct conn *c, const struct record *r)

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define WRITE_MS  1000
 #define FILE_HEAD "parley marks 1"
@@ -406,10 +407,18 @@ int marks_open(struct hub *h)
     m->loading = 0;
     if (r < 0)
         log_error("cannot read %s (%s)", m->path, errno_name(-r));
+    collect(m);
+    if (r == 0)
+        r = take_news(m);
+    if (r < 0 || access(m->path, F_OK) == 0)
+        return r;
+    /* The first run, or what was there is set aside: from when on things are unread has to be known,
+     * also if this one is killed in its first second. */
     if (m->since == 0)
         m->since = wall_ns();
-    collect(m);
-    return r < 0 ? r : take_news(m);
+    r = write_rows(m);
+    complain(m, r);
+    return r;
 }
 
 void marks_close(struct hub *h)

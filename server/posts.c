@@ -107,4 +107,6 @@ void handle_post(struct conn *c, const struct record *r)
     c->count.posts++;
     if (say_post(c, room, r, b.text) < 0)
         request_error(c, r, REASON_LIMIT, "the server is out of memory");
+    else if (room->dm)
+        conversation_said(c, room);
 }

@@ -121,6 +121,7 @@ static const struct request requests[256] = {
     [RECORD_BYE] = {handle_bye, 0},
     [RECORD_EDIT] = {handle_edit, WORK_EDIT},
     [RECORD_DELETE] = {handle_delete, WORK_EDIT},
+    [RECORD_AWAY] = {handle_away, WORK_CHANGE},
     [RECORD_READ] = {handle_read, WORK_CHANGE},
     [RECORD_FILE_PUT] = {handle_file_put, WORK_FILE},
     [RECORD_FILE_GET] = {handle_file_get, WORK_FILE},

@@ -42,6 +42,11 @@ void handle_post(struct conn *c, const struct record *r);
  * with, for we have it already or it was refused. */
 struct room *request_post(struct conn *c, const struct record *r);
 
+/* conversations.c */
+void conversation_open(struct room *room);                 /* for both, wherever they are */
+void conversation_said(struct conn *c, struct room *room); /* there was a post */
+void handle_away(struct conn *c, const struct record *r);
+
 /* edits.c */
 void handle_edit(struct conn *c, const struct record *r);
 void handle_delete(struct conn *c, const struct record *r);

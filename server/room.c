@@ -48,6 +48,7 @@ static int enter(struct hub *h, struct room *r)
     r->key_len = (size_t)n;
     r->id = r->log.room;
     r->uuid = r->log.uuid;
+    r->dm = r->log.name[0] == '@';
     r->announced = r->log.end_pos;
     r->place.out = h->opt->place_budget == 0;
     r->announced_next = r->log.next_seq;
@@ -197,7 +198,7 @@ void room_announce(struct room *r, uint64_t pos, uint64_t next)
 
 int room_is_dm(const struct room *r)
 {
-    return r->log.name[0] == '@';
+    return r->dm;
 }
 
 int room_admits(const struct room *r, const struct session *s)

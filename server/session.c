@@ -89,6 +89,13 @@ struct nick *nick_find(struct hub *h, struct str name)
     return n;
 }
 
+struct nick *nick_by_key(struct hub *h, struct str key)
+{
+    struct nick *n;
+    HASH_FIND(hh, h->nicks, key.p, key.n, n);
+    return n;
+}
+
 static void nick_release(struct hub *h, struct session *s)
 {
     struct nick *n;
@@ -131,6 +138,8 @@ static int nick_take(struct hub *h, struct session *s, struct str name)
         n->key_len = (size_t)len;
         HASH_ADD(hh, h->nicks, key, n->key_len, n);
     }
+    if (n->holders) /* a person is away in all terminals, or in none */
+        session_set_away(s, str_of(n->holders->away ? n->holders->away : ""));
     LL_PREPEND2(n->holders, s, next_same);
     memcpy(s->key, key, (size_t)len);
     s->key_len = (size_t)len;
@@ -213,6 +222,7 @@ void session_leave_all(struct hub *h, struct session *s, const char *why)
         member_remove(m);
     }
     nick_release(h, s);
+    session_set_away(s, str_of(""));
     s->gone = 1;
 }
 

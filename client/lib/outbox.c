@@ -69,6 +69,43 @@ static struct outbox_item *commit(struct outbox *o, size_t n)
     return it;
 }
 
+/* The post of `n` bytes (or the encoder's error) at the end of o->bytes is numbered. */
+static int commit_post(struct outbox *o, ssize_t n, uint32_t *ticket)
+{
+    if (n < 0)
+        return (int)n;
+    struct outbox_item *it = commit(o, (size_t)n);
+    if (!it)
+        return -ENOMEM;
+    it->post = 1;
+    if (ticket)
+        *ticket = o->next_ticket;
+    o->next_counter++;
+    o->next_ticket++;
+    o->posts++;
+    return 0;
+}
+
+int outbox_change(struct outbox *o, size_t cap, uint32_t room, uint64_t target,
+                  const struct str *text, uint32_t *ticket)
+{
+    if (text && text->n > TEXT_MAX)
+        return -EMSGSIZE;
+    if (o->bytes.len > cap)
+        return -ENOBUFS;
+    size_t need = record_align(RECORD_HEADER + 8 + (text ? 2 + text->n : 0));
+    uint8_t *to = reserve(&o->bytes, need);
+    if (!to)
+        return -ENOMEM;
+    struct record h = {
+        .type = text ? RECORD_EDIT : RECORD_DELETE, .room = room, .counter = o->next_counter};
+    if (!text)
+        return commit_post(
+            o, body_target_put(to, need, &h, &(struct body_target){.target = target}), ticket);
+    const struct body_edit e = {.target = target, .text = *text};
+    return commit_post(o, body_edit_put(to, need, &h, &e), ticket);
+}
+
 int outbox_post(struct outbox *o, size_t cap, uint32_t room, uint8_t flags, struct str text,
                 uint32_t *ticket)
 {
@@ -87,19 +124,7 @@ int outbox_post(struct outbox *o, size_t cap, uint32_t room, uint8_t flags, stru
         h.seq = clock_id(); /* first: it may have to read a file */
         h.time = mono_ns();
     }
-    ssize_t n = body_post_put(to, need, &h, &b);
-    if (n < 0)
-        return (int)n;
-    struct outbox_item *it = commit(o, (size_t)n);
-    if (!it)
-        return -ENOMEM;
-    it->post = 1;
-    if (ticket)
-        *ticket = o->next_ticket;
-    o->next_counter++;
-    o->next_ticket++;
-    o->posts++;
-    return 0;
+    return commit_post(o, body_post_put(to, need, &h, &b), ticket);
 }
 
 int outbox_add(struct outbox *o, size_t cap, const void *record, size_t n)

@@ -137,6 +137,29 @@ int session_post(struct session *s, uint32_t room, uint8_t flags, struct str tex
     return r;
 }
 
+int session_edit(struct session *s, uint32_t room, uint64_t target, struct str text,
+                 uint32_t *counter)
+{
+    if (s->state == SESSION_CLOSED || s->bye)
+        return -ENOTCONN;
+    return outbox_change(&s->out, SESSION_OUTBOX_MAX, room, target, &text, counter);
+}
+
+int session_delete(struct session *s, uint32_t room, uint64_t target, uint32_t *counter)
+{
+    if (s->state == SESSION_CLOSED || s->bye)
+        return -ENOTCONN;
+    return outbox_change(&s->out, SESSION_OUTBOX_MAX, room, target, NULL, counter);
+}
+
+int session_away(struct session *s, struct str text, uint32_t *counter)
+{
+    uint8_t b[REQUEST_MAX];
+    struct record h = {.type = RECORD_AWAY, .counter = next_number(s)};
+    struct body_away a = {.text = text};
+    return queue(s, b, body_away_put(b, sizeof b, &h, &a), h.counter, counter);
+}
+
 int session_bye(struct session *s, struct str reason)
 {
     if (s->state == SESSION_CLOSED || s->bye)
@@ -201,7 +224,7 @@ static struct str join_name(const struct session *s, const struct session_room *
 int session_greet(struct session *s, struct conn *c, int rejoin)
 {
     uint8_t b[REQUEST_MAX];
-    struct record h = {.type = RECORD_READY};
+    struct record h = {.type = RECORD_READY, .flags = s->o.alone ? RECORD_QUIET : 0};
     struct body_empty e = {0};
     ssize_t n = body_empty_put(b, sizeof b, &h, &e);
     int r = buf_append(&c->out, b, (size_t)n);

@@ -44,6 +44,7 @@ struct session_options {
     int transport_count;                 /* 0: auto */
     int strict;                          /* transports were asked for by name: never another */
     const char *nick;                    /* wanted */
+    int alone;     /* only rooms that were joined: others who talk to us open no conversations here */
     int reconnect; /* 0: the first loss is final (SESSION_CLOSED, -ECONNRESET) */
     enum wait_mode wait;
     /* Name of what is being said here, at most INPUT_NAME_MAX bytes, Unix socket only; NULL: none.
@@ -63,7 +64,7 @@ struct session_options {
     /* The server lost or forgot something about us; a sentence that can be shown as it is. Like
      * on_unknown, called before on_state says that the session is open again. */
     void (*on_notice)(void *ctx, enum session_notice what, uint32_t count, const char *sentence);
-    /* A post (RECORD_POST, number in `counter`) that the session gives up: sent more than
+    /* A post (RECORD_POST, EDIT or DELETE, number in `counter`) that the session gives up: sent more than
      * SERVER_MEMORY_NS ago, never acknowledged, and the server has forgotten us since, so that it
      * may have been said or not. Oldest first. */
     void (*on_unknown)(void *ctx, const struct record *post);
@@ -154,6 +155,13 @@ int session_watch(struct session *s, uint16_t rate, uint32_t *counter);
  * *counter is this post's number for good, whatever number a later server gets to see. */
 int session_post(struct session *s, uint32_t room, uint8_t flags, struct str text,
                  uint32_t *counter);
+/* Change one's own message `target` (0: the last one) in the room, or take it back: posts like others,
+ * acknowledged by their EDITED or DELETED record. The server refuses all but one's last message. */
+int session_edit(struct session *s, uint32_t room, uint64_t target, struct str text,
+                 uint32_t *counter);
+int session_delete(struct session *s, uint32_t room, uint64_t target, uint32_t *counter);
+/* Away from the keyboard, with a word about it; empty: here again. For all sessions of the nick. */
+int session_away(struct session *s, struct str text, uint32_t *counter);
 /* End cleanly: everything posted is sent first, then SESSION_CLOSED with exit code 0. */
 int session_bye(struct session *s, struct str reason);
 

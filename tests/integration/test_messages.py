@@ -3,13 +3,11 @@ whoever is not there; messages that are corrected or taken back; who is away."""
 
 import os
 import re
-import signal
 
 import pytest
 
 import parleywire as wire
 from harness import until
-from test_terminal import Chats  # noqa: F401
 
 
 @pytest.fixture
@@ -204,3 +202,128 @@ def test_corrections_are_done_once_over_a_lost_connection_and_a_killed_server(se
     while not records or records[-1].type != "DELETED":
         records.append(late.next())
     assert [r.type for r in records if r.type in ("EDITED", "DELETED")] == ["EDITED", "DELETED"]
+
+
+# --- conversations that wait ---------------------------------------------------------------------------
+
+
+def texts(records):
+    return [r.text for r in records if r.type == "MESSAGE"]
+
+
+def upto_message(c, text):
+    out = []
+    while not out or out[-1].type != "MESSAGE" or out[-1].text != text:
+        out.append(c.next())
+    return out
+
+
+def meet(people, *nicks):
+    """Sessions that have talked to each other once, and read it."""
+    a, b = (people(n) for n in nicks)
+    dm = a.join("@" + nicks[1])
+    b.until("JOINED")
+    last = say(a, dm.room, "hello")
+    b.until("MESSAGE")
+    read(b, dm.room, last)
+    return a, b, dm
+
+
+def test_what_was_said_to_somebody_who_is_not_there_waits(server, people):
+    a, b, dm = meet(people, "alice", "bob")
+    b.close()
+    a.post(dm.room, "are you there?")
+    gone = a.until("STATUS")
+    assert (gone.nick, gone.here, gone.away, gone.room) == ("bob", 0, "", dm.room)
+    say(a, dm.room, "then later")
+    until(lambda: " bob\n" in marks(server), "what bob has read is on disk")
+    server.kill()
+    server.start("--workers", "2")
+    b = people("bob")
+    joined = b.until("JOINED")
+    assert (joined.name, joined.counter) == ("@alice,bob", 0)
+    assert joined.first == joined.read + 1 <= joined.next
+    assert texts(upto_message(b, "then later")) == ["are you there?", "then later"]
+    read(b, joined.room, joined.next - 1)
+    again = people("bob")
+    again.join("#lobby")
+    again.ask("PING", stamp=1)
+    again.until("PONG")
+    assert not [r for r in again.kept if r.type == "JOINED"]  # all is read
+
+
+def test_ones_own_words_do_not_wait_for_oneself(server, people):
+    a, b, dm = meet(people, "alice", "bob")
+    say(a, dm.room, "only mine")
+    a.close()
+    a = people("alice")
+    a.ask("PING", stamp=1)
+    a.until("PONG")
+    assert not [r for r in a.kept if r.type == "JOINED"]
+
+
+def test_a_session_that_wants_to_be_alone_gets_no_conversation(server, people):
+    a, b, dm = meet(people, "alice", "bob")
+    b.close()
+    say(a, dm.room, "later")
+    quiet = wire.Client.dial(server.socket)
+    quiet.welcome = quiet.hello("bob")
+    quiet.send(wire.encode("READY", wire.QUIET))
+    say(a, dm.room, "and again")
+    quiet.ask("PING", stamp=1)
+    quiet.until("PONG")
+    assert not [r for r in quiet.kept if r.type == "JOINED"]
+    assert quiet.join("@alice", wire.LAST, 1).type == "JOINED"
+    assert quiet.until("MESSAGE").text == "and again"
+    quiet.close()
+
+
+def test_who_left_a_conversation_is_brought_back_by_what_is_said(people):
+    a, b, dm = meet(people, "alice", "bob")
+    n = b.ask("PART", at=dm.room)
+    b.until("PARTED", counter=n)
+    say(a, dm.room, "come back")
+    assert b.until("JOINED").counter == 0
+    assert b.until("MESSAGE").text == "come back"
+
+
+def test_tools_see_a_conversation_from_where_they_ask(server, people):
+    a, b, dm = meet(people, "alice", "bob")
+    b.close()
+    say(a, dm.room, "one", "two")
+    assert [e["text"] for e in server.json("history", "@alice", "-n", "bob")] == ["hello", "one", "two"]
+
+
+# --- away ----------------------------------------------------------------------------------------------
+
+
+def test_away_is_of_the_person_and_told_once_to_who_writes(people):
+    a, b, dm = meet(people, "alice", "bob")
+    b2 = people("bob")
+    b2.join("#lobby")
+    n = b.ask("AWAY", text="lunch until 13:00")
+    assert b.until("STATUS", counter=n).away == "lunch until 13:00"
+    assert b2.until("STATUS").away == "lunch until 13:00"
+    assert {m.nick: m.away for m in a.listing("WHO")} == {"alice": "", "bob": "lunch until 13:00"}
+    say(a, dm.room, "psst", "psst again")
+    told = [r for r in a.kept if r.type == "STATUS"]
+    assert [(t.nick, t.here, t.away) for t in told] == [("bob", 1, "lunch until 13:00")]
+    b2.ask("AWAY", text="")
+    assert b.until("STATUS").away == ""
+    say(a, dm.room, "back?")
+    n = b.ask("AWAY", text="gone again")
+    b.until("STATUS", counter=n)
+    a.kept.clear()
+    a.post(dm.room, "oh")
+    assert a.until("STATUS").away == "gone again"
+    late = people("bob")
+    n = late.ask("WHO")
+    assert late.until("MEMBER", nick="bob", session=late.welcome.session).away == "gone again"
+
+
+def test_an_away_text_that_is_none_is_refused(people):
+    a = people("alice")
+    n = a.ask("AWAY", text="a\nb")
+    assert a.until("ERROR", counter=n).code == wire.CODES["TEXT"]
+    n = a.ask("AWAY", text="x" * 400)
+    assert a.until("ERROR", counter=n).code == wire.CODES["TEXT"]
