@@ -42,6 +42,7 @@ struct chat_room {
     char name[ROOM_NAME_MAX + 1];  /* "#lobby", "@alice,bob" */
     char shown[ROOM_NAME_MAX + 1]; /* "#lobby", "@bob" */
     uint64_t seen;                 /* last sequence number that came: for counting */
+    uint64_t dropped;              /* records below were dropped by the server unread */
     uint64_t live;                 /* records below were said before we came */
     uint64_t oldest;               /* that we have shown, 0: none; where /history goes on */
     struct backlog_line backlog[BACKLOG_LINES]; /* ring: the last ones before `live` */

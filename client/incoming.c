@@ -211,10 +211,11 @@ static void replay(struct chat *c, struct chat_room *room, const struct record *
 
 static void count(struct chat *c, struct chat_room *room, uint64_t seq)
 {
+    uint64_t from = room->seen + 1 > room->dropped ? room->seen + 1 : room->dropped;
     if (seq <= room->seen)
         c->doubled++;
-    else
-        c->lost += seq - room->seen - 1;
+    else if (seq > from)
+        c->lost += seq - from;
     if (seq > room->seen)
         room->seen = seq;
 }
@@ -373,6 +374,20 @@ static void on_replay(struct chat *c, const struct record *r)
     room->replay_to = b.to;
 }
 
+/* The server keeps no log for ever: said where the hole is, if it is one of ours. */
+static void on_dropped(struct chat *c, const struct record *r)
+{
+    struct body_dropped b;
+    char name[SAFE_TEXT];
+    struct chat_room *room = chat_room(c, r->room);
+    if (!room || body_dropped_get(r, &b) < 0)
+        return;
+    if (b.before > room->dropped)
+        room->dropped = b.before;
+    chat_note(c, "%s: what was said before number %llu has been dropped by the server",
+              render_safe(str_of(room->shown), name, sizeof name), (unsigned long long)b.before);
+}
+
 void chat_on_record(void *ctx, const struct record *r)
 {
     struct chat *c = ctx;
@@ -388,6 +403,9 @@ void chat_on_record(void *ctx, const struct record *r)
         break;
     case RECORD_REPLAY:
         on_replay(c, r);
+        break;
+    case RECORD_DROPPED:
+        on_dropped(c, r);
         break;
     case RECORD_MEMBER:
     case RECORD_ROOM:

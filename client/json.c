@@ -65,6 +65,14 @@ void json_rewound(FILE *to, struct str room, uint64_t seq)
     json_line(to, o);
 }
 
+void json_dropped(FILE *to, struct str room, uint64_t before)
+{
+    json_t *o = json_begin("dropped");
+    json_put(o, "room", room);
+    json_put_int(o, "before", before);
+    json_line(to, o);
+}
+
 void json_error(FILE *to, const char *code, struct str text)
 {
     json_t *o = json_begin("error");

@@ -19,6 +19,8 @@ int json_record(FILE *to, const struct record *r, struct str room, int replay);
 json_t *json_logged(const struct record *r, struct str room);
 /* The room was rewound: what came after record `seq` is lost, and its numbers are given again. */
 void json_rewound(FILE *to, struct str room, uint64_t seq);
+/* Records before that number, as far as they have not come, were dropped by the server. */
+void json_dropped(FILE *to, struct str room, uint64_t before);
 void json_error(FILE *to, const char *code, struct str text);
 
 /* For other objects: start with v and type, add, print (which frees). NULL objects are fine. */

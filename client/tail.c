@@ -141,11 +141,24 @@ static void on_logged(struct tail *c, const struct record *r)
         tool_end(&c->tool, 0);
 }
 
+static void on_dropped(struct tail *c, const struct record *r)
+{
+    struct body_dropped b;
+    const struct session_room *room = session_room(c->tool.s, r->room);
+    if (!room || r->room != c->number || body_dropped_get(r, &b) < 0)
+        return;
+    if (c->tool.o->json)
+        json_dropped(stdout, str_of(room->name), b.before);
+    c->wrote |= c->tool.o->json;
+}
+
 static void on_record(void *ctx, const struct record *r)
 {
     struct tail *c = ctx;
     if (r->type == RECORD_JOINED)
         on_joined(c, r);
+    else if (r->type == RECORD_DROPPED)
+        on_dropped(c, r);
     else if (r->type == RECORD_DONE && c->search && r->counter == c->search)
         tool_end(&c->tool, 0);
     else if ((r->type == RECORD_ERROR && (r->counter == c->join || r->counter == c->search)) ||

@@ -361,6 +361,11 @@ void fanout_apply(struct fanout *f, const struct order *o, const void *payload, 
         if (v)
             raise_watermark(f, v, o->end, o->pos);
         return;
+    case ORDER_DROP:
+        v = find_view(f, o->room);
+        if (v)
+            view_drop(f, v, o->pos, o->end);
+        return;
     case ORDER_FORGET:
         v = find_view(f, o->room);
         if (v && v->refs == 0)

@@ -157,6 +157,7 @@ static void reload(struct hub *h)
     size_t moved = 0;
     log_setup("parleyd", h->opt->verbose ? LOG_DEBUG : LOG_INFO);
     place_reload(h);
+    retention_reload(h);
     DL_FOREACH_SAFE(h->conns, c, tmp)
     {
         if (c->t && off & 1u << c->t->id) {
@@ -188,6 +189,7 @@ static void on_tick(uv_timer_t *t)
     session_expire(h, now);
     traces_expire(h, now);
     files_tick(h, now);
+    retention_tick(h, now);
     targets_retry(h);
     if (h->stopping && (!h->conns || now > h->stop_deadline))
         h->turn.stop = 1;
@@ -328,6 +330,7 @@ static void finish(struct hub *h)
     uv_loop_close(&h->loop);
     traces_free(h);
     marks_close(h);
+    retention_free(h);
     sessions_free(h);
     rooms_close(h);
     files_close(h);

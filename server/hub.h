@@ -40,6 +40,7 @@ struct files;
 struct kept;
 struct marks;
 struct move;
+struct retention;
 struct trace;
 
 /* --- where downlinks are served ----------------------------------------------------------- */
@@ -109,8 +110,12 @@ struct room {
     int dm;                  /* a room of two */
     unsigned row;            /* of the statistics page, from 1; 0: none */
     struct feed *feeds[WORKERS_MAX + 1];
-    struct place_room place; /* where its members are to be served */
-    size_t traces;           /* that have yet to be told to a target: see trace.c */
+    struct place_room place;     /* where its members are to be served */
+    struct retain_limits retain; /* what is kept of it */
+    uint64_t retain_again;       /* monotonic: not to be tried before; 0: at any time */
+    int dropping;                /* files of dropped segments are being removed */
+    uint64_t dropped;            /* segments, since the start */
+    size_t traces;               /* that have yet to be told to a target: see trace.c */
     UT_hash_handle by_id, by_key, by_uuid;
 };
 
@@ -267,6 +272,7 @@ struct hub {
     int announced;        /* "ready" has been said */
     struct trace *traces; /* oldest first */
     struct marks *marks;
+    struct retention *retention; /* NULL: nothing has been dropped */
     size_t trace_count;
     struct watcher {
         uint32_t conn; /* 0: free */
@@ -328,6 +334,8 @@ void targets_retry(struct hub *h);        /* the tick: what could not be handed 
 void target_forget_all(struct target *t); /* it died: nothing it was told counts any more */
 void target_report(struct target *t, const struct order *o, const void *payload);
 void target_free_feeds(struct room *r);
+/* The `n` oldest segments of the room are gone from its log. */
+void target_dropped(struct room *r, size_t n);
 
 /* move.c: from one target to another */
 /* 1: on its way; 0: it cannot be moved now. */
@@ -398,6 +406,15 @@ int room_admits(const struct room *r, const struct session *s);
 void sync_start(struct hub *h);
 void sync_room(struct room *r); /* --sync always: announce once it is on disk */
 int sync_all(struct hub *h);    /* blocking, at the end; 0 or a negative errno */
+
+/* retention.c: old segments are dropped */
+void retention_room(struct room *r);  /* the room is new: what is kept of it? */
+void retention_reload(struct hub *h); /* the options have changed */
+void retention_tick(struct hub *h, uint64_t now);
+/* An unlinked file, open for writing, whose blocks are to be freed though it may be mapped. Takes
+ * the descriptor (-1: none). */
+void retention_bury(struct hub *h, int *fd, uint64_t size);
+void retention_free(struct hub *h);
 
 /* session.c */
 struct session *session_new(struct hub *h, uint64_t producer, uid_t uid, int local);

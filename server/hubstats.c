@@ -235,7 +235,11 @@ static void write_rooms(struct hub *h)
                                  .next_seq = r->log.next_seq,
                                  .bytes = r->log.end_pos,
                                  .posts = r->posts,
-                                 .batches = r->batches};
+                                 .batches = r->batches,
+                                 .first_seq = logwriter_first_seq(&r->log),
+                                 .disk = r->log.disk,
+                                 .segments = r->log.count,
+                                 .segments_dropped = r->dropped};
         snprintf(row.name, sizeof row.name, "%s", r->log.name);
         stats_write(stats_row(&h->stats.page, STATS_ROOM, r->row - 1), &row, sizeof row);
     }

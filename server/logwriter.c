@@ -33,6 +33,7 @@ int logwriter_add(struct logwriter *w, const struct segment *seg, int fd)
         .scanned_seq = seg->base_seq,
         .scanned_off = SEGMENT_HEADER,
     };
+    w->disk += seg->size;
     return 0;
 }
 
@@ -72,18 +73,20 @@ static int make_file(struct logwriter *w, const char *name, uint64_t size, int *
 static uint64_t next_size(const struct logwriter *w, size_t need)
 {
     uint64_t size = w->count ? w->segs[w->count - 1].seg.size * 4 : SEGMENT_FIRST;
+    uint64_t most = w->largest ? w->largest : SEGMENT_LARGEST;
+    size = size < most ? size : most;
     while (size < SEGMENT_HEADER + need)
         size *= 4;
     return size > SEGMENT_LARGEST ? SEGMENT_LARGEST : size;
 }
 
-/* Begin a new segment that has room for at least `need` bytes. */
-static int roll(struct logwriter *w, size_t need)
+/* Begin a new segment of that size. */
+static int roll_to(struct logwriter *w, uint64_t size)
 {
     char name[32];
     snprintf(name, sizeof name, SEGMENT_NAME, (unsigned long long)w->next_seq);
     int fd = -1, ro = -1;
-    int r = make_file(w, name, next_size(w, need), &fd);
+    int r = make_file(w, name, size, &fd);
     if (r < 0)
         return r;
     struct segment seg;
@@ -110,6 +113,20 @@ static int roll(struct logwriter *w, size_t need)
             io_close(&before->fd);
     }
     return 0;
+}
+
+/* … that has room for at least `need` bytes. */
+static int roll(struct logwriter *w, size_t need)
+{
+    return roll_to(w, next_size(w, need));
+}
+
+int logwriter_roll(struct logwriter *w)
+{
+    uint64_t size = SEGMENT_FIRST, was = newest(w)->seg.size;
+    while (size < was && size < logwriter_used(w, w->count - 1))
+        size *= 4;
+    return roll_to(w, size < was ? size : was);
 }
 
 int logwriter_open_dir(struct logwriter *w, const char *rooms_dir, const char *entry)
@@ -144,13 +161,17 @@ int logwriter_create(struct logwriter *w, const char *rooms_dir, uint32_t room, 
     return r;
 }
 
+static void segment_close(struct logseg *s)
+{
+    segment_unmap(&s->seg);
+    io_close(&s->fd);
+    free(s->index);
+}
+
 void logwriter_close(struct logwriter *w)
 {
-    for (size_t i = 0; i < w->count; i++) {
-        segment_unmap(&w->segs[i].seg);
-        io_close(&w->segs[i].fd);
-        free(w->segs[i].index);
-    }
+    for (size_t i = 0; i < w->count; i++)
+        segment_close(&w->segs[i]);
     free(w->segs);
     free(w->path);
     io_close(&w->dir);
@@ -284,11 +305,34 @@ uint64_t logwriter_first_seq(const struct logwriter *w)
     return w->segs[0].seg.base_seq;
 }
 
-/* End of the used part of segment i as an offset in its file. */
-static uint64_t used(const struct logwriter *w, size_t i)
+uint64_t logwriter_first_pos(const struct logwriter *w)
+{
+    return w->segs[0].seg.base_pos;
+}
+
+uint64_t logwriter_used(const struct logwriter *w, size_t i)
 {
     const struct segment *s = &w->segs[i].seg;
     return segment_offset(s, i + 1 < w->count ? s->end_pos : w->end_pos);
+}
+
+uint64_t logwriter_began(struct logwriter *w, size_t i)
+{
+    struct logseg *s = &w->segs[i];
+    if (!s->began && logwriter_used(w, i) > SEGMENT_HEADER)
+        s->began = record_time_at(s->seg.map + SEGMENT_HEADER);
+    return s->began;
+}
+
+void logwriter_drop(struct logwriter *w, size_t n)
+{
+    assert(n < w->count);
+    for (size_t i = 0; i < n; i++) {
+        w->disk -= w->segs[i].seg.size;
+        segment_close(&w->segs[i]);
+    }
+    w->count -= n;
+    memmove(w->segs, w->segs + n, w->count * sizeof *w->segs);
 }
 
 /* From one record to the next. Never stands still: an old segment that was damaged while nobody
@@ -303,7 +347,7 @@ static uint64_t step(const uint8_t *p)
 static void extend_index(struct logwriter *w, size_t i)
 {
     struct logseg *s = &w->segs[i];
-    uint64_t end = used(w, i);
+    uint64_t end = logwriter_used(w, i);
     while (s->scanned_off < end) {
         if ((s->scanned_seq - s->seg.base_seq) % INDEX_STRIDE == 0) {
             if ((s->indexed & (s->indexed - 1)) == 0) {
@@ -344,7 +388,7 @@ static uint64_t offset_of(struct logwriter *w, size_t i, uint64_t seq)
         steps = s->indexed ? s->indexed - 1 : 0;
     uint64_t off = s->indexed ? s->index[steps] : SEGMENT_HEADER;
     uint64_t at = s->seg.base_seq + steps * INDEX_STRIDE;
-    for (uint64_t end = used(w, i); at < seq && off < end; at++)
+    for (uint64_t end = logwriter_used(w, i); at < seq && off < end; at++)
         off += step(s->seg.map + off);
     return off;
 }
@@ -383,7 +427,8 @@ void logwriter_walk(const struct logwriter *w, size_t i,
                     void (*each)(void *ctx, const uint8_t *rec), void *ctx)
 {
     const uint8_t *map = w->segs[i].seg.map;
-    for (uint64_t off = SEGMENT_HEADER, end = used(w, i); off < end; off += step(map + off))
+    for (uint64_t off = SEGMENT_HEADER, end = logwriter_used(w, i); off < end;
+         off += step(map + off))
         each(ctx, map + off);
 }
 
@@ -394,7 +439,7 @@ int logwriter_said_by(const struct logwriter *w, uint64_t pos, uint64_t producer
         i--;
     for (; pos < w->end_pos; i++) {
         const struct segment *s = &w->segs[i].seg;
-        uint64_t off = segment_offset(s, pos), end = used(w, i);
+        uint64_t off = segment_offset(s, pos), end = logwriter_used(w, i);
         for (struct record r; off < end; off += step(s->map + off))
             if (record_decode(s->map + off, end - off, &r) > 0 && r.producer == producer)
                 return 1;
@@ -407,7 +452,8 @@ int logwriter_said_by(const struct logwriter *w, uint64_t pos, uint64_t producer
 static uint64_t epoch_record(const struct logwriter *w, size_t i, uint32_t epoch)
 {
     const uint8_t *map = w->segs[i].seg.map;
-    for (uint64_t off = SEGMENT_HEADER, end = used(w, i); off < end; off += step(map + off))
+    for (uint64_t off = SEGMENT_HEADER, end = logwriter_used(w, i); off < end;
+         off += step(map + off))
         if (record_type_at(map + off) == RECORD_EPOCH &&
             le32_get(map + off + RECORD_HEADER) > epoch)
             return record_seq_at(map + off);

@@ -25,6 +25,7 @@ struct logseg {
     int fd;               /* read-write; -1 for older ones that are on disk */
     int dirty;            /* appended since the last sync */
     uint32_t epoch;       /* in which it was made */
+    uint64_t began;       /* time of its first record; 0: not looked up yet */
     uint64_t *index;      /* index[i]: offset in the file of record base_seq + i * INDEX_STRIDE */
     size_t indexed;       /* entries */
     uint64_t scanned_seq; /* the record that starts at scanned_off is this one */
@@ -40,6 +41,8 @@ struct logwriter {
     char topic[TOPIC_MAX + 1];
     struct logseg *segs; /* ascending; the last one is written to */
     size_t count;
+    uint64_t disk;    /* bytes of all these files */
+    uint64_t largest; /* size that a new segment has at most; 0: SEGMENT_LARGEST */
     uint64_t next_seq, end_pos;
     uint64_t last_time; /* of the last record: time stamps never go back */
     int keep;           /* syncs are asked for: keep what is dirty open until then */
@@ -76,6 +79,19 @@ int logwriter_open_dir(struct logwriter *w, const char *rooms_dir, const char *e
  * now in the log: `n`, or fewer (whole records) when a new segment could not be made or a write
  * failed, with *error set to the negative errno. Rolling to a new segment changes `count`. */
 size_t logwriter_append(struct logwriter *w, const uint8_t *p, size_t n, int *error);
+
+/* Begin a new segment now, as large as what stands in the newest one needs: that can be dropped
+ * then. 0 or a negative errno with nothing changed. */
+int logwriter_roll(struct logwriter *w);
+
+/* Time of the first record of segment `i`; 0: it has none. */
+uint64_t logwriter_began(struct logwriter *w, size_t i);
+/* End of the used part of segment `i` as an offset in its file. */
+uint64_t logwriter_used(const struct logwriter *w, size_t i);
+/* Forget the `n` oldest segments (never all of them). Their files are left to the caller. */
+void logwriter_drop(struct logwriter *w, size_t n);
+/* Logical position of the oldest record still there. */
+uint64_t logwriter_first_pos(const struct logwriter *w);
 
 /* Logical position of record `seq`; seq == next_seq gives end_pos. Clamped into what exists. */
 uint64_t logwriter_pos_of(struct logwriter *w, uint64_t seq);

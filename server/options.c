@@ -23,9 +23,8 @@ static const char usage_head[] =
     "Serves parley chat rooms in the foreground until SIGTERM or Ctrl-C.\n\n";
 static const char usage_tail[] =
     "\nSIGHUP reads the configuration again: transports, max-clients, max-per-user, rate,\n"
-    "file-max, files-total, files-per-user, place-budget and verbose change at once; sessions on a "
-    "transport that was switched off move "
-    "to another.\n";
+    "file-max, files-total, files-per-user, place-budget, the three retain options and verbose\n"
+    "change at once; sessions on a transport that was switched off move to another.\n";
 
 enum {
     OPT_FIRST = 256,
@@ -35,7 +34,10 @@ enum {
     OPT_PLACE_BUDGET,
     OPT_FILE_MAX,
     OPT_FILES_TOTAL,
-    OPT_FILES_PER_USER
+    OPT_FILES_PER_USER,
+    OPT_RETAIN,
+    OPT_RETAIN_DAYS,
+    OPT_RETAIN_SIZE
 };
 
 /* Every option, once: getopt's arrays, --help, the man page, the example configuration and what
@@ -61,6 +63,12 @@ static const struct opt_row rows[] = {
      "offer only these: fifo,posixmq,sysvmq,shm,mmap,unix,tcp", 1},
     {"sync", 'y', 0, "WHEN", "none interval always", "when records are on disk: none: never forced, interval: every\n"
      "second (default), or always: before anybody sees them", 1},
+    {"retain-days", OPT_RETAIN_DAYS, 0, "AGE", "forever 1d 7d 30d 90d 1y", "drop what is older than so many days (or 12h, 2w, 1y);\n"
+     "default: forever", 1},
+    {"retain-size", OPT_RETAIN_SIZE, 0, "SIZE", "any 1M 10M 100M 1G", "drop the oldest of a room that is larger than this (64M, 2G);\n"
+     "default: any size", 1},
+    {"retain", OPT_RETAIN, 0, "RULE", NULL, "the same for one room, '#ROOM AGE SIZE', both or one of them\n"
+     "('#ops 7d 10M'; room @: all conversations of two); may be repeated", 1},
     {"max-clients", 'm', 0, "N", NULL, "refuse more sessions than this (default 4096)", 1},
     {"max-per-user", 'u', 0, "N", NULL, "of one other user or remote address (default 256)", 1},
     {"rate", 'R', 0, "N", NULL, "posts a second by each session of other users and from TCP,\n"
@@ -247,6 +255,15 @@ static int set(struct server_options *o, int c, const char *v, const char **expe
         r = word(v, syncs, &i);
         o->sync = (enum sync_mode)i;
         return r;
+    case OPT_RETAIN_DAYS:
+        *expected = "a number of days, or 12h, 30d, 2w, 1y or forever";
+        return retain_age(v, &o->retain.all.age);
+    case OPT_RETAIN_SIZE:
+        *expected = "a size such as 64M or 2G, at least 1M, or any";
+        return retain_size(v, &o->retain.all.size);
+    case OPT_RETAIN:
+        *expected = "a room and how long it is kept: '#ops 7d 10M', for at most 256 rooms";
+        return retain_add(&o->retain, v);
     case 'm':
         *expected = "a number from 1 to 1000000";
         return number(v, 1, 1000000, &o->max_clients);
@@ -302,13 +319,21 @@ static char *read_line(char *out, int cap, void *ctx)
     return fgets(out, cap, k->file);
 }
 
+/* `retain_days` is `retain-days`. */
+static int is_name(const char *option, const char *key)
+{
+    while (*option && (*option == *key || (*option == '-' && *key == '_')))
+        option++, key++;
+    return !*option && !*key;
+}
+
 static int on_key(void *ctx, const char *section, const char *name, const char *value)
 {
     struct config *k = ctx;
     const char *expected = "";
     int r = -ENOENT, line = k->line;
     for (size_t i = 0; i < ROWS && !*section; i++)
-        if (rows[i].config && strcmp(rows[i].name, name) == 0)
+        if (rows[i].config && is_name(rows[i].name, name))
             r = rows[i].meta ? set(k->options, rows[i].id, value, &expected)
                              : set_flag(k->options, rows[i].id, value, &expected);
     if (r == -ENOENT)
@@ -459,6 +484,7 @@ unsigned options_reload(struct server_options *o, int argc, char **argv)
     static struct server_options n;
     int code;
     if (options_parse(&n, argc, argv, &code) != 0) {
+        retain_free(&n.retain);
         log_error("configuration not reloaded; everything stays as it was");
         return 0;
     }
@@ -479,6 +505,8 @@ unsigned options_reload(struct server_options *o, int argc, char **argv)
     o->files_total = n.files_total;
     o->files_per_user = n.files_per_user;
     o->place_budget = n.place_budget;
+    retain_free(&o->retain);
+    o->retain = n.retain;
     o->verbose = n.verbose;
     return off;
 }

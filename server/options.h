@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/optrow.h"
+#include "server/retain.h"
 #include "server/turn.h"
 #include "transport/transport.h"
 
@@ -29,7 +30,8 @@ struct server_options {
     int max_clients;
     int max_per_user;
     uint64_t file_max, files_total, files_per_user; /* bytes; file_max 0: no files */
-    int rate; /* posts a second for each session of others; 0: no limit */
+    int rate;             /* posts a second for each session of others; 0: no limit */
+    struct retain retain; /* how long rooms are kept */
     int verbose;
     char user[64];          /* to become, "" for nobody */
     int check, repair, yes; /* look at the state directory instead of serving */

@@ -29,6 +29,7 @@ enum order_type {
                         comes before the answer */
     ORDER_STAY,      /* never mind, if it has not gone yet: STAYED */
     ORDER_STOP,      /* worker: end */
+    ORDER_DROP,      /* `room` begins at byte `pos` now, with record number `end` */
     ORDER_TRACE, /* before its watermark: report when `conn` is pushed byte `end` - 1 of `room` */
     /* fan-out to hub */
     REPORT_READY,  /* a worker serves from now on */

@@ -81,8 +81,7 @@ void outlet_kill(struct outlet *o, enum reason why)
     fanout_report(o->fan, REPORT_GONE, o->conn, why);
 }
 
-/* A push failed: the peer is gone, or has broken the rules of the mechanism. */
-static void push_failed(struct outlet *o, ssize_t r)
+void outlet_push_failed(struct outlet *o, ssize_t r)
 {
     outlet_kill(o, r == -EBADMSG ? REASON_MALFORMED : REASON_NONE);
 }
@@ -132,7 +131,7 @@ static int start_poll(struct outlet *o, int events)
     return uv_poll_start(o->poll, events, on_poll);
 }
 
-static void block(struct outlet *o)
+void outlet_block(struct outlet *o)
 {
     set_blocked(o, 1);
     if (o->link.t->flags & TRANSPORT_BELL || o->polling)
@@ -158,6 +157,7 @@ void sub_free(struct sub *s)
     probes_end(s);
     search_end(s);
     free(s->done);
+    buf_free(&s->rest);
     free(s);
     view_unref(f, v);
 }
@@ -225,37 +225,54 @@ static int push_to_target(struct sub *s, const struct segment *g)
                           .offset = off};
     ssize_t took = s->probe ? probe_push(s, &slice) : outlet_push(o, &slice, 0);
     if (took < 0) {
-        push_failed(o, took);
+        outlet_push_failed(o, took);
         return 0;
     }
     s->pos += (uint64_t)took;
     if ((size_t)took == slice.len)
         return 1;
     o->resume = s;
-    block(o);
+    outlet_block(o);
     return 0;
 }
 
 static int push_replies(struct outlet *o);
 
+/* Retention took the place where the sub stood: the rest of what was begun there, and the word
+ * about it, come before what follows. 1: they are out. */
+static int catch_up(struct sub *s)
+{
+    if (s->rest.len && !sub_push_rest(s))
+        return 0;
+    if (sub_tell_dropped(s) < 0) {
+        outlet_kill(s->outlet, REASON_LIMIT);
+        return 0;
+    }
+    return push_replies(s->outlet);
+}
+
 void sub_push(struct sub *s)
 {
     struct outlet *o = s->outlet;
-    if (s->search)
-        return; /* goes by helpings */
     uint64_t limit = s->view->watermark < s->end ? s->view->watermark : s->end;
     if (s->view->broken) {
         outlet_kill(o, REASON_STORAGE);
         return;
     }
+    if (s->dropped && !catch_up(s))
+        return;
+    if (s->search)
+        return; /* goes by helpings */
     while (s->pos < s->target || (s->pos < limit && !o->leaving)) {
         const struct segment *g = outlet_segment(s);
         if (!g) { /* the hub sends segments first, so this is our bug; contain it */
             outlet_kill(o, REASON_STORAGE);
             return;
         }
-        if (s->pos >= s->target)
+        if (s->pos >= s->target) {
+            s->from = s->pos;
             s->target = next_target(s, g, limit < g->end_pos ? limit : g->end_pos);
+        }
         if (!push_to_target(s, g) || !push_replies(o))
             return;
     }
@@ -274,12 +291,12 @@ static int push_replies(struct outlet *o)
         struct slice slice = {.data = buf_head(&o->replies), .len = o->replies.len, .file = -1};
         ssize_t took = outlet_push(o, &slice, PUSH_CONTROL);
         if (took < 0) {
-            push_failed(o, took);
+            outlet_push_failed(o, took);
             return 0;
         }
         buf_consume(&o->replies, (size_t)took);
         if ((size_t)took < slice.len) {
-            block(o);
+            outlet_block(o);
             return 0;
         }
     }
@@ -374,11 +391,16 @@ void outlet_flush(struct outlet *o)
         return;
     if (!push_replies(o))
         return;
+    struct sub *s, *tmp;
     if (o->leaving) {
+        DL_FOREACH2(o->subs, s, next_of)
+        {
+            if (s->dropped && !catch_up(s))
+                return;
+        }
         hand_over(o);
         return;
     }
-    struct sub *s, *tmp;
     DL_FOREACH_SAFE2(o->subs, s, tmp, next_of)
     {
         sub_push(s);
@@ -403,7 +425,7 @@ void outlet_overtake(struct outlet *o)
     struct slice slice = {.data = buf_head(&o->replies), .len = o->replies.len, .file = -1};
     ssize_t took = slice.len ? outlet_push(o, &slice, PUSH_CONTROL) : 0;
     if (took < 0)
-        push_failed(o, took);
+        outlet_push_failed(o, took);
     else
         buf_consume(&o->replies, (size_t)took);
 }

@@ -38,10 +38,12 @@ struct sub {
     struct outlet *outlet;
     struct view *view;
     uint64_t pos;
-    uint64_t end;            /* UINT64_MAX: live. Else the last byte to send, then `done` follows */
-    uint64_t records;        /* view->records when it last had all of them */
-    uint64_t target;         /* the record boundary that the push under way aims at */
-    struct segment *seg;     /* where pos was last found, a hint */
+    uint64_t end;          /* UINT64_MAX: live. Else the last byte to send, then `done` follows */
+    uint64_t records;      /* view->records when it last had all of them */
+    uint64_t from, target; /* the record boundaries that the push under way began at, aims at */
+    uint64_t dropped;    /* the reader is to be told: what it has not got before this is gone; 0 */
+    struct buf rest;     /* of the record under way, whose segment was dropped: goes first */
+    struct segment *seg; /* where pos was last found, a hint */
     struct search *search;   /* of a replay: only what it finds is sent; else NULL */
     struct probe *probe;     /* traced records that it has yet to send, first one first */
     uint8_t *done;           /* of a replay: the record that closes it, and what is looked for */
@@ -122,12 +124,23 @@ void outlet_overtake(struct outlet *o);
 /* Offer the sub's outlet everything between cursor and watermark. May free a finished replay. */
 void sub_push(struct sub *s);
 void sub_free(struct sub *s);
+/* A push failed: the peer is gone, or has broken the rules of the mechanism. */
+void outlet_push_failed(struct outlet *o, ssize_t r);
+void outlet_block(struct outlet *o); /* its last push took less than all */
 void outlet_on_lag_timer(uv_timer_t *t);
 
 /* The segment of its position; NULL: the hub has not sent it. */
 struct segment *outlet_segment(struct sub *s);
 /* All was sent: what closes it goes out, and the sub is freed. */
 void outlet_finish_replay(struct sub *s);
+
+/* drop.c: retention */
+/* What stands below `pos`, where record `seq` begins, is gone. */
+void view_drop(struct fanout *f, struct view *v, uint64_t pos, uint64_t seq);
+/* Put what s->dropped says behind the replies. 0 or a negative errno. */
+int sub_tell_dropped(struct sub *s);
+/* Push s->rest. 1: all of it is out; 0: the outlet is full or dead. */
+int sub_push_rest(struct sub *s);
 
 /* search.c: replays with a filter */
 /* The sub looks for `text`. 0 or a negative errno. */

@@ -117,7 +117,8 @@ static ssize_t end_at_gap(struct logwriter *w, struct recovery *found)
         int r = set_aside(w, name, found);
         if (r < 0)
             return r;
-        segment_unmap(&w->segs[--w->count].seg);
+        w->disk -= w->segs[--w->count].seg.size;
+        segment_unmap(&w->segs[w->count].seg);
         w->segs[w->count - 1].seg.end_pos = UINT64_MAX;
     }
     return (ssize_t)i;

@@ -3,6 +3,7 @@
 #include "server/hub.h"
 
 #include "base/log.h"
+#include "proto/spoke.h"
 #include "proto/types.h"
 
 #include <dirent.h>
@@ -53,6 +54,7 @@ static int enter(struct hub *h, struct room *r)
     r->place.out = h->opt->place_budget == 0;
     r->announced_next = r->log.next_seq;
     r->log.keep = h->opt->sync != SYNC_NONE;
+    retention_room(r);
     HASH_ADD(by_id, h->rooms_by_id, id, sizeof r->id, r);
     HASH_ADD(by_key, h->rooms_by_key, key, r->key_len, r);
     HASH_ADD(by_uuid, h->rooms_by_uuid, uuid, sizeof r->uuid, r);
@@ -219,10 +221,34 @@ int room_admits(const struct room *r, const struct session *s)
 
 struct rebuild {
     struct hub *hub;
+    uint64_t since; /* who spoke before is forgotten */
     char topic[TOPIC_MAX + 1];
     int retitled;
     int older; /* not the newest segment: its header has had the last word on the topic */
 };
+
+static void remember(struct hub *h, uint64_t producer, uint32_t counter)
+{
+    struct session *s = session_new(h, producer, (uid_t)-1, 0);
+    if (!s)
+        return;
+    if (counter > s->last_counter)
+        s->last_counter = counter;
+    s->gone = 1;
+    session_lost(h, s);
+}
+
+/* Those of segments that were dropped. */
+static void remember_list(const struct rebuild *b, const struct record *rec)
+{
+    struct body_producers list;
+    struct spoke k;
+    if (body_producers_get(rec, &list) < 0)
+        return;
+    while (spoke_next(&list.list, &k) > 0)
+        if (k.time >= b->since)
+            remember(b->hub, k.producer, k.counter);
+}
 
 /* A record found at start: what it says about its producer and the topic. */
 static void rebuild_from(void *ctx, const uint8_t *p)
@@ -232,15 +258,10 @@ static void rebuild_from(void *ctx, const uint8_t *p)
     struct body_message m;
     if (record_decode(p, record_size_at(p), &rec) < 0)
         return;
-    if (rec.producer) {
-        struct session *s = session_new(b->hub, rec.producer, (uid_t)-1, 0);
-        if (s) {
-            if (rec.counter > s->last_counter)
-                s->last_counter = rec.counter;
-            s->gone = 1;
-            session_lost(b->hub, s);
-        }
-    }
+    if (rec.producer)
+        remember(b->hub, rec.producer, rec.counter);
+    if (rec.type == RECORD_PRODUCERS)
+        remember_list(b, &rec);
     if (!b->older && rec.type == RECORD_RETITLE && body_message_get(&rec, &m) == 0 &&
         m.text.n <= TOPIC_MAX) {
         memcpy(b->topic, m.text.p, m.text.n);
@@ -260,7 +281,8 @@ static int forget_unborn(const struct hub *h, const char *entry)
 static int open_one(struct hub *h, const char *entry)
 {
     struct room *r = calloc(1, sizeof *r);
-    struct rebuild b = {.hub = h};
+    uint64_t now = wall_ns(), since = now > PRODUCER_NS ? now - PRODUCER_NS : 0;
+    struct rebuild b = {.hub = h, .since = since};
     struct recovery found;
     if (!r)
         return -ENOMEM;
@@ -270,7 +292,6 @@ static int open_one(struct hub *h, const char *entry)
         return 0;
     }
     /* Who posted within the time that counters are kept, from older segments too. */
-    uint64_t now = wall_ns(), since = now > PRODUCER_NS ? now - PRODUCER_NS : 0;
     b.older = 1;
     for (size_t i = err == 0 ? r->log.count - 1 : 0;
          i > 0 && record_time_at(r->log.segs[i].seg.map + SEGMENT_HEADER) >= since; i--)

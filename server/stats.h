@@ -59,8 +59,8 @@ struct fan_stats {
     struct stats_page page;
     struct stats_fanout count;
     struct stats_downlinks gone[STATS_TRANSPORTS]; /* of outlets that have ended */
-    int armed;     /* the timer runs */
-    int hub;       /* in the hub, whose processor time is said elsewhere */
+    int armed;                                     /* the timer runs */
+    int hub; /* in the hub, whose processor time is said elsewhere */
     uv_timer_t *timer;
 };
 

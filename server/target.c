@@ -161,12 +161,24 @@ static int send_segments(struct feed *f, uint64_t pos)
     return 0;
 }
 
+/* A cursor of a session that was on the move may stand in what was dropped meanwhile: it goes on
+ * where the log begins now, and is told so. */
+static uint64_t still_there(struct conn *c, const struct room *r, uint64_t pos)
+{
+    uint64_t first = logwriter_first_pos(&r->log);
+    if (pos >= first)
+        return pos;
+    REPLY(c, DROPPED, r->id, 0, dropped, .before = logwriter_first_seq(&r->log));
+    return first;
+}
+
 void target_subscribe(struct target *t, struct conn *c, struct room *r, uint64_t pos)
 {
     if (c->move) {
         send_about(c, ORDER_SUBSCRIBE, r, pos, 0, NULL, 0);
         return;
     }
+    pos = still_there(c, r, pos);
     struct feed *f = feed_of(t, r);
     if (!f) {
         conn_farewell(c, REASON_LIMIT, "the server is out of memory");
@@ -226,6 +238,8 @@ void target_replay(struct target *t, struct conn *c, struct room *r, uint64_t po
         return;
     }
     struct feed *f = feed_of(t, r);
+    pos = still_there(c, r, pos);
+    end = end < pos ? pos : end;
     if (f && send_segments(f, pos) == 0)
         send_about(c, ORDER_REPLAY, r, pos, end, done, n);
     else
@@ -299,6 +313,32 @@ static void send_watermarks(struct target *t)
                                     .end = f->told},
                     NULL, NULL);
     }
+}
+
+static void drop_segments(struct feed *f, size_t n)
+{
+    const struct logwriter *w = &f->room->log;
+    int had = f->lo < f->hi;
+    f->lo = f->lo > n ? f->lo - n : 0;
+    f->hi = f->hi > n ? f->hi - n : 0;
+    target_send(f->target,
+                &(struct order){.size = sizeof(struct order),
+                                .type = ORDER_DROP,
+                                .room = f->room->id,
+                                .pos = logwriter_first_pos(w),
+                                .end = logwriter_first_seq(w)},
+                NULL, NULL);
+    /* What the next watermark brings begins with its own segment: cursors now stand before it. */
+    if (had && f->refs > 0 && f->lo == f->hi && send_segments(f, logwriter_first_pos(w)) < 0)
+        f->target->hub->starved = 1;
+}
+
+/* Also those that have been told to forget the room: someone who left it may not have read all. */
+void target_dropped(struct room *r, size_t n)
+{
+    for (int i = 0; i <= WORKERS_MAX; i++)
+        if (r->feeds[i])
+            drop_segments(r->feeds[i], n);
 }
 
 static void on_writable(uv_poll_t *p, int status, int events)

@@ -96,20 +96,44 @@ static int take_quiet(struct session *s, uint32_t counter)
 
 /* The room goes on after a resume: is what we saw still there? 1: its numbers were rewound. What
  * comes next has numbers that we have seen already on other records, and is not to be dropped. */
-static int go_on(struct session *s, struct session_room *room, const struct body_joined *b)
+static int go_on(struct session_room *room, const struct body_joined *b)
 {
     uint64_t before = b->first ? b->first - 1 : 0;
-    int back = b->rewound && before <= room->seen; /* beyond it is a hole: the oldest went */
+    int back = b->rewound && before <= room->seen; /* beyond it the oldest went */
     if (back || (b->next && b->next - 1 < room->seen)) {
         room->seen = back || before < b->next ? before : b->next - 1;
         room->next = room->seen + 1;
         return 1;
     }
-    if (before > room->seen) {
-        s->counts.lost += before - room->seen;
-        room->seen = before;
-    }
     return 0;
+}
+
+/* The server does not keep everything for ever: what has not come by now is gone, and not lost. */
+static int on_dropped(struct session *s, const struct record *r, struct session_room *room)
+{
+    struct body_dropped b;
+    if (!room || body_dropped_get(r, &b) < 0)
+        return 0;
+    if (b.before > room->dropped)
+        room->dropped = b.before;
+    return deliver(s, r);
+}
+
+/* A room goes on beyond what we saw: as if the server had said so in the middle. */
+static int skip_to(struct session *s, struct session_room *room, uint64_t first)
+{
+    uint8_t b[RECORD_HEADER + 16];
+    struct record r = {.type = RECORD_DROPPED, .room = room->room};
+    ssize_t n = body_dropped_put(b, sizeof b, &r, &(struct body_dropped){.before = first});
+    room->seen = first - 1;
+    return n > 0 && record_decode(b, (size_t)n, &r) > 0 ? on_dropped(s, &r, room) : 0;
+}
+
+/* Records from `next` on have come without those before. */
+static void count_lost(struct session *s, const struct session_room *room, uint64_t next)
+{
+    uint64_t from = room->seen + 1 > room->dropped ? room->seen + 1 : room->dropped;
+    s->counts.lost += next > from ? next - from : 0;
 }
 
 static int asked_by_us(const struct session *s, uint32_t counter)
@@ -143,7 +167,7 @@ static int on_joined(struct session *s, const struct record *r)
         room->quiet |= (uint8_t)quiet;
         show = 1;
     } else if (resumed) {
-        show = go_on(s, room, &b);
+        show = go_on(room, &b);
     }
     room->room = r->room;
     room->epoch = b.epoch;
@@ -151,7 +175,10 @@ static int on_joined(struct session *s, const struct record *r)
     room->replay = 0;
     copy_text(room->name, sizeof room->name, b.name);
     set_topic(room, b.topic);
-    return show ? deliver(s, r) : 0;
+    int got = show ? deliver(s, r) : 0;
+    if (!show && b.first > room->seen + 1)
+        got += skip_to(s, room, b.first);
+    return got;
 }
 
 static int on_parted(struct session *s, const struct record *r, struct session_room *room)
@@ -256,7 +283,7 @@ static inline int place(struct session *s, const struct record *r, const struct 
         s->counts.repeats++;
         return 0;
     } else {
-        s->counts.lost += r->seq - room->seen - 1;
+        count_lost(s, room, r->seq);
         room->seen = r->seq;
     }
     if (r->flags & RECORD_TRACED && r->type == RECORD_MESSAGE && r->seq >= room->next)
@@ -307,6 +334,8 @@ int session_receive(struct session *s, const struct record *r)
         return on_nicked(s, r);
     case RECORD_REPLAY:
         return on_replay(s, r, room);
+    case RECORD_DROPPED:
+        return on_dropped(s, r, room);
     case RECORD_DONE:
         return on_done(s, r);
     case RECORD_BYE:

@@ -52,7 +52,8 @@ struct session_options {
      * again. If that can no longer be kept up, the session closes instead of numbering anew. */
     const char *input;
     void *ctx; /* passed to the callbacks */
-    /* A record of a joined room or an answer, decoded and verified; borrowed for the call. WELCOME,
+    /* A record of a joined room or an answer, decoded and verified; borrowed for the call. DROPPED
+     * says that what has not come of a room before a number never will. WELCOME,
      * and repeats after a resume, are dealt with inside and do not appear. Our own posts, and
      * errors about them, carry the number that session_post gave while they are unacknowledged. */
     void (*on_record)(void *ctx, const struct record *r);
@@ -80,6 +81,7 @@ struct session_room {
     uint32_t epoch;
     uint64_t seen; /* last sequence number delivered to on_record */
     uint64_t next; /* as JOINED said: records below are history */
+    uint64_t dropped; /* records below were dropped by the server before they could be sent */
     char name[ROOM_NAME_MAX + 1];
     uint64_t read; /* as JOINED said: the person has read so far, in whatever session */
     char *topic;   /* valid until the next session_drive */

@@ -123,6 +123,15 @@ static void on_joined(struct web *w, const struct record *rec)
         session_part(w->reader, rec->room, NULL);
 }
 
+/* What we were too slow for is not lost, it is gone by the server's rules. */
+static void on_dropped(struct web *w, const struct record *rec)
+{
+    struct body_dropped b;
+    struct feed_room *r = by_number(w, rec->room);
+    if (r && body_dropped_get(rec, &b) == 0 && b.before > r->last + 1)
+        r->last = b.before - 1;
+}
+
 static void on_refused(struct web *w, const struct record *rec)
 {
     struct body_refuse b;
@@ -200,6 +209,9 @@ static void on_record(void *ctx, const struct record *rec)
     switch (rec->type) {
     case RECORD_JOINED:
         on_joined(w, rec);
+        break;
+    case RECORD_DROPPED:
+        on_dropped(w, rec);
         break;
     case RECORD_ERROR:
     case RECORD_PARTED:

@@ -91,6 +91,16 @@ static inline uint64_t record_seq_at(const uint8_t *p)
     return le64_get(p + 16);
 }
 
+static inline uint32_t record_counter_at(const uint8_t *p)
+{
+    return le32_get(p + 12);
+}
+
+static inline uint64_t record_producer_at(const uint8_t *p)
+{
+    return le64_get(p + 32);
+}
+
 static inline uint64_t record_time_at(const uint8_t *p)
 {
     return le64_get(p + 24);

@@ -73,6 +73,7 @@
     /* on the socket of one file */                                                                \
     X(FILE_DATA,  130, file_data) /* server: here it is, or go on                              */  \
     X(FILE_END,   131, file_end) /* client: that was all                                       */  \
+    X(DROPPED,    120, dropped)  /* what you have not read of `room` before a number is gone   */  \
     /* in a room's log, and so to every member */                                                  \
     X(MESSAGE,    64, message)   /* flags & RECORD_ACTION: "/me"                               */  \
     X(ARRIVE,     65, presence)                                                                    \
@@ -86,6 +87,7 @@
     X(OPPED,      83, granted)   /* on: is an operator; else: no longer                        */  \
     X(CHANGED,    84, changed)   /* a setting of the room                                      */  \
     X(SETTINGS,   85, settings)  /* all that 80 to 84 have made of the room; not to be shown   */  \
+    X(PRODUCERS,  70, producers) /* who spoke in what was dropped; readers skip it             */  \
     X(EDITED,     88, edited)    /* message `target` reads `text` from now on                  */  \
     X(DELETED,    89, deleted)   /* message `target` is not to be shown any more               */  \
     X(FILE,       76, file)      /* somebody sent a file: FILE_GET fetches it                  */
@@ -106,9 +108,17 @@
 #define FIELDS_topic(U8, U16, U32, U64, S8, S16, ID)     S16(topic)
 /* The last `count` records before sequence `before` (0: before the end). */
 #define FIELDS_history(U8, U16, U32, U64, S8, S16, ID)   U64(before) U32(count)
-/* The records that hold `text` (proto/match.h) from `start` with its argument (enum join_start; the last
- * `arg` count back from `before`) up to sequence `before` (0: the end). */
-#define FIELDS_search(U8, U16, U32, U64, S8, S16, ID)    U8(start) U64(arg) U64(before) S16(text)
+/* The messages, edits and topics that hold `text` (proto/match.h; empty: all) and are by `from` (compared
+ * as nicks; empty: whoever), from `start` with its argument (enum join_start; the last
+ * `arg` count back from `before`) up to sequence `before` (0: the end) and before server time `until` (ns; 0:
+ * the end). `context`: so many of such records before and after each of these as well, at most
+ * SEARCH_CONTEXT_MAX. `most`: only the last so many are found (0: all). */
+#define FIELDS_search(U8, U16, U32, U64, S8, S16, ID)                                              \
+    U8(start) U64(arg) U64(before) S16(text) U64(until) S8(from) U16(context) U32(most)
+/* Retention: `before` is the oldest that is left. */
+#define FIELDS_dropped(U8, U16, U32, U64, S8, S16, ID)   U64(before)
+/* list: spoke_* in proto/spoke.h */
+#define FIELDS_producers(U8, U16, U32, U64, S8, S16, ID) S16(list)
 #define FIELDS_ping(U8, U16, U32, U64, S8, S16, ID)      U64(stamp)
 #define FIELDS_bye(U8, U16, U32, U64, S8, S16, ID)       U16(code) S16(text)
 /* up, down: how to open the client's ends, endpoint_* in transport.h. skipped: see skip_* below.
@@ -227,14 +237,14 @@
 #define RECORD_BODIES(X)                                                                           \
     X(empty) X(hello) X(post) X(join) X(nick) X(topic) X(history) X(search) X(ping) X(bye) X(welcome)        \
     X(refuse) X(joined) X(member) X(room) X(transport) X(replay) X(message) X(presence) X(rename)  \
-    X(epoch) X(seen) X(watch) X(trace) X(hop) X(mark) X(away) X(status) X(edit) X(target)           \
+    X(epoch) X(dropped) X(producers) X(seen) X(watch) X(trace) X(hop) X(mark) X(away) X(status) X(edit) X(target)           \
     X(edited) X(deleted) X(invite) X(kick) X(ban) X(op) X(mode) X(invitation) X(setting) X(profile)  \
     X(granted) X(kicked) X(banned) X(changed) X(settings) X(file) X(file_put) X(file_get) \
     X(file_open) X(file_ticket) X(file_entry) X(file_data) X(file_end)
 
 /* Bodies that have grown: so many fields a peer of an earlier release sends. Those after them are
  * read as 0 or empty where they are absent. */
-#define GROWN_BODIES(X) X(joined, 8) X(member, 8) X(room, 4)
+#define GROWN_BODIES(X) X(joined, 8) X(member, 8) X(room, 4) X(search, 4)
 
 enum record_type {
 #define X(NAME, number, name) RECORD_##NAME = number,
@@ -288,6 +298,9 @@ enum rule_kind {
     RULE_TOPIC = 6,  /* value: the topic; only in MODES */
     RULE_FOUNDER = 7 /* name: the person that made the room; only in MODES */
 };
+/* SEARCH: limits of `context` and `most`. What is found is remembered as positions. */
+#define SEARCH_CONTEXT_MAX 100u
+#define SEARCH_MOST_MAX    1000u
 
 /* Where a JOIN starts reading. */
 enum join_start {

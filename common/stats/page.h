@@ -106,7 +106,9 @@ enum stats_state { STATS_STARTING = 1, STATS_SERVING = 2, STATS_STOPPING = 3 };
     X(conversations, L, "rooms of two")                                                    \
     X(rooms_hidden, L, "rooms without a row")                                              \
     X(workers, L, "workers asked for")                                                     \
-    X(restarts, C, "workers started again")
+    X(restarts, C, "workers started again")                                                \
+    X(segments_dropped, C, "log segments removed by retention")                            \
+    X(bytes_dropped, C, "bytes of disk these had")
 
 #define STATS_LIMIT_FIELDS(X)                        \
     X(used, L, "how much is used")                   \
@@ -163,7 +165,11 @@ enum stats_state { STATS_STARTING = 1, STATS_SERVING = 2, STATS_STOPPING = 3 };
     X(next_seq, L, "number of the next record")            \
     X(bytes, L, "bytes of all its records")                \
     X(posts, C, "posts accepted since the server started") \
-    X(batches, C, "appends since the server started")
+    X(batches, C, "appends since the server started")      \
+    X(first_seq, L, "number of the oldest record kept")    \
+    X(disk, L, "bytes of its log's files")                 \
+    X(segments, L, "these files")                          \
+    X(segments_dropped, C, "removed by retention since the server started")
 
 #define STATS_FANOUT_FIELDS(X)                                                            \
     X(now, T, "when this row was written; 0: never")                                      \

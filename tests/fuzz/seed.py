@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "support"))
 import parleywire as wire  # noqa: E402
 
 SAMPLES = {"u8": 1, "u16": 2, "u32": 3, "u64": 4, "id": bytes(range(16))}
-LISTS = {"transports": bytes([4, 6]), "cursors": wire.cursor(bytes(16), 1, 2, 3),
+LISTS = {"list": bytes(range(40)), "transports": bytes([4, 6]), "cursors": wire.cursor(bytes(16), 1, 2, 3),
          "skipped": b"\x01\x04full", "up": b"\x01\x00\x10\x00\x00", "down": b"\x00"}
 TEXTS = {"text": "grüße, \N{WAVING HAND SIGN} und\ttab\nzeile", "nick": "Ävé", "room": "#lobby",
          "topic": "it's about\u00a0time"}

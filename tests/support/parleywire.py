@@ -40,7 +40,8 @@ TYPES = {
     "ROOMS": (9, ""),
     "TRANSPORTS": (10, ""),
     "HISTORY": (11, "u64 before, u32 count"),
-    "SEARCH": (16, "u8 start, u64 arg, u64 before, s16 text"),
+    "SEARCH": (16, "u8 start, u64 arg, u64 before, s16 text, u64 until, s8 from_, u16 context,"
+                   " u32 most"),
     "PING": (12, "u64 stamp"),
     "BYE": (13, "u16 code, s16 text"),
     "SEEN": (14, "u64 clock, u64 woken, u64 arrived, u32 bytes, u16 calls, u64 posted, u16 post_calls"),
@@ -73,6 +74,7 @@ TYPES = {
     "RENAME": (67, "s8 from_, s8 to"),
     "RETITLE": (68, "s8 from_, s16 topic"),
     "EPOCH": (69, "u32 epoch"),
+    "PRODUCERS": (70, "s16 list"),
     "EDITED": (88, "s8 from_, s16 text, u64 target"),
     "DELETED": (89, "s8 from_, u64 target"),
     "INVITED": (80, "s8 from_, s8 nick, s8 person, u8 on"),
@@ -108,9 +110,10 @@ TYPES = {
     "FILE_ENTRY": (129, "u64 said, u64 when, s8 from_, s8 name, u64 size, id file, s8 hash"),
     "FILE_DATA": (130, "u8 how, u64 offset, u64 size"),
     "FILE_END": (131, "s8 hash"),
+    "DROPPED": (120, "u64 before"),
 }
 # Last fields that records of earlier releases do not have.
-LATER = {"JOINED": {"read": 0}, "MEMBER": {"away": ""}, "ROOM": {"read": 0}}
+LATER = {"SEARCH": {"until": 0, "from_": "", "context": 0, "most": 0}, "JOINED": {"read": 0}, "MEMBER": {"away": ""}, "ROOM": {"read": 0}}
 FIELDS = {name: [tuple(f.split()) for f in fields.split(",") if f.strip()]
           for name, (_, fields) in TYPES.items()}
 NAMES = {number: name for name, (number, _) in TYPES.items()}
@@ -165,8 +168,7 @@ class Record:
                 f"flags={self.flags} {self.fields})")
 
 
-BYTE_STRINGS = {"transports", "cursors", "up", "down", "skipped", "entries"}
-BYTE_STRINGS = {"transports", "cursors", "up", "down", "skipped", "hash"}
+BYTE_STRINGS = {"list", "transports", "cursors", "up", "down", "skipped", "entries", "hash"}
 
 
 def encode_body(type_name, values):

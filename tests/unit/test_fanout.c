@@ -224,6 +224,74 @@ static void test_fanout_replay_ends_with_its_closing_record(void **state)
     assert_int_equal(n, (1 + 1 + 48) * (ssize_t)LINE);
 }
 
+/* What reached a connection: LINE records, of which the numbers are noted, and DROPPED. */
+static size_t numbers(struct fixture *x, uint32_t conn, uint64_t *out, uint64_t *told)
+{
+    static uint8_t got[2 * LINES * LINE];
+    ssize_t n = read(x->peer[conn], got, sizeof got);
+    size_t count = 0;
+    struct record r;
+    struct body_dropped d;
+    for (ssize_t at = 0, size; at < n; at += size) {
+        size = record_decode(got + at, (size_t)(n - at), &r);
+        assert_true(size > 0);
+        if (r.type == RECORD_DROPPED) {
+            assert_int_equal(body_dropped_get(&r, &d), 0);
+            assert_int_equal(*told, 0);
+            *told = d.before;
+        } else {
+            out[count++] = r.seq;
+        }
+    }
+    return count;
+}
+
+static void test_fanout_dropped_cursors_go_on_behind_and_are_told(void **state)
+{
+    struct fixture *x = *state;
+    uint64_t got[LINES], told = 0;
+    attach(x, 0);
+    attach(x, 1);
+    give(x, ORDER_SUBSCRIBE, 0, 10 * LINE, 20 * LINE); /* has yet to be sent */
+    give(x, ORDER_DROP, 0, 15 * LINE, 16);
+    give(x, ORDER_DROP, 0, 30 * LINE, 31); /* beyond the watermark: a worker that is behind */
+    give(x, ORDER_SUBSCRIBE, 1, 30 * LINE, 30 * LINE);
+    fanout_flush(x->f);
+    assert_int_equal(numbers(x, 0, got, &told), 0);
+    assert_int_equal(told, 31);
+    give(x, ORDER_WATERMARK, 0, 0, 33 * LINE);
+    fanout_flush(x->f);
+    assert_int_equal(numbers(x, 0, got, &told), 3);
+    assert_int_equal(got[0], 31);
+    expect(x, 1, 31, 3); /* it stood there, and is told nothing */
+}
+
+static void test_fanout_dropped_replay_ends_all_the_same(void **state)
+{
+    struct fixture *x = *state;
+    uint64_t got[LINES], told = 0;
+    uint8_t done[LINE] = {0};
+    struct record r = {.type = RECORD_DONE, .seq = 99};
+    assert_int_equal(record_seal(done, sizeof done, &r, LINE - RECORD_HEADER), LINE);
+    attach(x, 0);
+    give(x, ORDER_SUBSCRIBE, 0, 50 * LINE, 50 * LINE);
+    for (uint64_t end = 8; end <= 12; end += 4) { /* it ends in what is gone, or behind it */
+        struct order o = {.size = sizeof o + LINE,
+                          .type = ORDER_REPLAY,
+                          .room = ROOM,
+                          .pos = LINE,
+                          .end = end * LINE};
+        fanout_apply(x->f, &o, done, NULL);
+        give(x, ORDER_DROP, 0, 10 * LINE, 11);
+        fanout_flush(x->f);
+        told = 0;
+        size_t n = numbers(x, 0, got, &told);
+        assert_int_equal(told, 11);
+        assert_int_equal(n, end == 8 ? 1 : 3);
+        assert_int_equal(got[n - 1], 99);
+    }
+}
+
 static void test_fanout_peer_that_is_gone_is_reported_once(void **state)
 {
     struct fixture *x = *state;
@@ -536,6 +604,8 @@ int main(void)
         WITH_FANOUT(test_fanout_watermark_first_heard_of_with_a_subscription_reaches_everybody),
         WITH_FANOUT(test_fanout_watermark_first_heard_of_with_a_departure_reaches_everybody),
         WITH_FANOUT(test_fanout_replay_ends_with_its_closing_record),
+        WITH_FANOUT(test_fanout_dropped_cursors_go_on_behind_and_are_told),
+        WITH_FANOUT(test_fanout_dropped_replay_ends_all_the_same),
         WITH_FANOUT(test_fanout_peer_that_is_gone_is_reported_once),
         WITH_FANOUT(test_fanout_search_sends_what_holds_the_text_then_its_end),
         WITH_FANOUT(test_fanout_search_is_handed_over_with_its_text),

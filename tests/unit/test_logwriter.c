@@ -245,6 +245,90 @@ static void test_create_close_leaks_no_descriptor(void **state)
     assert_int_equal(logwriter_open(&w, dir, "00000009", 1, &found, count_records, &seen), -ENOENT);
 }
 
+static const char *segment_name(size_t i)
+{
+    static char name[128];
+    snprintf(name, sizeof name, "%s/00000007/" SEGMENT_NAME, dir,
+             (unsigned long long)w.segs[i].seg.base_seq);
+    return name;
+}
+
+static void test_drop_leaves_the_rest_findable(void **state)
+{
+    (void)state;
+    append(100, 32000); /* 256 KiB, 1 MiB, 4 MiB */
+    assert_int_equal(w.count, 3);
+    assert_int_equal(w.disk, SEGMENT_FIRST * 21);
+    uint64_t first = w.segs[1].seg.base_seq, pos = w.segs[1].seg.base_pos,
+             at = logwriter_pos_of(&w, 50);
+    int before = test_fd_count();
+    assert_int_equal(unlink(segment_name(0)), 0);
+    logwriter_drop(&w, 1);
+    assert_int_equal(test_fd_count(), before - 1);
+    assert_int_equal(w.disk, SEGMENT_FIRST * 20);
+    assert_int_equal(logwriter_first_seq(&w), first);
+    assert_int_equal(logwriter_first_pos(&w), pos);
+    assert_int_equal(logwriter_pos_of(&w, 1), pos);
+    assert_int_equal(logwriter_pos_of(&w, 50), at);
+    assert_int_equal(logwriter_seq_at(&w, 0), first);
+    assert_int_equal(logwriter_began(&w, 0), 1000 + first * 10);
+    append(200, 32000);
+    uint64_t next = w.next_seq, end = w.end_pos;
+    reopen(NULL);
+    assert_int_equal(w.next_seq, next);
+    assert_int_equal(w.end_pos, end);
+    assert_int_equal(logwriter_first_seq(&w), first);
+    assert_int_equal(logwriter_pos_of(&w, 50), at);
+}
+
+/* However many of the oldest a crash between the unlinks has left. */
+static void test_reopen_accepts_every_later_beginning(void **state)
+{
+    (void)state;
+    append(600, 32000);
+    assert_true(w.count >= 4);
+    uint64_t next = w.next_seq, end = w.end_pos;
+    while (w.count > 1) {
+        uint64_t first = w.segs[1].seg.base_seq;
+        assert_int_equal(unlink(segment_name(0)), 0);
+        struct recovery found = reopen(NULL);
+        assert_string_equal(found.quarantined, "");
+        assert_int_equal(logwriter_first_seq(&w), first);
+        assert_int_equal(w.next_seq, next);
+        assert_int_equal(w.end_pos, end);
+    }
+}
+
+static void test_roll_makes_an_empty_segment_that_can_be_all_there_is(void **state)
+{
+    (void)state;
+    append(40, 32000);
+    uint64_t next = w.next_seq, end = w.end_pos;
+    assert_int_equal(logwriter_roll(&w), 0);
+    assert_int_equal(logwriter_began(&w, w.count - 1), 0);
+    assert_true(w.segs[w.count - 1].seg.size <= w.segs[w.count - 2].seg.size);
+    while (w.count > 1) {
+        assert_int_equal(unlink(segment_name(0)), 0);
+        logwriter_drop(&w, 1);
+    }
+    reopen(NULL);
+    assert_int_equal(w.next_seq, next);
+    assert_int_equal(w.end_pos, end);
+    assert_int_equal(logwriter_first_seq(&w), next);
+    assert_int_equal(logwriter_seq_at(&w, 5), next);
+    append(1, 10);
+    assert_int_equal(w.next_seq, next + 1);
+}
+
+static void test_largest_bounds_new_segments(void **state)
+{
+    (void)state;
+    w.largest = 4 * SEGMENT_FIRST;
+    append(200, 32000);
+    for (size_t i = 1; i < w.count; i++)
+        assert_int_equal(w.segs[i].seg.size, 4 * SEGMENT_FIRST);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +341,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reopen_damage_before_valid_records_is_kept_aside,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_append_disk_full_spends_no_number, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_drop_leaves_the_rest_findable, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reopen_accepts_every_later_beginning, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_roll_makes_an_empty_segment_that_can_be_all_there_is,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_largest_bounds_new_segments, setup, teardown),
         cmocka_unit_test_setup_teardown(test_create_close_leaks_no_descriptor, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
