@@ -35,7 +35,7 @@ LDFLAGS_ALL  := $(CFLAGS_variant) -Wl,--as-needed $(LDFLAGS)
 
 PC_COMMON := libisal libutf8proc
 PC_SERVER := libuv inih libsodium libseccomp
-PC_CLIENT := libuv inih readline jansson
+PC_CLIENT := libuv inih readline jansson libsodium
 PC_WEB    := libwebsockets libseccomp
 PC_TEST   := cmocka
 

@@ -22,10 +22,12 @@
 #include "client/term.h"
 #include "client/unread.h"
 #include "client/waterfall.h"
+#include "proto/filename.h"
 
 /* Buffers for render_safe: a byte may become six. */
 #define SAFE_NICK (NICK_MAX * 6 + 1)
 #define SAFE_TEXT (TOPIC_MAX * 6 + 1)
+#define SAFE_FILE (FILE_NAME_MAX * 6 + 1)
 
 #define HOME_ROOM "#lobby"
 /* Shown on joining. Arrivals and the like are not shown but are in the log too: ask for more. */
@@ -49,7 +51,7 @@ struct chat_room {
     size_t backlog_n;                           /* ever put in */
     /* a replay is under way: these are history, whatever their number */
     uint64_t replay_from, replay_to;
-    uint32_t replay; /* request, 0: none */
+    uint32_t replay;               /* request, 0: none */
     struct unread unread;          /* messages that nobody has read in any terminal of ours */
     uint64_t last_said, told_read; /* newest message; the mark that the server has */
 };
@@ -156,8 +158,8 @@ struct chat_room *chat_here(struct chat *c); /* the current one; NULL and told: 
 void chat_go(struct chat *c, struct chat_room *r); /* make it the current one */
 
 /* --- chat_unread.c: room->unread says how many messages wait there. What is on the screen is read
- * by and by (chat_unread_turn); whoever shows a room that was hidden has to do nothing but make it the
- * current one. */
+ * by and by (chat_unread_turn); whoever shows a room that was hidden has to do nothing but make it
+ * the current one. */
 void chat_unread_open(struct chat *c);
 void chat_unread_close(struct chat *c);
 void chat_unread_turn(struct chat *c); /* once a turn of the loop */

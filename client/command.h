@@ -1,11 +1,12 @@
-/* The commands, each in the file of its name (query.c has four; bench/, lab/, race/). They run to their end and return
- * the exit code of ux.md; the table is in main.c. */
+/* The commands, each in the file of its name (query.c has four; bench/, lab/, race/). They run to
+ * their end and return the exit code of ux.md; the table is in main.c. */
 #pragma once
 
 #include "client/options.h"
 
 int bench_run(const struct options *o);
 int doctor_run(const struct options *o);
+int file_run(const struct options *o);
 int guest_run(const struct options *o);
 int history_run(const struct options *o);
 int lab_run(const struct options *o);

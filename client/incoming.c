@@ -107,6 +107,18 @@ static void show_rename(struct chat *c, struct chat_room *room, const struct rec
                  render_safe(b.from, from, sizeof from), render_safe(b.to, to, sizeof to));
 }
 
+static void show_file(struct chat *c, struct chat_room *room, const struct record *r,
+                      struct buf *out)
+{
+    struct body_file b;
+    char nick[SAFE_NICK], name[SAFE_FILE], size[24];
+    if (body_file_get(r, &b) < 0 || names_has(&c->ignored, b.from))
+        return;
+    render_event(&c->render, out, r->time, place_of(c, room), "%s sent %s (%s) · /file get %llu",
+                 render_safe(b.from, nick, sizeof nick), render_safe(b.name, name, sizeof name),
+                 render_bytes(b.size, size, sizeof size), (unsigned long long)r->seq);
+}
+
 /* A message that was not shown before: is it unread? In a room whose mark is not known, only what
  * comes from now on. */
 static void note_unread(struct chat *c, struct chat_room *room, const struct record *r, int live)
@@ -127,6 +139,8 @@ static void show_logged(struct chat *c, struct chat_room *room, const struct rec
         show_message(c, room, r, out, live);
     else if (r->type == RECORD_RETITLE)
         show_title(c, room, r, out);
+    else if (r->type == RECORD_FILE)
+        show_file(c, room, r, out);
     else if (live && (r->type == RECORD_ARRIVE || r->type == RECORD_LEAVE))
         show_presence(c, room, r, out);
     else if (live && r->type == RECORD_RENAME)
@@ -201,6 +215,12 @@ static void replay(struct chat *c, struct chat_room *room, const struct record *
 {
     struct pending *p = chat_pending(c, room->replay);
     struct body_message b;
+    if (p && !p->text && r->type == RECORD_FILE) {
+        p->found++;
+        render_day(&c->render, &p->lines, r->time);
+        show_logged(c, room, r, &p->lines, 0);
+        return;
+    }
     if (!p || (r->type != RECORD_MESSAGE && r->type != RECORD_RETITLE) ||
         body_message_get(r, &b) < 0 || (p->text && !finds(b.text, p->text)))
         return;

@@ -143,6 +143,27 @@ static json_t *changed(const struct record *r, struct str room)
     return o;
 }
 
+void json_put_file(json_t *o, struct str name, uint64_t size, struct str hash)
+{
+    char hex[2 * FILE_HASH + 1] = "";
+    for (size_t i = 0; i < hash.n && i < FILE_HASH; i++)
+        snprintf(hex + 2 * i, 3, "%02x", (uint8_t)hash.p[i]);
+    json_put(o, "name", name);
+    json_put_int(o, "size", size);
+    json_put(o, "hash", str_of(hex));
+}
+
+static json_t *file(const struct record *r, struct str room)
+{
+    struct body_file b;
+    if (body_file_get(r, &b) < 0)
+        return NULL;
+    json_t *o = begin_logged("file", r, room);
+    json_put(o, "from", b.from);
+    json_put_file(o, b.name, b.size, b.hash);
+    return o;
+}
+
 json_t *json_logged(const struct record *r, struct str room)
 {
     switch (r->type) {
@@ -157,6 +178,8 @@ json_t *json_logged(const struct record *r, struct str room)
     case RECORD_EDITED:
     case RECORD_DELETED:
         return changed(r, room);
+    case RECORD_FILE:
+        return file(r, room);
     default:
         return NULL;
     }

@@ -16,6 +16,8 @@
  * Returns 1 if it printed. */
 int json_record(FILE *to, const struct record *r, struct str room, int replay);
 /* The same as an object, without "replay"; NULL for types that are not shown. */
+/* The fields of a file: name, size, hash (hexadecimal). */
+void json_put_file(json_t *o, struct str name, uint64_t size, struct str hash);
 json_t *json_logged(const struct record *r, struct str room);
 /* The room was rewound: what came after record `seq` is lost, and its numbers are given again. */
 void json_rewound(FILE *to, struct str room, uint64_t seq);

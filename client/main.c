@@ -23,6 +23,8 @@ static const struct command commands[] = {
     {"bench", bench_run, TAKES_ALL | TAKES_BENCH | TAKES_COUNT | TAKES_TIMEOUT, 0, 0, 64,
      "[NAME [KIND]]", "measure; without a name: the list of benchmarks"},
     {"doctor", doctor_run, TAKES_ALL, 0, 0, 0, "", "limits, permissions, left-over IPC objects"},
+    {"file", file_run, ASKING | TAKES_FILE, 0, 2, 3, "put|get|list #ROOM [FILE]",
+     "send a file to a room; fetch one by its number or name; list them"},
     {"guest", guest_run, TAKES_ALL | TAKES_GUEST, 1, 1, 1, "#ROOM",
      "a participant that answers with how long a line took to reach it"},
     {"history", history_run, READING, 0, 1, 1, "#ROOM", "print what was said (default: --last 20)"},

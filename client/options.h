@@ -25,6 +25,7 @@ enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 #define TAKES_LAB     0x100u
 #define TAKES_RACE    0x200u
 #define TAKES_TOP     0x400u
+#define TAKES_FILE    0x1000u /* never from the file */
 
 #define OPTION_UNSET UINT64_MAX
 
@@ -51,6 +52,8 @@ struct options {
     const char *pin, *svg, *vs;
     /* send: name of the input; NULL: none */
     const char *id;
+    /* file get: where to put it; NULL: here */
+    const char *output;
     /* guest: patterns of nicks not to answer, separated by commas */
     const char *ignore;
     /* lab: wait for Enter wherever there is something to look at */

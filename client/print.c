@@ -108,12 +108,24 @@ static int put_change(const struct print *p, FILE *to, const struct record *r)
     return 1;
 }
 
+static int put_file(const struct print *p, FILE *to, const struct record *r)
+{
+    struct body_file b;
+    char size[24], end[64];
+    if (body_file_get(r, &b) < 0)
+        return 0;
+    snprintf(end, sizeof end, " (%s), number %llu", render_bytes(b.size, size, sizeof size),
+             (unsigned long long)r->seq);
+    put_event(p, to, r, b.from, " sent the file ", b.name, end);
+    return 1;
+}
+
 int print_record(const struct print *p, FILE *to, const struct record *r)
 {
     struct body_message m;
     struct body_rename n;
     if (p->quiet && r->type != RECORD_MESSAGE && r->type != RECORD_EDITED &&
-        r->type != RECORD_DELETED)
+        r->type != RECORD_DELETED && r->type != RECORD_FILE)
         return 0;
     switch (r->type) {
     case RECORD_MESSAGE:
@@ -134,6 +146,8 @@ int print_record(const struct print *p, FILE *to, const struct record *r)
     case RECORD_EDITED:
     case RECORD_DELETED:
         return put_change(p, to, r);
+    case RECORD_FILE:
+        return put_file(p, to, r);
     case RECORD_ARRIVE:
     case RECORD_LEAVE:
         return put_presence(p, to, r);

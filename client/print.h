@@ -14,7 +14,7 @@
 
 struct print {
     int color;
-    int quiet; /* messages only: no arrivals, departures and renames */
+    int quiet; /* messages and files only: no arrivals, departures and renames */
 };
 
 /* 1: a line was written to `to`; 0: there is nothing to show of this type. */

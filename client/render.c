@@ -219,6 +219,21 @@ void render_rule(const struct render *r, struct buf *out, const char *word)
     put(out, "\n");
 }
 
+const char *render_bytes(uint64_t n, char *out, size_t cap)
+{
+    static const char *const units[] = {"kB", "MB", "GB", "TB", "PB"};
+    double v = (double)n / 1000;
+    size_t u = 0;
+    if (n < 1000) {
+        snprintf(out, cap, "%u byte%s", (unsigned)n, n == 1 ? "" : "s");
+        return out;
+    }
+    for (; v >= 999.95 && u + 1 < sizeof units / sizeof *units; u++)
+        v /= 1000;
+    snprintf(out, cap, "%.1f %s", v, units[u]);
+    return out;
+}
+
 /* Can this byte be part of a word? Everything beyond ASCII counts as a letter. */
 static int is_word(char c)
 {

@@ -51,6 +51,9 @@ void render_printf(struct buf *out, const char *fmt, ...) __attribute__((format(
 /* `s` made safe and padded with spaces to `columns` on the screen. */
 void render_cell(struct buf *out, struct str s, size_t columns);
 
+/* "512 bytes", "2.1 MB": for people, in powers of ten. Returns out. */
+const char *render_bytes(uint64_t n, char *out, size_t cap);
+
 /* Does `text` name `nick` as a word of its own, in whatever case? */
 int render_mentions(struct str text, const char *nick);
 

@@ -17,6 +17,7 @@ void samples_sort(struct samples *s);            /* before any of the following 
  * none. In ns, or in µs. */
 uint64_t samples_at(const struct samples *s, double percent);
 double samples_us(const struct samples *s, double percent);
-/* "min_ns", "p50_ns", "p90_ns", "p99_ns", "p99_9_ns", "max_ns" into an object; nothing if there are none. */
+/* "min_ns", "p50_ns", "p90_ns", "p99_ns", "p99_9_ns", "max_ns" into an object; nothing if there are
+ * none. */
 void samples_json(const struct samples *s, json_t *o);
 void samples_free(struct samples *s);

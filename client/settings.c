@@ -52,6 +52,7 @@ const struct setting settings[] = {
     {"delay", 'd', KIND_SECONDS, TAKES_TOP, AT(delay), "SECONDS", "between two looks (1)"},
     {"once", 0, KIND_FLAG, TAKES_TOP, AT(once), NULL, "print one look and end"},
     {"page", 0, KIND_FILE, TAKES_TOP, AT(page), "FILE", "the statistics page, if it is not found"},
+    {"output", 'o', KIND_FILE, TAKES_FILE, AT(output), "FILE", "save as FILE, or in that directory; nothing is overwritten"},
     {"help", 'h', KIND_FLAG, TAKES_NOTHING, 0, NULL, "this text; after a command, more about it"},
     {"version", 0, KIND_FLAG, TAKES_NOTHING, 0, NULL, "the version, and what it was built with"},
 };
@@ -179,7 +180,7 @@ const char *setting_values(const struct setting *d)
 
 int setting_in_config(const struct setting *d)
 {
-    return !(d->takes & (TAKES_NOTHING | TAKES_SEND));
+    return !(d->takes & (TAKES_NOTHING | TAKES_SEND | TAKES_FILE));
 }
 
 const struct setting *setting_find(const char *name)

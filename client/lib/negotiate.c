@@ -374,7 +374,7 @@ int conn_start(struct conn *c, const struct address *a, const struct hello_wish 
     c->up.fd = c->down.fd = c->up.wire = c->down.wire = -1;
     c->stage = CONN_DIAL;
     c->deadline = mono_ns() + NEGOTIATE_NS;
-    int r = put_hello(c, w);
+    int r = w ? put_hello(c, w) : 0;
     if (r == 0 && a->remote)
         r = resolve(c, a);
     if (r == 0)

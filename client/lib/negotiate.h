@@ -66,7 +66,8 @@ struct hello_wish {
     struct str input; /* empty: none */
 };
 
-/* Start dialling. 0, or a negative errno with c->why. `c` is zero-filled or closed. */
+/* Start dialling. 0, or a negative errno with c->why. `c` is zero-filled or closed. `w` NULL: to
+ * say something else than HELLO there; go on until c->stage is no longer CONN_DIAL. */
 int conn_start(struct conn *c, const struct address *a, const struct hello_wish *w);
 
 /* Go on as far as possible. 0: poll conn_poll() until c->deadline or c->again; 1: CONN_UP, and

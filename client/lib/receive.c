@@ -351,6 +351,8 @@ int session_receive(struct session *s, const struct record *r)
     case RECORD_PROFILE:
     case RECORD_MARKED:
     case RECORD_STATUS:
+    case RECORD_FILE_TICKET:
+    case RECORD_FILE_ENTRY:
         return deliver(s, r);
     default:
         return 0; /* of a newer server */

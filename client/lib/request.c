@@ -93,6 +93,23 @@ int session_ask(struct session *s, uint8_t type, uint32_t room, uint32_t *counte
     return queue(s, b, body_empty_put(b, sizeof b, &h, &e), h.counter, counter);
 }
 
+int session_file_put(struct session *s, uint32_t room, const struct body_file_put *what,
+                     uint32_t *counter)
+{
+    uint8_t b[REQUEST_MAX];
+    struct record h = {.type = RECORD_FILE_PUT, .room = room, .counter = next_number(s)};
+    return queue(s, b, body_file_put_put(b, sizeof b, &h, what), h.counter, counter);
+}
+
+int session_file_get(struct session *s, uint32_t room, uint64_t seq, struct str name,
+                     uint32_t *counter)
+{
+    uint8_t b[REQUEST_MAX];
+    struct record h = {.type = RECORD_FILE_GET, .room = room, .counter = next_number(s)};
+    struct body_file_get g = {.seq = seq, .name = name};
+    return queue(s, b, body_file_get_put(b, sizeof b, &h, &g), h.counter, counter);
+}
+
 int session_ping(struct session *s, uint64_t stamp, uint32_t *counter)
 {
     uint8_t b[REQUEST_MAX];

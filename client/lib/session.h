@@ -145,9 +145,15 @@ int session_history(struct session *s, uint32_t room, uint64_t before, uint32_t 
 /* Records that hold a text, all that are asked for having come already: what->before is set. */
 int session_search(struct session *s, uint32_t room, const struct body_search *what,
                    uint32_t *counter);
-/* type: RECORD_WHO (room or 0), RECORD_ROOMS, RECORD_TRANSPORTS */
+/* type: RECORD_WHO (room or 0), RECORD_ROOMS, RECORD_TRANSPORTS, RECORD_FILE_LIST (room) */
 int session_ask(struct session *s, uint8_t type, uint32_t room, uint32_t *counter);
 int session_ping(struct session *s, uint64_t stamp, uint32_t *counter);
+/* Send a file to the room, or fetch one (by number, or if that is 0 the newest of a name): answered
+ * by FILE_TICKET, see docs/protocol.md, section 9. */
+int session_file_put(struct session *s, uint32_t room, const struct body_file_put *what,
+                     uint32_t *counter);
+int session_file_get(struct session *s, uint32_t room, uint64_t seq, struct str name,
+                     uint32_t *counter);
 /* The person has read the room up to record `seq`: MARKED tells all sessions of theirs there. */
 int session_read(struct session *s, uint32_t room, uint64_t seq, uint32_t *counter);
 /* Have traces of at most `rate` ordinary messages a second sent; 0: none any more. */

@@ -1,5 +1,5 @@
 // A room: what is said in it, and saying something.
-import { $, el, safe, clock, micro } from "/util.js";
+import { $, el, safe, clock, micro, size } from "/util.js";
 import { find, open } from "/trace.js";
 
 const keep = 300; // lines on the page
@@ -80,6 +80,7 @@ export const on = {
   action: (m) => said(m, true),
   join: (m) => event(`${safe(m.from)} joined (${m.transport})`, m),
   part: (m) => event(`${safe(m.from)} left${m.text ? ": " + safe(m.text) : ""}`, m),
+  file: (m) => event(`${safe(m.from)} sent ${safe(m.name)} (${size(m.size)})`, m),
   nick: (m) => event(`${safe(m.from)} is now ${safe(m.to)}`, m),
   closed: (m) => event(safe(m.text)),
   missed(m) { if (m.what === "lines") event(`${m.count} lines went by too fast to be shown here`); },

@@ -36,6 +36,11 @@ export function short(n) {
   return n.toFixed(a >= 1 ? 1 : 2);
 }
 export const bytes = (n) => (n >= 1024 ? short(n / 1024) + (n >= 1024 ? " KiB" : "") : n + " B");
+export function size(n) { // of a file, as the chat says it
+  if (n < 1000) return n + (n === 1 ? " byte" : " bytes");
+  const unit = Math.min(5, Math.floor(Math.log10(n) / 3));
+  return (n / 1000 ** unit).toFixed(1) + " " + ["", "kB", "MB", "GB", "TB", "PB"][unit];
+}
 export const micro = (ns) => (ns / 1000 >= 100 ? (ns / 1000).toFixed(0) : (ns / 1000).toFixed(1));
 export const clock = (iso) => {
   const d = new Date(iso);
