@@ -27,7 +27,7 @@ static const struct command commands[] = {
      "send a file to a room; fetch one by its number or name; list them"},
     {"guest", guest_run, TAKES_ALL | TAKES_GUEST, 1, 1, 1, "#ROOM",
      "a participant that answers with how long a line took to reach it"},
-    {"history", history_run, READING, 0, 1, 1, "#ROOM", "print what was said (default: --last 20)"},
+    {"history", history_run, READING | TAKES_FILTER, 0, 1, 1, "#ROOM", "print what was said (default: --last 20)"},
     {"lab", lab_run, TAKES_ALL | TAKES_LAB, 0, 0, 1, "[NAME]",
      "demonstrations of what each mechanism does; without a name: which"},
     {"ping", ping_run, ASKING | TAKES_COUNT, 0, 0, 0, "", "round trip by each transport"},
@@ -38,7 +38,7 @@ static const struct command commands[] = {
      "print the messages with TEXT in them, in either case, from the first on"},
     {"send", send_run, ASKING | TAKES_SEND, 0, 1, 2, "#ROOM [TEXT|-]",
      "say each line of standard input, or TEXT; ends when all is acknowledged"},
-    {"tail", tail_run, READING, 0, 1, 1, "#ROOM", "print what is being said, line by line"},
+    {"tail", tail_run, READING | TAKES_FILTER, 0, 1, 1, "#ROOM", "print what is being said, line by line"},
     {"top", top_run, TAKES_ALL | TAKES_COUNT | TAKES_TOP, 0, 0, 0, "",
      "the server's inside, live, read from its statistics page"},
     {"trace", trace_run, ASKING | TAKES_COUNT, 0, 2, 2, "#ROOM TEXT",
@@ -79,7 +79,8 @@ static void help(void)
     printf(
         "\nparley COMMAND --help tells the others. Defaults: $XDG_CONFIG_HOME/parley/parley.conf\n"
         "\nExit: 0 done, 1 error, 2 usage, 69 no server, 75 acknowledgement unknown (safe to\n"
-        "repeat), 77 denied, 124 time ran out, 130 interrupted.\n");
+        "repeat), 77 denied, 124 time ran out, 130 interrupted,\n"
+        "141 the reader of the output went away.\n");
 }
 
 /* What was printed must have arrived. A reader that went away (`| head`) had what it wanted: what

@@ -25,6 +25,7 @@ enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 #define TAKES_LAB     0x100u
 #define TAKES_RACE    0x200u
 #define TAKES_TOP     0x400u
+#define TAKES_FILTER  0x800u /* which messages; never from the file either */
 #define TAKES_FILE    0x1000u /* never from the file */
 
 #define OPTION_UNSET UINT64_MAX
@@ -43,6 +44,7 @@ struct options {
     /* reading: OPTION_UNSET, or the number given. Times in ns. */
     uint64_t last, after, since, count, timeout;
     int exit_at_end;
+    const char *from, *match; /* NULL: whoever, whatever */
     /* bench: 0 means its own choice */
     uint64_t rate, rounds, subscribers, size, window, batch, repeat, load, processes;
     int mixed;

@@ -21,6 +21,8 @@ const struct setting settings[] = {
     {"after", 0, KIND_NUMBER, TAKES_READ, AT(after), "SEQ", "begin after sequence number SEQ"},
     {"since", 0, KIND_SECONDS, TAKES_READ, AT(since), "AGE", "begin that long ago: 30s, 10m, 2h, 1d"},
     {"exit-at-end", 'e', KIND_FLAG, TAKES_READ, AT(exit_at_end), NULL, "end where the present begins"},
+    {"from", 0, KIND_TEXT, TAKES_FILTER, AT(from), "NICK", "only messages of that person"},
+    {"match", 0, KIND_TEXT, TAKES_FILTER, AT(match), "TEXT", "only messages with TEXT in them, in either case"},
     {"count", 'C', KIND_NUMBER, TAKES_COUNT, AT(count), "N", "end after N messages (bench, race: posts)"},
     {"timeout", 'W', KIND_SECONDS, TAKES_TIMEOUT, AT(timeout), "SECONDS", "give up then, exit 124"},
     {"id", 0, KIND_TEXT, TAKES_SEND, AT(id), "NAME",
@@ -180,7 +182,7 @@ const char *setting_values(const struct setting *d)
 
 int setting_in_config(const struct setting *d)
 {
-    return !(d->takes & (TAKES_NOTHING | TAKES_SEND | TAKES_FILE));
+    return !(d->takes & (TAKES_NOTHING | TAKES_SEND | TAKES_FILTER | TAKES_FILE));
 }
 
 const struct setting *setting_find(const char *name)

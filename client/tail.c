@@ -1,6 +1,14 @@
 /* parley tail, history and search: print what is said in a room, from a place in the past or from
  * now on. They are one reader; history and search end where the present begins, and search prints
- * only messages with a text in them. The reader is QUIET: nobody sees it come or go. */
+ * only messages with a text in them. The reader is QUIET: nobody sees it come or go.
+ *
+ * When it ends, whatever comes first:
+ *   -C N  N messages were printed                                             0
+ *   -e    all that was there when it came was printed                         0
+ *   -W S  so many seconds are over                                          124
+ * With all three, tail first takes what is there and then waits for the messages that are still
+ * missing: -e alone asks for no more than there is, -C says how many are wanted, and -W how long
+ * they are worth waiting for. */
 #include "client/command.h"
 #include "client/print.h"
 #include "client/tool.h"
@@ -10,6 +18,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -19,7 +28,8 @@ struct tail {
     struct tool tool;
     struct print print;
     struct str room;
-    const struct match *wanted; /* NULL: everything */
+    const struct match *wanted; /* search: what for; NULL: no search */
+    const struct match *match;  /* --match; NULL: everything */
     uint32_t join, number;
     uint32_t search;   /* the request under way */
     uint64_t end;      /* with -e: the first sequence number that is no longer history; 0: none */
@@ -107,18 +117,38 @@ static void on_joined(struct tail *c, const struct record *r)
         search(c);
 }
 
+/* All is printed that was asked for, if it can be: a reader that went away counts first. */
+static void finish(struct tail *c)
+{
+    tool_flush(&c->tool);
+    tool_end(&c->tool, 0);
+}
+
 /* With -e: has everything that was there when we came been printed? */
 static void check_end(struct tail *c)
 {
     const struct session_room *room = session_room(c->tool.s, c->number);
     if (!c->wanted && c->end && room && room->seen + 1 >= c->end)
-        tool_end(&c->tool, 0);
+        finish(c);
 }
 
+static int same_nick(struct str a, struct str b)
+{
+    char ka[4 * NICK_MAX], kb[4 * NICK_MAX];
+    ssize_t na = text_key(a, ka, sizeof ka), nb = text_key(b, kb, sizeof kb);
+    return na > 0 && na == nb && memcmp(ka, kb, (size_t)na) == 0;
+}
+
+/* Only messages have a text and somebody who said it. */
 static int is_wanted(const struct tail *c, const struct record *r)
 {
     struct body_message b;
-    return r->type == RECORD_MESSAGE && body_message_get(r, &b) == 0 && match_in(c->wanted, b.text);
+    const char *from = c->tool.o->from;
+    if (!c->wanted && !c->match && !from)
+        return 1;
+    return r->type == RECORD_MESSAGE && body_message_get(r, &b) == 0 &&
+           (!c->wanted || match_in(c->wanted, b.text)) &&
+           (!c->match || match_in(c->match, b.text)) && (!from || same_nick(str_of(from), b.from));
 }
 
 static void on_logged(struct tail *c, const struct record *r)
@@ -129,7 +159,7 @@ static void on_logged(struct tail *c, const struct record *r)
     c->newest = r->seq;
     if (c->end && r->seq >= c->end)
         return; /* said after we came */
-    if (c->wanted && !is_wanted(c, r))
+    if (!is_wanted(c, r))
         return;
     if (c->wanted)
         c->found = r->seq;
@@ -138,7 +168,7 @@ static void on_logged(struct tail *c, const struct record *r)
                                 : print_record(&c->print, stdout, r);
     c->wrote |= shown;
     if (shown && r->type == RECORD_MESSAGE && ++c->messages >= c->tool.o->count)
-        tool_end(&c->tool, 0);
+        finish(c);
 }
 
 static void on_dropped(struct tail *c, const struct record *r)
@@ -160,7 +190,7 @@ static void on_record(void *ctx, const struct record *r)
     else if (r->type == RECORD_DROPPED)
         on_dropped(c, r);
     else if (r->type == RECORD_DONE && c->search && r->counter == c->search)
-        tool_end(&c->tool, 0);
+        finish(c);
     else if ((r->type == RECORD_ERROR && (r->counter == c->join || r->counter == c->search)) ||
              (r->type == RECORD_PARTED && r->room == c->number))
         tool_end(&c->tool, tool_refused(&c->tool, r, c->tool.o->argv[0]));
@@ -176,7 +206,7 @@ static void run(struct tail *c)
         tool_end(&c->tool, 0);
     while (tool_turn(&c->tool, &out, 1)) {
         if (out.revents & (POLLERR | POLLNVAL))
-            tool_end(&c->tool, 0);
+            tool_end(&c->tool, 128 + SIGPIPE);
         check_end(c);
         if (c->wrote)
             tool_flush(&c->tool);
@@ -189,9 +219,30 @@ static void run(struct tail *c)
     }
 }
 
+static int needle(struct match *m, const char *text)
+{
+    int r = match_init(m, str_of(text));
+    if (r == 0)
+        return 0;
+    log_error(r == -EMSGSIZE ? "the text to search for is longer than %d bytes"
+                             : "the text to search for is empty or not valid UTF-8",
+              MATCH_NEEDLE_MAX);
+    return EXIT_USAGE;
+}
+
+static int check_from(const char *nick)
+{
+    enum text_problem p = nick ? text_check(TEXT_NICK, str_of(nick), NULL) : TEXT_OK;
+    if (p != TEXT_OK)
+        log_error("--from: that is no nick: %s", text_problem_name(TEXT_NICK, p));
+    return p == TEXT_OK ? 0 : EXIT_USAGE;
+}
+
 static int read_room(const struct options *o, const struct match *wanted)
 {
+    struct match match;
     struct tail c = {.wanted = wanted,
+                     .match = o->match ? &match : NULL,
                      .print = {.color = options_color(o, STDOUT_FILENO), .quiet = o->quiet}};
     c.tool = (struct tool){.o = o, .ctx = &c, .on_open = on_open, .on_record = on_record};
     c.room = str_of(o->argv[0]);
@@ -201,6 +252,10 @@ static int read_room(const struct options *o, const struct match *wanted)
         log_error("--last, --after and --since are three answers to one question; give one");
         code = EXIT_USAGE;
     }
+    if (code == 0 && o->match)
+        code = needle(&match, o->match);
+    if (code == 0)
+        code = check_from(o->from);
     if (code == 0)
         code = tool_open(&c.tool, 1);
     if (code != 0)
@@ -211,7 +266,10 @@ static int read_room(const struct options *o, const struct match *wanted)
 
 int tail_run(const struct options *o)
 {
-    return read_room(o, NULL);
+    struct options mine = *o;
+    if (o->count != OPTION_UNSET && o->timeout != OPTION_UNSET)
+        mine.exit_at_end = 0;
+    return read_room(&mine, NULL);
 }
 
 int history_run(const struct options *o)
@@ -227,13 +285,9 @@ int search_run(const struct options *o)
 {
     struct options mine = *o;
     struct match wanted;
-    int r = match_init(&wanted, str_of(o->argv[1]));
-    if (r < 0) {
-        log_error(r == -EMSGSIZE ? "the text to search for is longer than %d bytes"
-                                 : "the text to search for is empty or not valid UTF-8",
-                  MATCH_NEEDLE_MAX);
-        return EXIT_USAGE;
-    }
+    int code = needle(&wanted, o->argv[1]);
+    if (code != 0)
+        return code;
     mine.exit_at_end = 1;
     if (o->last == OPTION_UNSET && o->after == OPTION_UNSET && o->since == OPTION_UNSET)
         mine.after = 0;

@@ -211,7 +211,7 @@ void tool_flush(struct tool *t)
         return;
     if (signalled) /* over() says the rest */
         return;
-    tool_end(t, errno == EPIPE ? 0 : 1); /* main says why */
+    tool_end(t, errno == EPIPE ? 128 + SIGPIPE : 1); /* main says why */
 }
 
 /* Interrupted while nobody reads our output: what is left of it must not keep us here. */

@@ -61,7 +61,8 @@ void tool_end(struct tool *t, int code);
  * output; returns the exit code. */
 int tool_close(struct tool *t);
 
-/* Standard output is gone (EPIPE): end quietly. To be called after writing; flushes. */
+/* Standard output is gone (EPIPE): end quietly, with the code of a program that SIGPIPE kills. To
+ * be called after writing; flushes. */
 void tool_flush(struct tool *t);
 
 /* An ERROR record, or PARTED: printed as an error, or as JSON with --json. Returns an exit code. */

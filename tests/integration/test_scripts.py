@@ -1,0 +1,174 @@
+"""What scripts rely on: when tail ends and with which code, filters, and exit codes of the commands in text and JSON."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+import harness
+import parleywire as wire
+from harness import until
+
+
+def texts(lines):
+    return [e["text"] for e in map(json.loads, lines) if e["type"] == "message"]
+
+
+@pytest.fixture
+def full(server):
+    """#lobby with ten lines, "0" to "9": even ones by alice, odd ones by bob."""
+    for who in ("alice", "bob"):
+        with wire.Client.connect(server.socket, who) as c:
+            room = c.join("#lobby").room
+            c.ask("PART", at=room)
+            c.until("PARTED")
+    for i in range(10):
+        server.ok("send", "-n", ("alice", "bob")[i % 2], "#lobby", str(i))
+    return server
+
+
+def waiting(server, *args):
+    """A tail that has printed what is there and waits."""
+    tail = server.stream("tail", "--json", *args)
+    until(lambda: server.members("#lobby") == 1 or tail.process.poll() is not None, "tail is there")
+    return tail
+
+
+# --- when tail ends ---------------------------------------------------------------------------------------
+
+
+CASES = [  # arguments, texts that are printed, exit code: all decided by what is there
+    (["-e"], [], 0),
+    (["-e", "--last", "0"], [], 0),
+    (["-e", "--last", "3"], ["7", "8", "9"], 0),
+    (["-e", "--after", "0", "-C", "2"], ["0", "1"], 0),
+    (["-e", "--after", "0", "-C", "20"], [str(i) for i in range(10)], 0),
+    (["-e", "--last", "2", "-W", "20"], ["8", "9"], 0),
+    (["--last", "2", "-C", "2"], ["8", "9"], 0),
+    (["--last", "2", "-C", "2", "-W", "20"], ["8", "9"], 0),
+    (["-e", "--last", "2", "-C", "2", "-W", "20"], ["8", "9"], 0),
+    (["-C", "0"], [], 0),
+    (["--last", "2", "-W", "0.1"], ["8", "9"], 124),
+    (["--last", "2", "-C", "3", "-W", "0.1"], ["8", "9"], 124),
+    (["-e", "--last", "2", "-C", "3", "-W", "0.1"], ["8", "9"], 124),
+    (["-e", "--last", "0", "-C", "1", "-W", "0.1"], [], 124),
+]
+
+
+@pytest.mark.parametrize("args,said,code", CASES, ids=lambda v: " ".join(v) if isinstance(v, list) else None)
+def test_tail_ends_by_what_is_there(full, args, said, code):
+    done = full.run("tail", "--json", *args, "#lobby")
+    assert (done.returncode, texts(done.stdout.splitlines()), done.stderr) == (code, said, "")
+    done = full.run("tail", "-q", *args, "#lobby")
+    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (code, len(said), "")
+
+
+@pytest.mark.parametrize("args", [["-e", "--last", "0", "-C", "1", "-W", "20"], ["-C", "1", "-W", "20"], ["-C", "1"],
+                                  ["--last", "2", "-C", "3"], ["-e", "--last", "2", "-C", "3", "-W", "20"]], ids=" ".join)
+def test_tail_waits_for_what_is_still_missing(full, args):
+    tail = waiting(full, *args, "#lobby")
+    full.ok("send", "#lobby", "now")
+    full.ok("send", "#lobby", "too late")
+    assert tail.wait() == 0
+    assert texts(tail.lines)[-1] == "now"
+
+
+def test_a_script_waits_for_an_answer(full):
+    """The example of the manual page: ask first, and then wait for what came since."""
+    seq = full.json("history", "--last", "1", "#lobby")[0]["seq"]
+    full.ok("send", "-n", "alice", "#lobby", "is build 7 done?")
+    waits = full.stream("tail", "--json", "--after", str(seq), "--from", "bob", "--match", "BUILD", "-C", "1", "-W", "20", "#lobby")
+    full.ok("send", "-n", "bob", "#lobby", "hm")
+    full.ok("send", "-n", "carol", "#lobby", "what build?")
+    full.ok("send", "-n", "bob", "#lobby", "Build 7 is done")
+    assert waits.wait() == 0 and texts(waits.lines) == ["Build 7 is done"]
+
+
+def test_filters_choose_messages(full):
+    def told(*args):
+        return texts(full.ok("history", "--json", "--after", "0", *args, "#lobby").splitlines())
+    assert told("--from", "alice") == ["0", "2", "4", "6", "8"]
+    assert told("--from", "ALICE", "-C", "2") == ["0", "2"]
+    assert told("--match", "7") == ["7"] and told("--match", "7", "--from", "alice") == []
+    lines = full.ok("history", "--json", "--after", "0", "--from", "alice", "#lobby").splitlines()
+    assert {json.loads(x)["type"] for x in lines} == {"message"}
+    full.ok("send", "#lobby", "Straße")
+    assert told("--match", "STRASSE") == ["Straße"]
+    for bad in (["--match", ""], ["--match", "x" * 600], ["--from", "a b"], ["--from", ""]):
+        done = full.run("tail", *bad, "#lobby")
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_filters_are_never_taken_from_a_file(full):
+    home = os.path.join(full.dir, "conf", "parley")
+    os.makedirs(home)
+    with open(os.path.join(home, "parley.conf"), "w") as f:
+        f.write("from = alice\n")
+    done = full.run("history", "#lobby", XDG_CONFIG_HOME=os.path.join(full.dir, "conf"))
+    assert done.returncode == 2 and "unknown key \"from\"" in done.stderr
+
+
+def test_tail_waits_through_a_restart_of_the_server(full):
+    tail = waiting(full, "--last", "1", "-C", "2", "-W", "20", "#lobby")
+    until(lambda: tail.lines, "the past is printed")
+    full.kill()
+    full.start()
+    full.ok("send", "#lobby", "after")
+    assert tail.wait() == 0 and texts(tail.lines) == ["9", "after"]
+
+
+# --- exit codes ----------------------------------------------------------------------------------------------------
+
+
+COMMANDS = [["send", "#lobby", "x"], ["tail", "-e", "#lobby"], ["history", "#lobby"], ["search", "#lobby", "x"], ["who"],
+            ["who", "#lobby"], ["rooms"]]
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_exit_codes_are_the_same_in_text_and_json(full, command, form):
+    assert full.run(*command, *form).returncode == 0
+    done = full.run(*command, *form, server=f"unix:{full.dir}/nobody")
+    assert (done.returncode, done.stdout) == (69, "") and "Start one: parleyd" in done.stderr
+    done = full.run(*command, *form, "--no-such-option")
+    assert (done.returncode, done.stdout) == (2, "")
+    os.kill(full.pid, signal.SIGSTOP)
+    try:
+        done = full.run(*command, *form, "-W", "0.3")
+        assert (done.returncode, done.stdout) == (124, "")
+    finally:
+        os.kill(full.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] not in ("rooms",) and c != ["who"]], ids=" ".join)
+def test_a_room_that_cannot_be_is_a_mistake_of_usage(server, command, form):
+    done = server.run(*[c.replace("#lobby", "lobby") for c in command], *form)
+    assert done.returncode == 2 and "is no room" in done.stderr
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("args", [["tail", "--after", "0", "#lobby"], ["history", "--after", "0", "#lobby"]], ids=lambda a: a[0])
+def test_a_reader_that_went_away_ends_it_as_it_ends_other_programs(server, args, form):
+    """The rest of what cannot be read is far more than a pipe holds."""
+    server.ok("send", "#lobby", "-", input="".join(f"{i} {'x' * 1000}\n" for i in range(1000)))
+    p = subprocess.Popen(server.client(*args, *form), env=server.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p.stdout.readline()
+    p.stdout.close()
+    try:
+        assert (p.wait(harness.DEADLINE), p.stderr.read()) == (128 + signal.SIGPIPE, b"")
+    finally:
+        p.kill()
+        p.stderr.close()
+
+
+def test_a_quiet_tail_notices_that_its_reader_went_away(server):
+    p = subprocess.Popen(server.client("tail", "#lobby"), env=server.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until(lambda: server.members("#lobby") == 1, "tail is there")
+    p.stdout.close()
+    assert (p.wait(harness.DEADLINE), p.stderr.read()) == (128 + signal.SIGPIPE, b"")
+    p.stderr.close()
