@@ -36,6 +36,7 @@ static void on_state(void *ctx, enum session_state state, const char *detail)
         m->left = 1;
     } else if (m->optional && !m->room) {
         m->absent = 1;
+        m->code = session_exit_code(m->s);
         snprintf(m->why, sizeof m->why, "%s", detail);
     } else {
         fail(m->crew, "%s: %s", m->transport, detail);

@@ -27,7 +27,8 @@ struct crew_member {
     uint64_t lost, doubled;
     uint64_t said; /* the next number to say */
     uint64_t seq;  /* of the last record of the room */
-    char why[300]; /* absent: the reason */
+    char why[300]; /* absent: the reason … */
+    int code;      /* … and the session's exit code */
 };
 
 struct crew {

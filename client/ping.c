@@ -25,6 +25,8 @@ struct ping {
     struct session_traffic traffic;
 };
 
+static int headed; /* the heading stands there */
+
 static void next_ping(struct ping *p)
 {
     session_ping(p->tool.s, mono_ns(), &p->request);
@@ -79,7 +81,12 @@ static void show(struct ping *p, const char *name)
         else
             json_put(o, "reason", str_of(p->why));
         json_line(stdout, o);
-    } else if (p->times.count) {
+        return;
+    }
+    if (!headed)
+        printf("trip, µs       min      p50      p90      p99    p99.9      max   bells  spared\n");
+    headed = 1;
+    if (p->times.count) {
         printf("%-9s %8.1f %8.1f %8.1f %8.1f %8.1f %8.1f %7llu %7llu\n", name,
                samples_us(&p->times, 0), samples_us(&p->times, 50), samples_us(&p->times, 90),
                samples_us(&p->times, 99), samples_us(&p->times, 99.9), samples_us(&p->times, 100),
@@ -132,8 +139,6 @@ int ping_run(const struct options *o)
 {
     int go_on = 1, result = 0, named = o->transport_count > 0 && o->strict;
     int remote = o->server && strncmp(o->server, "tcp:", 4) == 0;
-    if (!o->json)
-        printf("trip, µs       min      p50      p90      p99    p99.9      max   bells  spared\n");
     for (int i = 0; i < (named ? o->transport_count : TRANSPORT_COUNT) && go_on; i++) {
         uint8_t id = named ? o->transports[i] : transports[i]->id;
         if (!named && (remote != (id == TRANSPORT_TCP)))

@@ -15,6 +15,9 @@
 #define EXIT_NO_SERVER 69
 #define EXIT_DENIED    77
 
+/* A worker that is started this often meanwhile is not counted exactly. */
+#define TRIES 3
+
 /* --- where ----------------------------------------------------------------------------------- */
 
 int statsview_find(struct statsview *v, const char *server, char *why, size_t cap)
@@ -156,16 +159,8 @@ static void add_downlinks(struct snapshot *s, const struct stats_page *p, size_t
 {
     for (size_t i = 0; i < STATS_TRANSPORTS; i++) {
         struct stats_downlinks *d = &s->down_of[target][i];
-        size_t count;
-        const struct stats_field *f = stats_fields(STATS_DOWNLINKS, &count);
         take(s, p, STATS_DOWNLINKS, i, d);
-        for (size_t n = 0; n < count; n++) {
-            uint64_t sum, more;
-            memcpy(&sum, (char *)&s->down[i] + f[n].at, sizeof sum);
-            memcpy(&more, (char *)d + f[n].at, sizeof more);
-            sum += more;
-            memcpy((char *)&s->down[i] + f[n].at, &sum, sizeof sum);
-        }
+        stats_add(STATS_DOWNLINKS, &s->down[i], d);
     }
 }
 
@@ -175,7 +170,8 @@ static void take_fanout(struct snapshot *s, const struct statsview *v, size_t ta
     char path[sizeof v->page + 16], name[16];
     struct stats_page p;
     memset(&s->fanouts[target], 0, sizeof s->fanouts[target]);
-    path_dirname(v->page, path, sizeof v->page);
+    if (path_dirname(v->page, path, sizeof v->page) < 0)
+        return;
     stats_file_name((uint32_t)target, name);
     snprintf(path + strlen(path), sizeof path - strlen(path), "/%s", name);
     if (stats_open(&p, path, NULL) < 0)
@@ -191,6 +187,24 @@ static void take_fanout(struct snapshot *s, const struct statsview *v, size_t ta
             to->out = row;
     }
     stats_close(&p);
+}
+
+/* All fan-outs, and what is left of those that have ended. A worker that is just being started anew
+ * would be counted twice or not at all: then all are read again. */
+static void take_fanouts(struct snapshot *s, const struct statsview *v, const struct stats_page *p)
+{
+    struct stats_downlinks ended[2][STATS_TRANSPORTS] = {0};
+    int tries = 0;
+    do {
+        for (size_t i = 0; i < STATS_TRANSPORTS; i++)
+            take(s, p, STATS_ENDED, i, &ended[0][i]);
+        memcpy(s->down, ended[0], sizeof s->down);
+        memset(s->down_of, 0, sizeof s->down_of);
+        for (size_t i = 0; i < STATS_TARGETS; i++)
+            take_fanout(s, v, i);
+        for (size_t i = 0; i < STATS_TRANSPORTS; i++)
+            take(s, p, STATS_ENDED, i, &ended[1][i]);
+    } while (memcmp(ended[0], ended[1], sizeof ended[0]) != 0 && ++tries < TRIES);
 }
 
 int snapshot_take(struct snapshot *s, const struct statsview *v, char *why, size_t cap)
@@ -213,11 +227,8 @@ int snapshot_take(struct snapshot *s, const struct statsview *v, char *why, size
     s->at = mono_ns();
     s->torn = 0;
     take_hub(s, &p);
+    take_fanouts(s, v, &p);
     stats_close(&p);
-    memset(s->down, 0, sizeof s->down);
-    memset(s->down_of, 0, sizeof s->down_of);
-    for (size_t i = 0; i < STATS_TARGETS; i++)
-        take_fanout(s, v, i);
     for (size_t i = 0; i < s->session_count; i++)
         s->sessions[i].out.seq = 0;
     return 0;

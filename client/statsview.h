@@ -47,8 +47,8 @@ struct snapshot {
     struct stats_limit limits[STATS_LIMITS]; /* those in use */
     size_t limit_count;
     struct stats_uplinks up[STATS_TRANSPORTS];     /* by number of the transport */
-    struct stats_downlinks down[STATS_TRANSPORTS]; /* of all fan-outs together. A worker that was
-                                                      started again counts from 0 */
+    struct stats_downlinks down[STATS_TRANSPORTS]; /* of all fan-outs together, those of workers
+                                                      that have ended included */
     struct stats_downlinks down_of[STATS_TARGETS][STATS_TRANSPORTS]; /* … and of each */
     struct stats_target targets[STATS_TARGETS]; /* `used` says which there are */
     struct stats_fanout fanouts[STATS_TARGETS]; /* `now` 0: it has written nothing */

@@ -17,12 +17,21 @@ static void on_signal(int n)
     signalled = n;
 }
 
-/* Without SA_RESTART, so that a write into a full pipe is interrupted too. */
-static void catch_signals(void)
+void tool_catch(void (*handler)(int))
 {
-    struct sigaction sa = {.sa_handler = on_signal};
+    struct sigaction sa = {.sa_handler = handler}, hangup;
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
+    if (sigaction(SIGHUP, NULL, &hangup) < 0 || hangup.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &sa, NULL);
+}
+
+int tool_output(int code)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO};
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || code)
+        return code;
+    return poll(&p, 1, 0) > 0 && p.revents & POLLERR ? 128 + SIGPIPE : 1;
 }
 
 /* Retention: what a slow reader has not read is gone. */
@@ -116,7 +125,7 @@ int tool_open(struct tool *t, int reconnect)
                                  .on_unknown = on_unknown,
                                  .alone = 1};
     options_session(t->o, &so);
-    catch_signals();
+    tool_catch(on_signal);
     t->done = t->code = t->timed_out = t->interrupted = 0;
     t->deadline = t->o->timeout == OPTION_UNSET ? 0 : mono_ns() + t->o->timeout;
     if (session_new(&t->s, &so, &why) < 0) {
@@ -150,6 +159,7 @@ static void wait_for(struct pollfd *p, int n, uint64_t deadline)
     sigemptyset(&block);
     sigaddset(&block, SIGINT);
     sigaddset(&block, SIGTERM);
+    sigaddset(&block, SIGHUP);
     sigprocmask(SIG_BLOCK, &block, &before);
     if (signalled || ppoll(p, (nfds_t)n, tp, &before) < 0)
         for (int i = 0; i < n; i++)

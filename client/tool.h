@@ -38,6 +38,14 @@ struct tool {
     int code;
 };
 
+/* Have SIGINT, SIGTERM and SIGHUP (unless that is ignored: nohup) call `handler`. Without
+ * SA_RESTART, so that whatever waits or writes returns. */
+void tool_catch(void (*handler)(int));
+
+/* Flush standard output. `code`; or if not all of it has arrived and that is 0: 128 + SIGPIPE where
+ * its reader went away, as of a program that this kills, else 1 (main says why). */
+int tool_output(int code);
+
 /* 0, or EXIT_USAGE with the error printed: a room is "#name" or "@nick". */
 int tool_check_room(struct str name);
 

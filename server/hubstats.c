@@ -118,11 +118,35 @@ void hubstats_close(struct hub *h)
     stats_close(&h->stats.page);
 }
 
-int hubstats_fanout_page(struct target *t)
+/* What the last worker of this number has delivered, by its own account, so that the sums of all
+ * never fall. Its file may hold anything: it is read as every reader does. */
+static void add_ended(struct target *t)
 {
+    struct hub_stats *s = &t->hub->stats;
     char path[PATH_MAX];
     struct stats_page page;
-    if (make_page(t->hub, (uint32_t)t->index, &page, path, sizeof path) < 0)
+    struct stats_downlinks d;
+    page_path(t->hub, (uint32_t)t->index, path, sizeof path);
+    if (stats_open(&page, path, NULL) < 0)
+        return;
+    for (size_t i = 1; i < STATS_TRANSPORTS; i++)
+        if (stats_read(&page, STATS_DOWNLINKS, i, &d) >= 0) {
+            d.sessions = 0;
+            stats_add(STATS_ENDED, &s->ended[i], &d);
+        }
+    stats_close(&page);
+}
+
+int hubstats_fanout_page(struct target *t)
+{
+    struct hub_stats *s = &t->hub->stats;
+    char path[PATH_MAX];
+    struct stats_page page;
+    add_ended(t);
+    int r = make_page(t->hub, (uint32_t)t->index, &page, path, sizeof path);
+    for (size_t i = 1; i < STATS_TRANSPORTS; i++) /* when the last page is gone: see statsview.c */
+        stats_write(stats_row(&s->page, STATS_ENDED, i), &s->ended[i], sizeof s->ended[i]);
+    if (r < 0)
         return -1;
     if (t->fan) {
         fanstats_open(t->fan, &page, 1);

@@ -28,9 +28,10 @@ struct conn_counts {
 
 struct hub_stats {
     struct stats_page page;
-    char link[300];                              /* SOCKET.stats, or "" */
-    unsigned ticks;                              /* of the hub's timer */
-    struct stats_uplinks gone[STATS_TRANSPORTS]; /* of connections that have ended */
+    char link[300];                                 /* SOCKET.stats, or "" */
+    unsigned ticks;                                 /* of the hub's timer */
+    struct stats_uplinks gone[STATS_TRANSPORTS];    /* of connections that have ended */
+    struct stats_downlinks ended[STATS_TRANSPORTS]; /* of workers that have ended */
     uint8_t session_rows[STATS_SESSIONS], room_rows[STATS_ROOMS]; /* 1: taken */
     unsigned next_session, next_room;                             /* where to look for a free row */
     size_t sessions_hidden, rooms_hidden;

@@ -40,14 +40,21 @@ static void on_signal(int n)
     alarm(1);
 }
 
-/* Without SA_RESTART, so that whatever waits returns. */
-static void catch_signals(void)
+/* {"type":"benchmark","name":"raw","kinds":["pingpong","stream"],"summary":"…"}, one a line. */
+static void list_json(void)
 {
-    struct sigaction sa = {.sa_handler = on_signal};
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    sigaction(SIGHUP, &sa, NULL);
-    sigaction(SIGALRM, &sa, NULL);
+    for (size_t i = 0; benchmarks[i]; i++) {
+        json_t *j = json_begin("benchmark"), *kinds = json_array();
+        json_put(j, "name", str_of(benchmarks[i]->name));
+        for (const char *p = benchmarks[i]->variants; p && *p;) {
+            size_t n = strcspn(p, " ");
+            json_array_append_new(kinds, json_stringn(p, n));
+            p += n + (p[n] != '\0');
+        }
+        json_object_set_new(j, "kinds", kinds);
+        json_put(j, "summary", str_of(benchmarks[i]->summary));
+        json_line(stdout, j);
+    }
 }
 
 static void list(void)
@@ -189,7 +196,10 @@ int bench_run(const struct options *o)
     if (o->vs)
         return compare_run(o, o->vs, o->argv[0]);
     if (o->argc == 0) {
-        list();
+        if (o->json)
+            list_json();
+        else
+            list();
         return 0;
     }
     if (o->svg && (code = chart_check(o->svg)) != 0)
@@ -199,7 +209,8 @@ int bench_run(const struct options *o)
     b.what = find(o->argv[0]);
     if (!b.what || check_kind(&b) != 0)
         return EXIT_USAGE;
-    catch_signals();
+    tool_catch(on_signal);
+    sigaction(SIGALRM, &(struct sigaction){.sa_handler = on_signal}, NULL);
     code = b.what->plan(&b);
     if (code == 0)
         code = run(&b);

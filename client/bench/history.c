@@ -61,7 +61,7 @@ static int run_history(struct bench *b, struct bench_result *r)
     double per_s = (double)r->c.items * 1e9 / (double)mine.ns;
     double mb = (double)mine.bytes / MB * 1e9 / (double)mine.ns;
     bench_put_head(r, "messages_per_s", "1/s", BENCH_HIGHER, per_s);
-    bench_put_head(r, "MB_per_s", "1/s", BENCH_HIGHER, mb);
+    bench_put_head(r, "MB_per_s", "MB/s", BENCH_HIGHER, mb);
     int e = archive_open(&a, b);
     if (e == 0)
         e = archive_cat(&a, b, r->c.transport, mine.bytes, &cat_ns, why, sizeof why);
@@ -69,10 +69,10 @@ static int run_history(struct bench *b, struct bench_result *r)
         snprintf(why, sizeof why, "the log is not to be found (%s)", strerrorname_np(-e));
     if (e == 0) {
         double cat_mb = (double)mine.bytes / MB * 1e9 / (double)cat_ns;
-        bench_put_head(r, "cat_MB_per_s", "1/s", BENCH_NEITHER, cat_mb);
+        bench_put_head(r, "cat_MB_per_s", "MB/s", BENCH_NEITHER, cat_mb);
         bench_put_head(r, "of_cat", "1", BENCH_HIGHER, mb / cat_mb);
     } else {
-        bench_put_missing(r, "", "cat_MB_per_s", "1/s", why);
+        bench_put_missing(r, "", "cat_MB_per_s", "MB/s", why);
         bench_put_missing(r, "", "of_cat", "1", why);
     }
     archive_close(&a);

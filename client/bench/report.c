@@ -3,6 +3,7 @@
 
 #include "client/bench/chart.h"
 #include "client/json.h"
+#include "client/tool.h"
 
 int report_write(const struct report *r, const struct options *o)
 {
@@ -11,7 +12,6 @@ int report_write(const struct report *r, const struct options *o)
             json_line(stdout, report_json(&r->results[i], r->environment));
     else
         report_table(stdout, r);
-    if (fflush(stdout) != 0)
-        return 1;
-    return o->svg ? chart_write(r, o->svg) : 0;
+    int code = tool_output(0);
+    return code == 0 && o->svg ? chart_write(r, o->svg) : code;
 }

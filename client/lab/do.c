@@ -1,5 +1,6 @@
 /* What labs do things with: children, shared memory, a private directory and server. */
 #include "client/lab/lab.h"
+#include "client/tool.h"
 
 #include "base/clock.h"
 #include "base/io.h"
@@ -23,13 +24,9 @@ static void on_signal(int n)
     lab_signal = n;
 }
 
-/* Without SA_RESTART: whatever blocks is to end. */
 void lab_catch_signals(void)
 {
-    struct sigaction sa = {.sa_handler = on_signal};
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    sigaction(SIGHUP, &sa, NULL);
+    tool_catch(on_signal);
 }
 
 int lab_stopped(void)

@@ -79,7 +79,7 @@ static int verdict(struct lab *l)
         json_decref(l->checks);
         json_decref(l->facts);
     }
-    return fflush(stdout) == 0 && ok ? 0 : 1;
+    return tool_output(!ferror(stdout) && !ok);
 }
 
 int lab_run(const struct options *o)

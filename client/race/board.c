@@ -48,7 +48,7 @@ void board_open(void)
 void board_close(void)
 {
     if (opened)
-        put("\033[?25h\033[?1049l");
+        put("\r\n\033[?25h\033[?1049l"); /* without a second screen the table begins below */
     opened = 0;
 }
 

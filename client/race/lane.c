@@ -93,6 +93,7 @@ void lane_run(const struct race *r, struct lane *l)
     m->optional = 1;
     if (!crew_gather(&crew, PATIENCE_NS))
         finish(l, LANE_FAILED, crew.why);
+    l->code = m->code;
     if (m->absent)
         finish(l, LANE_ABSENT, m->why);
     atomic_store(&l->state, LANE_READY);

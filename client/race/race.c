@@ -37,14 +37,6 @@ static void on_signal(int n)
     signalled = n;
 }
 
-static void catch_signals(void)
-{
-    struct sigaction sa = {.sa_handler = on_signal};
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    sigaction(SIGHUP, &sa, NULL);
-}
-
 /* --- the server ----------------------------------------------------------------------------- */
 
 /* Does anybody listen at the default socket? Whatever else is wrong there the lanes will say. */
@@ -228,6 +220,20 @@ static void watch(struct race *r, int board)
     }
 }
 
+/* Nobody was in the race, and some because there is no server? Then that is said. */
+static int no_server(const struct race *r)
+{
+    if (count_in(r, LANE_ABSENT, LANE_ABSENT) < r->lane_count)
+        return 0;
+    for (int i = 0; i < r->lane_count; i++) {
+        if (r->lanes[i].code != EXIT_NO_SERVER)
+            continue;
+        log_error("%s", r->lanes[i].why);
+        return 1;
+    }
+    return 0;
+}
+
 /* --- the command ---------------------------------------------------------------------------- */
 
 static int check(const struct options *o, struct race *r)
@@ -272,8 +278,12 @@ static int run(struct race *r, const struct localserver *s)
         server_cpu(s, cpu);
         cpu[0] -= before[0];
         cpu[1] -= before[1];
-        race_report(r, r->lanes[0].server ? r->lanes[0].server : r->o->server, s->pid > 0, cpu);
-        if (count_in(r, LANE_FAILED, LANE_FAILED) || count_in(r, LANE_DONE, LANE_DONE) == 0)
+        if (no_server(r))
+            code = EXIT_NO_SERVER;
+        else
+            race_report(r, r->lanes[0].server ? r->lanes[0].server : r->o->server, s->pid > 0, cpu);
+        if (code == 0 &&
+            (count_in(r, LANE_FAILED, LANE_FAILED) || count_in(r, LANE_DONE, LANE_DONE) == 0))
             code = 1;
     }
     end_lanes(r);
@@ -293,7 +303,7 @@ int race_run(const struct options *o)
     int code = check(o, &r);
     if (code != 0)
         return code;
-    catch_signals();
+    tool_catch(on_signal);
     code = choose_server(o, &s);
     if (code <= 1)
         code = run(&r, &s);
@@ -301,5 +311,5 @@ int race_run(const struct options *o)
         log_error("%s", s.why);
         code = 1;
     }
-    return fflush(stdout) == 0 || code ? code : 1;
+    return tool_output(code);
 }

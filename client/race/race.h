@@ -44,6 +44,7 @@ struct lane {
     uint64_t lost, doubled; /* counted from the numbers that came */
     uint64_t *times;        /* of `count` messages, ns from the push to the receipt; shared */
     char why[300];
+    int code; /* absent: the session's exit code */
 };
 
 struct race {

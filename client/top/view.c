@@ -391,7 +391,7 @@ static void put_help(struct buf *out)
              "  FILL     how much of its downlink is full; FULL: how often it had no room\n"
              "  BELLS    doorbells rung for it; MUTED: spared, because it was awake\n"
              "  AGAIN    posts that it said again after a loss, and that were dropped\n"
-             "  NEWS     watermarks sent to a worker; CONFL: replaced by newer ones before that\n"
+             "  NEWS     watermarks sent to a worker; CONFL: replaced by newer ones before\n"
              "  PIPE     how full the pipe to it is; WAITING: bytes that did not fit\n"
              "  CALLS    system calls made to move messages\n");
 }

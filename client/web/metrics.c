@@ -1,7 +1,8 @@
 /* See metrics.h. Names by Prometheus' conventions: parley_ in front, base units (seconds, bytes),
  * _total for what only grows. Families are rows of tables below; each says which field of which row
- * of the statistics pages it is. Counters are of processes: they begin anew with a worker that is
- * started again, which Prometheus expects of counters. */
+ * of the statistics pages it is. Those with a worker or a process as their label begin anew with a
+ * worker that is started again, which Prometheus expects of counters; sums over workers do not
+ * fall. */
 #include "client/web/metrics.h"
 #include "client/web/state.h"
 

@@ -63,6 +63,7 @@ static const struct kind {
     KIND_(STATS_TARGET, target, STATS_TARGETS, 0),
     KIND_(STATS_SESSION, session, STATS_SESSIONS, STATS_NICK),
     KIND_(STATS_ROOM, room, STATS_ROOMS, STATS_NAME),
+    KIND_(STATS_ENDED, downlinks, STATS_TRANSPORTS, 0),
     KIND_(STATS_FANOUT, fanout, 1, 0),
     KIND_(STATS_DOWNLINKS, downlinks, STATS_TRANSPORTS, 0),
     KIND_(STATS_OUTLET, outlet, STATS_SESSIONS, 0),
@@ -196,6 +197,18 @@ int stats_read(const struct stats_page *p, enum stats_kind kind, size_t i, void 
     return torn;
 }
 
+void stats_add(enum stats_kind kind, void *to, const void *from)
+{
+    const struct kind *k = find_kind(kind);
+    for (size_t i = 0; k && i < k->count; i++) {
+        uint64_t sum, more;
+        memcpy(&sum, (const char *)to + k->fields[i].at, sizeof sum);
+        memcpy(&more, (const char *)from + k->fields[i].at, sizeof more);
+        sum += more;
+        memcpy((char *)to + k->fields[i].at, &sum, sizeof sum);
+    }
+}
+
 /* --- files ---------------------------------------------------------------------------------- */
 
 void stats_file_name(uint32_t target, char out[16])
@@ -243,7 +256,7 @@ char stats_process(const struct stats_head *h)
     char path[64], boot[sizeof h->boot], letter = '?';
     read_boot(boot, sizeof boot);
     if (strcmp(boot, h->boot) != 0)
-        return '\0';
+        return boot[0] && h->boot[0] ? '\0' : '?';
     snprintf(path, sizeof path, "/proc/%llu/stat", (unsigned long long)h->pid);
     uint64_t start = start_of(path, &letter);
     if (start == 0) /* hidden from us, or gone */

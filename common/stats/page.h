@@ -59,6 +59,7 @@ enum stats_kind {
     STATS_TARGET = 4,     /* a worker as the hub sees it */
     STATS_SESSION = 5,    /* a connection as the hub sees it */
     STATS_ROOM = 6,       /* a room; rooms of two have no row and are only counted */
+    STATS_ENDED = 7,      /* all downlinks of one transport, of workers that have ended */
     STATS_FANOUT = 16,    /* one row: a process that does a fan-out */
     STATS_DOWNLINKS = 17, /* all its downlinks of one transport */
     STATS_OUTLET = 18,    /* a connection as its fan-out sees it: row as in STATS_SESSION */
@@ -325,6 +326,9 @@ size_t stats_rows(const struct stats_page *p, enum stats_kind kind);
 void *stats_row(const struct stats_page *p, enum stats_kind kind, size_t i);
 /* Replace all but `seq` by that of `from`, a structure of the kind. NULL row: nothing. */
 void stats_write(void *row, const void *from, size_t size);
+
+/* Add each field of `from` to that of `to`, both structures of the kind. */
+void stats_add(enum stats_kind kind, void *to, const void *from);
 
 /* Reading: a copy of row `i` as a structure of the kind, zeros in what the row does not have. 0; 1:
  * it was being written all the time, so that its fields may be of two moments; -ENOENT: no such

@@ -84,6 +84,13 @@ def test_list_names_every_benchmark(place):
     assert all(len(line) <= 100 for line in done.out.splitlines())
 
 
+def test_list_for_programs(place):
+    lines = results(place.run("--json"))
+    assert {line["type"] for line in lines} == {"benchmark"}
+    assert {line["name"]: line["kinds"] for line in lines} == {n: ["pingpong", "stream"] if n == "raw" else [] for n in SHORT}
+    assert all(line["summary"] for line in lines)
+
+
 @pytest.mark.parametrize("name", SERVER)
 @pytest.mark.parametrize("where", [["--place", "hub"], ["--place", "workers", "--workers", "2"]])
 def test_benchmark_by_every_transport(place, name, where):

@@ -183,6 +183,33 @@ def test_output_that_cannot_be_written_is_an_error(server, command):
     assert len(said) == 1, done.stderr
 
 
+@pytest.mark.parametrize("command", [["race", "-t", "unix,shm", "--count", "50"],
+                                     ["race", "-t", "unix", "--count", "50", "--json"], ["lab", "mtype"], ["lab", "priority"],
+                                     ["lab", "mtype", "--json"], ["bench", "raw", "pingpong", "-t", "pipe", "-C", "50", "--repeat", "1"],
+                                     ["bench", "raw", "pingpong", "-t", "pipe", "-C", "50", "--repeat", "1", "--json"]], ids=" ".join)
+def test_reader_that_went_away_ends_demonstrations_and_measurements_like_other_programs(objects, command):
+    place = harness.Place(objects, command[0])
+    try:
+        reading, writing = os.pipe()
+        os.close(reading)
+        p = place.start(*command[1:], "-q", stdout=writing)
+        os.close(writing)
+        _, err = p.communicate(timeout=harness.DEADLINE)
+        assert (p.returncode, err) == (128 + signal.SIGPIPE, "")
+        place.assert_nothing_left()
+    finally:
+        place.close()
+
+
+@pytest.mark.parametrize("command", [["race"], ["race", "--json"], ["ping"], ["ping", "--json"], ["top"], ["who"]], ids=" ".join)
+def test_without_a_server_there_is_one_sentence_and_nothing_else(server, command):
+    server.stop()
+    done = server.run(*command)
+    assert (done.returncode, done.stdout) == (69, "")
+    said = [line for line in done.stderr.splitlines() if line]
+    assert len(said) == 1 and "Start one: parleyd" in said[0], done.stderr
+
+
 def test_events_other_than_messages_have_their_type(server):
     tail = server.stream("tail", "--json", "#lobby")
     until(lambda: server.members("#lobby") == 1, "tail is there")

@@ -111,7 +111,7 @@ def test_fields_are_those_of_the_documentation(server):
     """Each field of docs/protocol.md is there, and no other."""
     text = open(os.path.join(harness.ROOT, "docs", "protocol.md")).read()
     documented = {}
-    for line in text.split("## 8. The statistics pages")[1].splitlines():
+    for line in text.split("| kind | row | fields |")[1].split("\n\n")[0].splitlines():
         cells = [c.strip() for c in line.strip().strip("|").split("|")]
         if line.startswith("| ") and len(cells) == 3 and cells[0].isdigit():
             documented[cells[1]] = cells[2].replace("`", "").split(", ")
@@ -123,6 +123,8 @@ def test_fields_are_those_of_the_documentation(server):
                 "target": s["workers"][0], "session": s["sessions"][0]["up"], "room": s["rooms"][0],
                 "fanout": s["workers"][0]["fanout"], "downlinks": s["transports"][0]["down"],
                 "outlet": s["sessions"][0]["down"]}
+        documented.pop("ended")  # the rows of downlinks, before they are added up
+        assert set(documented) == set(rows)
         for name, row in rows.items():
             own = set(row) - {"rates", "what", "name", "worker", "fanout"}
             assert own == set(documented[name]), name
@@ -356,6 +358,9 @@ def test_tables_and_sorting_by_keys(server, tops):
         top.until(lambda: any("BY^" in line for line in shown(top)), "the arrow moves on")
         top.send("h")
         top.sees("doorbells rung for it")
+        starts = [line.split()[0] for line in shown(top)[shown(top).index(next(x for x in shown(top) if "q, Ctrl-C" in x)):]
+                  if line.strip()]
+        assert {"NEWS", "PIPE", "CALLS"} <= set(starts) and "that" not in starts, "no line is wrapped"
         top.send("hq")
         assert top.wait() == 0
 

@@ -613,6 +613,24 @@ def test_metrics_are_as_prometheus_wants_them(site):
     assert now["parley_cpu_seconds_total", 'process="hub"'] > 0
 
 
+def test_sums_over_workers_do_not_fall_when_one_is_killed(site):
+    """Prometheus takes a counter that falls for one that began at 0, and would count all the others again."""
+    tails = [site.server.stream("tail", "#lobby", "-t", t, "-n", f"on-{t}-{i}") for t in ("unix", "shm") for i in range(2)]
+    until(lambda: len(site.server.nicks("#lobby")) >= len(tails), "they are there")
+
+    def sums():
+        return {k: v for k, v in parse_metrics(site.get("/metrics").text)[0].items() if k[0].startswith("parley_downlink_")}
+    site.server.ok("send", "#lobby", "-", input="x\n" * 100)
+    unix, shm = (("parley_downlink_deliveries_total", f'transport="{t}"') for t in ("unix", "shm"))
+    until(lambda: sums().get(unix, 0) >= 200 and sums()[shm] >= 200, "all is counted")
+    before = harness.settled(sums)
+    for n, pid in enumerate([p for p in site.server.workers() if p != site.pid()]):
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: len(re.findall(r"worker \d started again", site.server.output())) == n + 1, "it is started again")
+    after = sums()
+    assert all(after[k] >= v for k, v in before.items()), (before, after)
+
+
 # --- its life --------------------------------------------------------------------------------------
 
 
