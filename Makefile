@@ -33,13 +33,13 @@ LDFLAGS_ALL  := $(CFLAGS_variant) -Wl,--as-needed $(LDFLAGS)
 # pkg-config says how to link them. Without it (or with one of them missing) the plain names are
 # used, and `need-libs` says what to install before anything is compiled.
 
-PC_COMMON := libisal libutf8proc
+PC_COMMON := libisal libutf8proc openssl
 PC_SERVER := libuv inih libsodium libseccomp
 PC_CLIENT := libuv inih readline jansson libsodium
 PC_WEB    := libwebsockets libseccomp
 PC_TEST   := cmocka
 
-pc_plain = $(patsubst %,-l%,$(patsubst lib%,%,$(1)))
+pc_plain = $(patsubst %,-l%,$(patsubst lib%,%,$(subst openssl,ssl crypto,$(1))))
 pc_libs  = $(or $(shell pkg-config --libs $(1) 2>/dev/null),$(call pc_plain,$(1)))
 
 COMMON_LIBS := $(call pc_libs,$(PC_COMMON)) -lpthread

@@ -535,7 +535,7 @@ int conns_arm(void *hub, int on)
 
 /* --- beginning ---------------------------------------------------------------------------- */
 
-void conn_accept(struct hub *h, int fd, int local)
+void conn_accept(struct hub *h, int fd, const struct origin *from)
 {
     struct conn *c = calloc(1, sizeof *c);
     if (!c || uv_poll_init(&h->loop, &c->life, fd) < 0) {
@@ -546,7 +546,8 @@ void conn_accept(struct hub *h, int fd, int local)
     c->hub = h;
     c->fd = fd;
     c->id = ++h->next_conn;
-    c->local = local && unix_peer(fd, &c->uid, NULL) == 0;
+    c->from = *from;
+    c->local = from->local && unix_peer(fd, &c->uid, NULL) == 0;
     c->person = c->local ? person_of_uid(c->uid) : person_nobody();
     c->owner = owner_enter(h, c);
     if (!c->owner || c->owner->logins >= LOGIN_PER_OWNER) {

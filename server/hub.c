@@ -158,6 +158,7 @@ static void reload(struct hub *h)
     log_setup("parleyd", h->opt->verbose ? LOG_DEBUG : LOG_INFO);
     place_reload(h);
     retention_reload(h);
+    tls_reload(h);
     DL_FOREACH_SAFE(h->conns, c, tmp)
     {
         if (c->t && off & 1u << c->t->id) {
@@ -258,14 +259,17 @@ static void start_handles(struct hub *h)
 
 void hub_ready(struct hub *h)
 {
-    char more[(LISTEN_MAX + 1) * (ADDRESS_MAX + 10)] = "";
+    char more[(LISTEN_MAX + 1) * (ADDRESS_MAX + 10) + TLS_FINGERPRINT] = "";
     for (int i = 0; i < h->opt->listen_count; i++) {
         char address[ADDRESS_MAX];
         listen_address(h, i, address, sizeof address);
-        snprintf(more + strlen(more), sizeof more - strlen(more), " tcp:%s", address);
+        snprintf(more + strlen(more), sizeof more - strlen(more), " %s:%s",
+                 options_is_tls(h->opt->listen[i]) ? "tls" : "tcp", address);
     }
     if (h->opt->http[0])
         snprintf(more + strlen(more), sizeof more - strlen(more), " http://%s/", h->web.shown);
+    if (h->tls.count)
+        snprintf(more + strlen(more), sizeof more - strlen(more), " %s", h->tls.fingerprint);
     log_info("ready unix:%s%s", h->opt->socket, more);
     if (h->opt->http[0])
         log_info("page: http://%s/ to read, http://%s/#%s to post", h->web.shown, h->web.shown,
@@ -295,7 +299,7 @@ static int start(struct hub *h)
         log_error("cannot start workers (%s)", errno_name(-r));
         return r;
     }
-    if ((r = listen_open(h)) < 0 || (r = web_open(h)) < 0)
+    if ((r = listen_open(h)) < 0 || (r = tls_start(h)) < 0 || (r = web_open(h)) < 0)
         return r;
     hubstats_tick(h, mono_ns());
     if (h->worker_count == 0)
@@ -320,6 +324,7 @@ static void finish(struct hub *h)
     commit_rooms(h);
     files_end(h);
     supervise_stop(h);
+    tls_stop(h);
     web_close(h);
     if (!h->failed && sync_all(h) < 0) {
         log_error("the last records may not be on disk (fdatasync failed)");
@@ -363,7 +368,8 @@ int hub_run(struct hub *h, struct server_options *o, int argc, char **argv)
                       .runtime_lock = -1,
                       .state_lock = -1,
                       .spare = -1,
-                      .web = {.listener = -1, .life = -1}};
+                      .web = {.listener = -1, .life = -1},
+                      .tls = {.channel = -1}};
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a log beyond RLIMIT_FSIZE is a failed write like others */
     if (sodium_init() < 0 || !(h->rbuf = malloc(RECORD_MAX + TURN_BYTES))) {

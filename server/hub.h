@@ -29,6 +29,7 @@
 #include "server/pipelink.h"
 #include "server/place.h"
 #include "server/stats.h"
+#include "server/tls.h"
 #include "transport/transport.h"
 
 #include <uthash.h>
@@ -172,6 +173,14 @@ enum conn_state {
     CONN_CLOSED,  /* waits for its handles */
 };
 
+/* Where a connection came in. */
+struct origin {
+    int local;        /* a Unix socket */
+    int tls;          /* by the relay: encrypted, and the descriptor is a socketpair's */
+    int guests;       /* tls: no account is needed there */
+    struct peer peer; /* not local */
+};
+
 struct conn {
     struct hub *hub;
     uint32_t id;
@@ -180,6 +189,7 @@ struct conn {
     int local; /* a Unix socket */
     uid_t uid;
     struct person person; /* who has been proved to be here; its session is given it at login */
+    struct origin from;
     struct owner *owner;
     const struct transport *t;
     struct link up;
@@ -228,6 +238,19 @@ struct web {
     uv_timer_t restart;
 };
 
+/* The TLS relay (--listen tls:…), see tls.c. */
+struct tls {
+    int listeners[LISTEN_MAX], guests[LISTEN_MAX], count;
+    int channel;
+    pid_t pid;
+    int alive, loaded;
+    char fingerprint[TLS_FINGERPRINT], said[TLS_FINGERPRINT];
+    char problem[200]; /* the relay's last complaint about a certificate, not reported yet */
+    uint64_t started, restart_wait;
+    uv_timer_t restart;
+    uv_poll_t *poll;
+};
+
 struct hub {
     struct server_options *opt;
     int argc; /* for reading the options again */
@@ -266,6 +289,7 @@ struct hub {
     uint8_t *rbuf; /* RECORD_MAX + TURN_BYTES */
     struct web web;
     struct files *files;  /* see files.h */
+    struct tls tls;
     struct buf reports;   /* of the hub's own fan-out, handled at the end of the turn */
     uint64_t wall, mono;  /* this turn's time stamps, 0 until asked for */
     uint64_t mono_calls;  /* io_calls when `mono` was read */
@@ -285,7 +309,8 @@ struct hub {
     struct hub_stats stats;
     int stopping, failed;
     uint64_t stop_deadline;
-    ino_t socket_inode; /* of the socket file we made */
+    ino_t socket_inode;    /* of the socket file we made */
+    int asked[LISTEN_MAX]; /* the socket of each --listen */
     int listeners[LISTEN_MAX + 1];
     uv_poll_t listen_polls[LISTEN_MAX + 1];
     int listener_count;
@@ -375,6 +400,12 @@ int web_open(struct hub *h);   /* listen and start it; 0 or a negative errno, al
 void web_end(struct hub *h);   /* ask it to end */
 void web_close(struct hub *h); /* wait for that */
 
+/* tls.c: the TLS relay; nothing happens without listeners for it */
+int tls_open_listener(struct hub *h, int fd, int guests); /* takes fd; 0 or a negative errno */
+int tls_start(struct hub *h);   /* 0, and its certificate is in use; or a negative errno, logged */
+void tls_reload(struct hub *h); /* read the certificate again */
+void tls_stop(struct hub *h);
+
 /* room.c */
 int rooms_open(struct hub *h); /* recover all; 0 or a negative errno, already logged */
 void rooms_close(struct hub *h);
@@ -453,7 +484,7 @@ struct member *member_find(const struct session *s, const struct room *r);
 void member_remove(struct member *m);
 
 /* conn.c */
-void conn_accept(struct hub *h, int fd, int local);
+void conn_accept(struct hub *h, int fd, const struct origin *from); /* takes fd */
 void conn_close(struct conn *c); /* at once; the session may resume */
 /* Close it, but not its socket: a duplicate of that is returned, the caller's; or a negative errno.
  */

@@ -35,9 +35,11 @@ static void turn_away(struct hub *h, int listener)
 
 static void accept_all(struct hub *h, int fd, int local)
 {
+    struct sockaddr_storage a;
     /* A burst is taken in helpings, so that those who are in already keep being served. */
     for (int i = 0; i < 64; i++) {
-        int c = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        socklen_t n = sizeof a;
+        int c = accept4(fd, (struct sockaddr *)&a, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (c < 0 && errno == EINTR)
             continue;
         if (c < 0) {
@@ -49,7 +51,10 @@ static void accept_all(struct hub *h, int fd, int local)
             close(c); /* shed early: those who are in keep their descriptors */
             continue;
         }
-        conn_accept(h, c, local);
+        struct origin from = {.local = local};
+        if (!local)
+            peer_of(&from.peer, &a);
+        conn_accept(h, c, &from);
     }
 }
 
@@ -144,11 +149,20 @@ static int open_unix(struct hub *h)
 
 static int open_tcp(struct hub *h, int i)
 {
-    const char *why = "cannot listen there", *address = h->opt->listen[i];
-    int fd = h->opt->listen_fd[i] > 0 ? h->opt->listen_fd[i] : -1;
-    int r = fd >= 0 ? 0 : address_bind(address, &fd, &why);
+    const struct server_options *o = h->opt;
+    const char *why = "cannot listen there", *address = o->listen[i];
+    int tls = options_is_tls(address);
+    int fd = o->listen_fd[i] > 0 ? o->listen_fd[i] : -1;
+    int r = fd >= 0 ? 0 : address_bind(options_address(address), &fd, &why);
+    int near = r == 0 && address_is_loopback(fd);
+    if (r == 0 && !tls && !near && !o->insecure) {
+        r = -EPERM;
+        why = "whatever is said there could be read and changed on its way; listen at "
+              "tls:HOST:PORT, or only at 127.0.0.1, or add --insecure";
+    }
     if (r == 0)
-        r = add_listener(h, fd, 0);
+        r = tls ? tls_open_listener(h, fd, near || o->guests) : add_listener(h, fd, 0);
+    h->asked[i] = fd;
     if (r < 0) {
         log_error("--listen %s: %s (%s)", address, why, errno_name(-r));
         io_close(&fd);
@@ -156,10 +170,9 @@ static int open_tcp(struct hub *h, int i)
     return r;
 }
 
-/* The Unix socket is listener 0, so number `i` of --listen is the one after. */
 void listen_address(const struct hub *h, int i, char *out, size_t cap)
 {
-    address_text(h->opt->listen[i], h->listeners[i + 1], out, cap);
+    address_text(options_address(h->opt->listen[i]), h->asked[i], out, cap);
 }
 
 int listen_open(struct hub *h)

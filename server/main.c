@@ -1,5 +1,5 @@
-/* parleyd: one binary, three roles. Started by a person it is the hub; started by a hub, a worker
- * or a transfer of one file. */
+/* parleyd: one binary, several roles. Started by a person it is the hub; started by a hub, a worker,
+ * the TLS relay, or a transfer of one file. */
 #include "server/hub.h"
 
 #include "base/log.h"
@@ -48,6 +48,8 @@ int main(int argc, char **argv)
     log_setup("parleyd", options.verbose ? LOG_DEBUG : LOG_INFO);
     if (options.worker_index >= 0)
         return worker_main(options.worker_index, options.wait);
+    if (options.tls_relay > 0)
+        return tls_relay_main(options.tls_relay);
     if (options.check)
         return check_state(options.state_dir, options.repair, options.yes);
     return hub_run(&hub, &options, argc, argv);

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <ini.h>
+#include <openssl/crypto.h>
 #include <seccomp.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -23,8 +24,8 @@ static const char usage_head[] =
     "Serves parley chat rooms in the foreground until SIGTERM or Ctrl-C.\n\n";
 static const char usage_tail[] =
     "\nSIGHUP reads the configuration again: transports, max-clients, max-per-user, rate,\n"
-    "file-max, files-total, files-per-user, place-budget, the three retain options and verbose\n"
-    "change at once; sessions on a transport that was switched off move to another.\n";
+    "file-max, files-total, files-per-user, place-budget, the three retain options, verbose and the\n"
+    "TLS certificate change at once; sessions on a transport that was switched off move to another.\n";
 
 enum {
     OPT_FIRST = 256,
@@ -37,7 +38,12 @@ enum {
     OPT_FILES_PER_USER,
     OPT_RETAIN,
     OPT_RETAIN_DAYS,
-    OPT_RETAIN_SIZE
+    OPT_RETAIN_SIZE,
+    OPT_TLS_CERT,
+    OPT_TLS_KEY,
+    OPT_INSECURE,
+    OPT_GUESTS,
+    OPT_TLS_RELAY
 };
 
 /* Every option, once: getopt's arrays, --help, the man page, the example configuration and what
@@ -46,7 +52,13 @@ enum {
 static const struct opt_row rows[] = {
     {"socket", 's', 0, "PATH", OPT_FILE, "where clients connect (default $PARLEY_SOCKET, else\n"
      "$XDG_RUNTIME_DIR/parley/parley.sock,\nelse /tmp/parley-$UID/parley.sock)", 1},
-    {"listen", 'l', 0, "HOST:PORT", NULL, "also listen on TCP; may be repeated", 1},
+    {"listen", 'l', 0, "ADDRESS", NULL, "tls:HOST:PORT for other machines, HOST:PORT without TLS\n"
+     "for this one; may be repeated", 1},
+    {"tls-cert", OPT_TLS_CERT, 0, "FILE", OPT_FILE, "certificates, PEM (default: one made on first use, in the\n"
+     "state directory; clients pin its fingerprint)", 1},
+    {"tls-key", OPT_TLS_KEY, 0, "FILE", OPT_FILE, "... its private key", 1},
+    {"guests", OPT_GUESTS, 0, NULL, NULL, "let clients without an account in by TLS, too", 1},
+    {"insecure", OPT_INSECURE, 0, NULL, NULL, "listen without TLS also where other machines can reach", 1},
     {"http", OPT_HTTP, 0, "HOST:PORT", NULL, "serve a page that shows this server at work, and its rooms", 1},
     {"http-remote", OPT_HTTP_REMOTE, 0, NULL, NULL, "... also at an address that other machines can reach", 1},
     {"state-dir", 'd', 0, "D", OPT_DIR, "rooms and their history (default $XDG_STATE_HOME/parley,\n"
@@ -85,6 +97,7 @@ static const struct opt_row rows[] = {
     {"version", 'V', 0, NULL, NULL, "the version, and what it was built with", 0},
     {"help", 'h', 'h', NULL, NULL, "this text", 0},
     {"worker", OPT_WORKER, 0, "N", NULL, NULL, 0},
+    {"tls-relay", OPT_TLS_RELAY, 0, "N", NULL, NULL, 0},
 };
 /* clang-format on */
 #define ROWS (sizeof rows / sizeof *rows)
@@ -107,9 +120,9 @@ static void version(void)
 {
     struct buf out = {0};
     char libraries[256];
-    snprintf(libraries, sizeof libraries, "libuv %s, libsodium %s, libseccomp %u.%u.%u",
-             uv_version_string(), sodium_version_string(), seccomp_version()->major,
-             seccomp_version()->minor, seccomp_version()->micro);
+    snprintf(libraries, sizeof libraries, "libuv %s, libsodium %s, OpenSSL %s, libseccomp %u.%u.%u",
+             uv_version_string(), sodium_version_string(), OpenSSL_version(OPENSSL_VERSION_STRING),
+             seccomp_version()->major, seccomp_version()->minor, seccomp_version()->micro);
     version_text(&out, "parleyd", libraries);
     fwrite(buf_head(&out), 1, out.len, stdout);
     buf_free(&out);
@@ -169,6 +182,16 @@ static int is_address(const char *v)
     return colon && colon != v && number(colon + 1, 0, 65535, &port) == 0;
 }
 
+int options_is_tls(const char *listen)
+{
+    return strncmp(listen, "tls:", 4) == 0;
+}
+
+const char *options_address(const char *listen)
+{
+    return options_is_tls(listen) || strncmp(listen, "tcp:", 4) == 0 ? listen + 4 : listen;
+}
+
 static int transport_mask(const char *v, unsigned *mask)
 {
     uint8_t ids[TRANSPORT_COUNT];
@@ -191,6 +214,10 @@ static int turn_on(struct server_options *o, int c)
     switch (c) {
     case OPT_HTTP_REMOTE:
         return o->http_remote = 1, 0;
+    case OPT_INSECURE:
+        return o->insecure = 1, 0;
+    case OPT_GUESTS:
+        return o->guests = 1, 0;
     case 'k':
         return o->check = 1, 0;
     case 'P':
@@ -216,12 +243,21 @@ static int set(struct server_options *o, int c, const char *v, const char **expe
         *expected = "a path";
         return text(v, o->socket, sizeof o->socket);
     case 'l':
-        *expected = "HOST:PORT, at most 8 times";
-        if (o->listen_count == LISTEN_MAX || !is_address(v))
+        *expected = "tls:HOST:PORT or HOST:PORT, at most 8 times";
+        if (o->listen_count == LISTEN_MAX || !is_address(options_address(v)))
             return -EINVAL;
         r = text(v, o->listen[o->listen_count], sizeof o->listen[0]);
         o->listen_count += r == 0;
         return r;
+    case OPT_TLS_CERT:
+        *expected = "a file";
+        return text(v, o->tls_cert, sizeof o->tls_cert);
+    case OPT_TLS_KEY:
+        *expected = "a file";
+        return text(v, o->tls_key, sizeof o->tls_key);
+    case OPT_TLS_RELAY:
+        *expected = "a number";
+        return number(v, 1, LISTEN_MAX, &o->tls_relay);
     case OPT_HTTP:
         *expected = "HOST:PORT";
         return is_address(v) ? text(v, o->http, sizeof o->http) : -EINVAL;
@@ -395,8 +431,8 @@ static int find_config(struct server_options *o, int argc, char **argv)
             given = argv[i + 1];
         else if (strncmp(argv[i], "--config=", 9) == 0)
             given = argv[i] + 9;
-        else if (strcmp(argv[i], "--worker") == 0)
-            return 0; /* a worker was told everything */
+        else if (strcmp(argv[i], "--worker") == 0 || strcmp(argv[i], "--tls-relay") == 0)
+            return 0; /* a child was told everything */
     }
     if (!given && path_config(path, sizeof path, "parleyd.conf") < 0)
         return 0;
@@ -420,8 +456,12 @@ static int settle_given(struct server_options *o)
 
 static int settle(struct server_options *o)
 {
-    if (o->worker_index < 0 && !o->check && settle_given(o) < 0)
+    if (o->worker_index < 0 && !o->tls_relay && !o->check && settle_given(o) < 0)
         return -1;
+    if (!o->tls_cert[0] != !o->tls_key[0]) {
+        log_error("--tls-cert and --tls-key belong together: give both, or none");
+        return -1;
+    }
     if (!o->socket[0] && path_socket(o->socket, sizeof o->socket) < 0) {
         log_error("the default socket path is too long; choose one with --socket");
         return -1;
@@ -491,9 +531,10 @@ unsigned options_reload(struct server_options *o, int argc, char **argv)
     if (strcmp(n.socket, o->socket) != 0 || strcmp(n.state_dir, o->state_dir) != 0 ||
         strcmp(n.runtime_dir, o->runtime_dir) != 0 || n.listen_count != o->listen_count ||
         memcmp(n.listen, o->listen, sizeof n.listen) != 0 || strcmp(n.http, o->http) != 0 ||
-        n.http_remote != o->http_remote || n.workers != o->workers || n.place != o->place ||
-        n.wait != o->wait || n.sync != o->sync)
-        log_warn("socket, listen, http, state-dir, runtime-dir, workers, place, wait and sync "
+        n.http_remote != o->http_remote || n.guests != o->guests || n.insecure != o->insecure ||
+        n.workers != o->workers || n.place != o->place || n.wait != o->wait || n.sync != o->sync)
+        log_warn("socket, listen, guests, insecure, http, state-dir, runtime-dir, workers, place, "
+                 "wait and sync "
                  "change only "
                  "with a restart");
     unsigned off = o->transports & ~n.transports;
@@ -507,6 +548,8 @@ unsigned options_reload(struct server_options *o, int argc, char **argv)
     o->place_budget = n.place_budget;
     retain_free(&o->retain);
     o->retain = n.retain;
+    memcpy(o->tls_cert, n.tls_cert, sizeof o->tls_cert);
+    memcpy(o->tls_key, n.tls_key, sizeof o->tls_key);
     o->verbose = n.verbose;
     return off;
 }

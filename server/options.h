@@ -21,6 +21,9 @@ struct server_options {
     int listen_count;
     char http[256]; /* where the page is served, "" for nowhere */
     int http_remote;
+    char tls_cert[1024], tls_key[1024]; /* "": our own, in the state directory */
+    int insecure;                       /* listen without TLS where other machines can reach */
+    int guests;                         /* tls: no account is needed */
     int workers;
     enum placement place;
     int place_budget; /* PLACE_AUTO: percent of its time that the hub may be busy, see place.h */
@@ -37,10 +40,15 @@ struct server_options {
     int check, repair, yes; /* look at the state directory instead of serving */
     /* a worker's own arguments, not for people */
     int worker_index; /* -1: this is the hub */
+    int tls_relay;    /* number of listening sockets; 0: this is not the relay */
 };
 
 /* Parse. 0: go on; otherwise exit with *code (help and version printed, or an error on stderr). */
 int options_parse(struct server_options *o, int argc, char **argv, int *code);
+
+/* An element of `listen`: is it tls:…, and its HOST:PORT. */
+int options_is_tls(const char *listen);
+const char *options_address(const char *listen);
 
 /* SIGHUP: parse all of it again and take over what can change while serving (transports, limits,
  * rate, verbosity); says which changed options need a restart. Returns the transports that were

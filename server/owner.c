@@ -1,9 +1,8 @@
 /* Owners: what one user, or one remote address, may take of the server. A Unix socket says who it
  * is (SO_PEERCRED), so a flood by one user is shed while the others still get in; over TCP the
- * address has to do. */
+ * address has to do (of IPv6 the /64 that one subscriber has). */
 #include "server/hub.h"
 
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -11,19 +10,13 @@
 /* The key of an owner: family, then uid or address. Ports do not count. */
 static void key_of(const struct conn *c, uint8_t key[OWNER_KEY])
 {
-    struct sockaddr_storage a = {0};
-    socklen_t n = sizeof a;
+    struct peer p = peer_owner(c->from.peer);
     memset(key, 0, OWNER_KEY);
-    if (c->local) {
-        key[0] = AF_UNIX;
+    key[0] = c->local ? AF_UNIX : p.family;
+    if (c->local)
         le32_put(key + 1, (uint32_t)c->uid);
-    } else if (getpeername(c->fd, (struct sockaddr *)&a, &n) == 0 && a.ss_family == AF_INET6) {
-        key[0] = AF_INET6;
-        memcpy(key + 1, &((struct sockaddr_in6 *)&a)->sin6_addr, 16);
-    } else {
-        key[0] = AF_INET;
-        memcpy(key + 1, &((struct sockaddr_in *)&a)->sin_addr, 4);
-    }
+    else
+        memcpy(key + 1, p.address, sizeof p.address);
 }
 
 struct owner *owner_enter(struct hub *h, const struct conn *c)

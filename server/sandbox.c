@@ -11,17 +11,15 @@
 #include <pwd.h>
 #include <seccomp.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-static const int allowed[] = {
-    /* pipes, sockets, FIFOs, files that are open already */
+static const int common[] = {
+    /* sockets, pipes, files that are open already */
     SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(pread64),
-    SCMP_SYS(pwrite64), SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg),
-    SCMP_SYS(sendfile), SCMP_SYS(splice), SCMP_SYS(shutdown), SCMP_SYS(setsockopt),
-    SCMP_SYS(getsockopt), SCMP_SYS(close), SCMP_SYS(dup), SCMP_SYS(fcntl), SCMP_SYS(fstat),
-    SCMP_SYS(newfstatat), SCMP_SYS(ioctl),
-    /* queues */
-    SCMP_SYS(mq_timedsend), SCMP_SYS(mq_getsetattr), SCMP_SYS(msgsnd), SCMP_SYS(msgctl),
+    SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg), SCMP_SYS(shutdown),
+    SCMP_SYS(setsockopt), SCMP_SYS(getsockopt), SCMP_SYS(close), SCMP_SYS(dup), SCMP_SYS(fcntl),
+    SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(ioctl),
     /* the loop */
     SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(poll),
     SCMP_SYS(ppoll), SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(nanosleep),
@@ -33,9 +31,39 @@ static const int allowed[] = {
     SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(exit),
     SCMP_SYS(exit_group), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity)};
 
-int sandbox_worker(void)
+static const int worker[] = {SCMP_SYS(pwrite64),     SCMP_SYS(sendfile),      SCMP_SYS(splice),
+                             SCMP_SYS(mq_timedsend), SCMP_SYS(mq_getsetattr), SCMP_SYS(msgsnd),
+                             SCMP_SYS(msgctl)};
+
+/* OpenSSL asks who it is to notice a fork. */
+static const int relay[] = {SCMP_SYS(accept4), SCMP_SYS(getpid)};
+
+static int allow(scmp_filter_ctx f, const int *calls, size_t count)
 {
-    return confine(allowed, sizeof allowed / sizeof *allowed, NULL);
+    int r = 0;
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, calls[i], 0);
+    return r;
+}
+
+static int allow_worker(void *f)
+{
+    return allow(f, worker, sizeof worker / sizeof *worker);
+}
+
+static int allow_relay(void *f)
+{
+    int r = allow(f, relay, sizeof relay / sizeof *relay);
+    return r < 0 ? r
+                 : seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1,
+                                    SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+}
+
+int sandbox_enter(enum sandbox_role role)
+{
+    int (*const more[])(void *) = {
+        [SANDBOX_WORKER] = allow_worker, [SANDBOX_RELAY] = allow_relay, [SANDBOX_VERIFIER] = NULL};
+    return confine(common, sizeof common / sizeof *common, more[role]);
 }
 
 static int hand_over(const char *dir, const struct passwd *pw)

@@ -1,11 +1,17 @@
 /* Giving up what a process does not need. */
 #pragma once
 
-/* Worker: no new privileges, and only the system calls of the fan-out (seccomp, libseccomp). It can
- * no longer open anything by name, connect, fork, exec, signal or trace: what it has is what the
- * hub gave it, read-only logs of rooms that somebody there reads, and sending ends of downlinks. 0
- * or a negative errno. */
-int sandbox_worker(void);
+/* No new privileges, and only the system calls of a role (seccomp, libseccomp). No child can open
+ * anything by name any more, connect, fork, exec, signal or trace: what it has is what the hub gave
+ * it.
+ *
+ * Worker: read-only logs of rooms that somebody there reads, and sending ends of downlinks.
+ * Relay (tls.h): the listening sockets and connections, the certificate's key, the channel to the
+ * hub. Verifier (accounts.h): a socketpair over which it is asked and answers. */
+enum sandbox_role { SANDBOX_WORKER, SANDBOX_RELAY, SANDBOX_VERIFIER };
+
+/* 0 or a negative errno. */
+int sandbox_enter(enum sandbox_role role);
 
 /* Hub started as root with --user: own these directories as that user, then become it for good. 0
  * or a negative errno, already logged. */

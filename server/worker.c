@@ -162,7 +162,7 @@ int worker_main(int index, enum wait_mode mode)
     uv_prepare_init(&w.loop, &w.prepare);
     w.orders.data = w.reports.data = w.check.data = w.prepare.data = &w;
     /* After the last descriptor that needs a name or a right is open. */
-    int r = sandbox_worker();
+    int r = sandbox_enter(SANDBOX_WORKER);
     if (r < 0)
         log_warn("worker %d: no system call filter (%s)", index, errno_name(r));
     uv_poll_start(&w.orders, UV_READABLE, on_orders);

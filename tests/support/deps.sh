@@ -25,6 +25,7 @@ libinih-dev         header  ini.h
 libisal-dev         header  isa-l/crc.h
 libsodium-dev       header  sodium.h
 libseccomp-dev      header  seccomp.h
+libssl-dev          header  openssl/ssl.h
 libwebsockets-dev   header  libwebsockets.h
 libwebsockets-evlib-uv plugin evlib_uv
 END

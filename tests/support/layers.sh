@@ -3,6 +3,7 @@
 #
 #   common/base <- common/proto <- common/roomlog, common/transport <- server, client
 #   common/base <- common/stats <- server, client
+#   common/base <- common/tls <- server, client/lib, client
 #   common/base, common/proto, common/transport <- client/lib <- client
 #
 # A folder may include itself and what stands left of it. roomlog, transport and stats do not know
@@ -31,9 +32,10 @@ check() { # ROOT
             may["stats"]     = " base stats "
             may["roomlog"]   = " base proto roomlog "
             may["transport"] = " base proto transport "
-            may["server"]    = " base proto stats roomlog transport server "
-            may["client/lib"] = " base proto transport client/lib "
-            may["client"]    = " base proto stats roomlog transport client/lib client "
+            may["tls"]       = " base tls "
+            may["server"]    = " base proto stats roomlog transport tls server "
+            may["client/lib"] = " base proto transport tls client/lib "
+            may["client"]    = " base proto stats roomlog transport tls client/lib client "
         }
         FNR == 1 {
             layer = layer_of(FILENAME)
@@ -85,6 +87,9 @@ if [ "${1:-}" = --self-test ]; then
     expect good server/a.c roomlog/b.h
     expect good server/a.c stats/b.h
     expect good client/a.c stats/b.h
+    expect good common/tls/a.c base/b.h
+    expect good server/a.c tls/b.h
+    expect good client/lib/a.c tls/b.h
     expect good client/chat/a.c client/b.h
     expect good client/chat/a.c client/lib/b.h
     expect good client/lib/a.c client/lib/b.h
@@ -93,6 +98,8 @@ if [ "${1:-}" = --self-test ]; then
     expect bad common/proto/a.c transport/b.h
     expect bad common/proto/a.c roomlog/b.h
     expect bad common/stats/a.c proto/b.h
+    expect bad common/tls/a.c proto/b.h
+    expect bad common/transport/a.c tls/b.h
     expect bad common/transport/a.c stats/b.h
     expect bad common/roomlog/a.c transport/b.h
     expect bad common/transport/a.c roomlog/b.h
