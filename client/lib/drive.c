@@ -22,7 +22,7 @@
 
 int session_frozen(const struct session *s)
 {
-    return s->next.stage > CONN_DIAL || s->rejoining > 0;
+    return s->next.stage > CONN_TLS || s->rejoining > 0;
 }
 
 static int is_stream(const struct conn *c)

@@ -2,6 +2,8 @@
  * the server, or opens those it names. Nothing here has a name that would have to be removed. */
 #include "client/lib/negotiate.h"
 
+#include "client/lib/tls_link.h"
+
 #include "base/clock.h"
 #include "base/paths.h"
 #include "base/version.h"
@@ -57,7 +59,7 @@ static int parse_unix(struct address *a, const char *path, const char **why)
     return 0;
 }
 
-static int parse_tcp(struct address *a, const char *rest, const char **why)
+static int parse_tcp(struct address *a, const char *rest, int tls, const char **why)
 {
     const char *colon = strrchr(rest, ':');
     size_t host = colon ? (size_t)(colon - rest) : 0;
@@ -66,11 +68,13 @@ static int parse_tcp(struct address *a, const char *rest, const char **why)
     if (host == 0 || host >= sizeof a->host || port == 0 || port >= sizeof a->port ||
         number > UINT16_MAX) {
         *why =
-            "a TCP server is written tcp:HOST:PORT, PORT up to 65535, an IPv6 address in brackets";
+            "a remote server is written tls:HOST:PORT or tcp:HOST:PORT, PORT up to 65535, an IPv6 "
+            "address in brackets";
         return -EINVAL;
     }
     a->remote = 1;
-    snprintf(a->text, sizeof a->text, "tcp:%s", rest);
+    a->tls = tls;
+    snprintf(a->text, sizeof a->text, "%s:%s", tls ? "tls" : "tcp", rest);
     snprintf(a->port, sizeof a->port, "%s", colon + 1);
     if (rest[0] == '[' && rest[host - 1] == ']') {
         rest++;
@@ -94,8 +98,10 @@ int address_parse(struct address *a, const char *server, const char **why)
     if (strncmp(server, "unix:", 5) == 0)
         return parse_unix(a, server + 5, why);
     if (strncmp(server, "tcp:", 4) == 0)
-        return parse_tcp(a, server + 4, why);
-    *why = "a server is written unix:PATH or tcp:HOST:PORT";
+        return parse_tcp(a, server + 4, 0, why);
+    if (strncmp(server, "tls:", 4) == 0)
+        return parse_tcp(a, server + 4, 1, why);
+    *why = "a server is written unix:PATH, tls:HOST:PORT or tcp:HOST:PORT";
     return -EINVAL;
 }
 
@@ -107,17 +113,22 @@ static int no_server(struct conn *c, const struct address *a, int err)
         return fail(c, err, "no permission to reach the server at %s (%s). It serves another user",
                     a->text, errname(err));
     return fail(c, err, "no server at %s (%s). Start one: parleyd%s%s", a->text, errname(err),
-                a->remote ? " --listen " : "", a->remote ? a->text + 4 : "");
+                a->remote ? " --listen " : "", a->remote ? a->text + (a->tls ? 0 : 4) : "");
+}
+
+/* The socket is connected. */
+static int connected(struct conn *c, const struct address *a)
+{
+    c->again = 0;
+    c->stage = a->tls ? CONN_TLS : CONN_HELLO;
+    return a->tls ? conn_tls_start(c, a) : 0;
 }
 
 /* connect(2) was called with result `err`: where does that leave the dialling? */
 static int dial_result(struct conn *c, const struct address *a, int err)
 {
-    if (err == 0) {
-        c->again = 0;
-        c->stage = CONN_HELLO;
-        return 0;
-    }
+    if (err == 0)
+        return connected(c, a);
     if (err == EINPROGRESS || err == EINTR || err == EALREADY) {
         c->again = 0;
         return 0;
@@ -168,8 +179,8 @@ static int dial_tcp(struct conn *c, const struct address *a, int last)
         keep_alive(c->sock);
         int r = connect(c->sock, c->at->ai_addr, c->at->ai_addrlen);
         last = dial_result(c, a, r < 0 ? errno : 0);
-        if (last == 0)
-            return 0;
+        if (last == 0 || c->stage == CONN_TLS) /* there, but TLS cannot begin: c->why says it */
+            return last;
     }
     return no_server(c, a, last);
 }
@@ -204,10 +215,8 @@ static int dial_step(struct conn *c, const struct address *a)
     socklen_t n = sizeof err;
     if (getsockopt(c->sock, SOL_SOCKET, SO_ERROR, &err, &n) < 0)
         err = errno;
-    if (err == 0) {
-        c->stage = CONN_HELLO;
-        return 0;
-    }
+    if (err == 0)
+        return connected(c, a);
     if (!a->remote)
         return no_server(c, a, -err);
     c->at = c->at->ai_next;
@@ -240,8 +249,9 @@ static int put_hello(struct conn *c, const struct hello_wish *w)
 static int send_hello(struct conn *c)
 {
     while (c->out.len > 0) {
-        ssize_t n = io_send_fds(c->sock, buf_head(&c->out), c->out.len, NULL, 0);
-        if (n == -EAGAIN)
+        ssize_t n = c->tls ? tls_write(c->tls, buf_head(&c->out), c->out.len)
+                           : io_send_fds(c->sock, buf_head(&c->out), c->out.len, NULL, 0);
+        if (n == -EAGAIN || n == 0)
             return 0;
         if (n < 0)
             break; /* it may have refused without listening: read_welcome tells */
@@ -250,6 +260,14 @@ static int send_hello(struct conn *c)
     buf_free(&c->out);
     c->stage = CONN_WELCOME;
     return 0;
+}
+
+/* With the results of io_recv_fds. */
+static ssize_t read_tls(struct conn *c, void *to, size_t n)
+{
+    c->tls->budget = TLS_BUDGET;
+    ssize_t r = tls_read(c->tls, to, n);
+    return r > 0 ? r : r == 0 ? -EAGAIN : r == -EPIPE ? 0 : r;
 }
 
 /* Read exactly one record: on stream transports the bytes after it are already the downlink's. */
@@ -266,7 +284,8 @@ static int read_welcome(struct conn *c)
         if (!to)
             return fail(c, -ENOMEM, "out of memory (ENOMEM)");
         int none = 0, got[IO_FDS_MAX];
-        ssize_t n = io_recv_fds(c->sock, to, want - c->in.len, got, &none);
+        ssize_t n = c->tls ? read_tls(c, to, want - c->in.len)
+                           : io_recv_fds(c->sock, to, want - c->in.len, got, &none);
         if (n == -EAGAIN)
             return 0;
         if (n == 0)
@@ -332,6 +351,8 @@ static int open_links(struct conn *c)
         r = link_open(&c->down, &down, c->bell >= 0 ? c->bell : c->sock);
     if (!c->down.t)
         endpoint_close(&down);
+    if (r == 0 && c->tls)
+        conn_tls_links(c);
     return r;
 }
 
@@ -389,6 +410,10 @@ int conn_step(struct conn *c, const struct address *a)
         return fail(c, -ETIMEDOUT, "the server at %s does not answer (ETIMEDOUT)", a->text);
     if (c->stage == CONN_DIAL)
         r = dial_step(c, a);
+    if (r == 0 && c->stage == CONN_TLS && (r = conn_tls_step(c, a)) == 1) {
+        c->stage = CONN_HELLO;
+        r = 0;
+    }
     if (r == 0 && c->stage == CONN_HELLO)
         r = send_hello(c);
     if (r == 0 && c->stage == CONN_WELCOME) {
@@ -401,6 +426,8 @@ int conn_step(struct conn *c, const struct address *a)
 
 short conn_events(const struct conn *c)
 {
+    if (c->stage == CONN_TLS)
+        return c->tls->wants;
     return c->stage == CONN_WELCOME ? POLLIN : POLLOUT;
 }
 
@@ -410,6 +437,7 @@ void conn_close(struct conn *c)
         return;
     link_close(&c->up);
     link_close(&c->down);
+    conn_tls_end(c);
     io_close(&c->bell);
     io_close(&c->sock);
     for (int i = 0; i < c->nfds; i++)

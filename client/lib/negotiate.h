@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "client/lib/trust.h"
 #include "proto/hello.h"
 #include "transport/transport.h"
 
@@ -13,14 +14,16 @@
 
 /* Dial, HELLO and WELCOME together: longer than a loaded server needs, shorter than patience. */
 #define NEGOTIATE_NS (10ull * 1000000000ull)
-#define WHY_MAX      512
+#define WHY_MAX      1024
 
-/* Where a server is; the parsed form of "unix:PATH" and "tcp:HOST:PORT". */
+/* Where a server is; the parsed form of "unix:PATH", "tls:HOST:PORT" and "tcp:HOST:PORT". */
 struct address {
-    int remote;     /* tcp */
+    int remote; /* tcp or tls */
+    int tls;
     char text[320]; /* as people write it */
     char host[256]; /* tcp: name or number, without brackets; unix: the path */
     char port[32];
+    struct trust trust; /* tls: how it is known; address_parse leaves it to trust_set */
 };
 
 /* `server` NULL: path_socket(). 0, or -EINVAL with *why a sentence (static). */
@@ -29,6 +32,7 @@ int address_parse(struct address *a, const char *server, const char **why);
 enum conn_stage {
     CONN_NONE,
     CONN_DIAL,    /* connect() is under way, or to be tried again at `again` */
+    CONN_TLS,     /* tls: shaking hands */
     CONN_HELLO,   /* connected; HELLO is being written */
     CONN_WELCOME, /* waiting for the answer */
     CONN_UP,      /* both links are open */
@@ -40,8 +44,11 @@ struct conn {
     int bell; /* wire of a TRANSPORT_BELL downlink, owned; -1: none */
     const struct transport *t;
     struct link up, down;
-    uint64_t deadline; /* CONN_UP has to be reached by then (mono_ns) */
-    uint64_t again;    /* CONN_DIAL: when to call connect again; 0: poll the socket instead */
+    struct tls_stream *tls;     /* owned; NULL: the socket is bare */
+    char seen[TLS_FINGERPRINT]; /* of the certificate the server showed; "": none */
+    int unknown;                /* … and nothing is known about it */
+    uint64_t deadline;          /* CONN_UP has to be reached by then (mono_ns) */
+    uint64_t again; /* CONN_DIAL: when to call connect again; 0: poll the socket instead */
     struct addrinfo *found, *at; /* tcp: owned list, and the address being tried */
     struct buf out;              /* HELLO, then on a link that is up: READY and what goes before */
     struct buf in;       /* WELCOME as it arrives, then the cut record at the downlink's end */

@@ -52,6 +52,8 @@ int session_new(struct session **out, const struct session_options *o, const cha
     s->out.next_counter = s->out.next_ticket = 1;
     s->memory = SERVER_MEMORY_NS;
     int r = address_parse(&s->address, o->server, why);
+    if (r == 0 && s->address.tls)
+        r = trust_set(&s->address.trust, o->tls_fingerprint, o->tls_ca, o->tls_known, why);
     if (r == 0 && o->nick && strlen(o->nick) > NICK_MAX) {
         *why = "the nick is longer than 32 bytes";
         r = -EINVAL;
@@ -238,6 +240,7 @@ static int failure_exit(int err)
     switch (err) {
     case -EACCES:
     case -EPERM:
+    case -EKEYREJECTED:
         return EXIT_DENIED;
     case -EMFILE:
     case -ENFILE:
@@ -277,7 +280,7 @@ void session_failed(struct session *s, int err)
                        "the server does not know this session any more: a new one is opened");
     } else if (refused && !(refused == REASON_SHUTDOWN && s->opened && s->o.reconnect)) {
         session_finish(s, refusal_exit(refused), "%s refused: %s", s->address.text, why);
-    } else if (!s->opened || !s->o.reconnect) {
+    } else if (!s->opened || !s->o.reconnect || err == -EKEYREJECTED) {
         session_finish(s, failure_exit(err), "%s", why);
     } else {
         memcpy(s->error, why, sizeof why);

@@ -39,7 +39,8 @@ enum session_notice {
 enum wait_mode { WAIT_BLOCK, WAIT_ADAPTIVE, WAIT_SPIN };
 
 struct session_options {
-    const char *server; /* "unix:PATH", "tcp:HOST:PORT", or NULL for path_socket() */
+    const char
+        *server; /* "unix:PATH", "tls:HOST:PORT", "tcp:HOST:PORT", or NULL for path_socket() */
     uint8_t transports[TRANSPORT_COUNT]; /* in order of preference */
     int transport_count;                 /* 0: auto */
     int strict;                          /* transports were asked for by name: never another */
@@ -51,6 +52,9 @@ struct session_options {
      * The counters of a named input are its places: session_already posts of it need not be said
      * again. If that can no longer be kept up, the session closes instead of numbering anew. */
     const char *input;
+    /* tls: how the server is known to be the right one, see trust.h. NULL: not given; with neither,
+     * by the file of known servers (NULL: the user's). Who is not known there is refused. */
+    const char *tls_fingerprint, *tls_ca, *tls_known;
     void *ctx; /* passed to the callbacks */
     /* A record of a joined room or an answer, decoded and verified; borrowed for the call. DROPPED
      * says that what has not come of a room before a number never will. WELCOME,
