@@ -173,14 +173,19 @@ static void check_server(struct doctor *d)
     struct address a;
     const char *why;
     struct conn c = {.stage = CONN_NONE};
-    if (address_parse(&a, d->o->server, &why) < 0) {
+    if (address_parse(&a, d->o->server, &why) < 0 ||
+        trust_set(&a.trust, d->o->tls_fingerprint, d->o->tls_ca, NULL, &why) < 0) {
         say(d, 0, "server address", why, "%s", d->o->server ? d->o->server : "");
         return;
     }
     if (!a.remote)
         check_socket_dir(d, a.host);
     uint8_t wish = a.remote ? TRANSPORT_TCP : TRANSPORT_UNIX;
-    struct hello_wish w = {.transports = &wish, .transport_count = 1, .nick = str_of(d->o->nick)};
+    struct hello_wish w = {.transports = &wish,
+                           .transport_count = 1,
+                           .nick = str_of(d->o->nick),
+                           .account = str_of(d->o->account ? d->o->account : ""),
+                           .secret = str_of(d->o->secret ? d->o->secret : "")};
     uint64_t start = mono_ns();
     int r = conn_start(&c, &a, &w);
     while (r == 0 && (r = conn_step(&c, &a)) == 0) {

@@ -1,6 +1,7 @@
 /* parley: the client. Finds the command and runs it; without one it is the interactive chat. */
 #include "client/chat.h"
 #include "client/command.h"
+#include "client/remote.h"
 #include "client/suggest.h"
 
 #include "base/io.h"
@@ -113,5 +114,6 @@ int main(int argc, char **argv)
     if (code >= 0)
         return end_of_output(code);
     log_setup("parley", o.quiet ? LOG_ERROR : o.verbose ? LOG_DEBUG : LOG_INFO);
-    return end_of_output(command->run(&o));
+    code = remote_prepare(&o);
+    return end_of_output(code > 0 ? code : command->run(&o));
 }

@@ -1,6 +1,8 @@
 /* See options.h. */
 #include "client/settings.h"
 
+#include "client/lib/negotiate.h"
+
 #include "base/log.h"
 #include "base/paths.h"
 #include "base/version.h"
@@ -135,7 +137,7 @@ static int resolve_transports(struct options *o)
 {
     if (!o->transport_text)
         return 0;
-    int remote = o->server && strncmp(o->server, "tcp:", 4) == 0;
+    int remote = o->server && address_is_remote(o->server);
     struct str bad;
     int n = transport_list(str_of(o->transport_text), remote, o->transports, &bad);
     if (n < 0) {
@@ -211,8 +213,9 @@ int options_parse(struct options *o, int argc, char **argv, const struct command
     if (options_config(o) < 0 || apply(o, c, given, n) < 0 || resolve_transports(o) < 0 ||
         check_operands(o, c) < 0)
         goto out;
-    if (!o->nick || !*o->nick)
-        o->nick = default_nick();
+    o->nick_defaulted = !o->nick || !*o->nick;
+    if (o->nick_defaulted)
+        o->nick = o->account && address_is_tls(o->server) ? o->account : default_nick();
     *command = c;
     result = -1;
 out:
@@ -244,6 +247,10 @@ void options_session(const struct options *o, struct session_options *s)
     s->transport_count = o->transport_count;
     s->strict = o->strict;
     s->nick = o->nick;
+    s->account = o->account;
+    s->secret = o->secret;
+    s->tls_fingerprint = o->tls_fingerprint;
+    s->tls_ca = o->tls_ca;
     s->wait = o->wait;
     s->input = o->id;
 }

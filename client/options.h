@@ -32,8 +32,11 @@ enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
 /* Strings are borrowed from argv or kept until the process ends. */
 struct options {
-    const char *server; /* NULL: the default socket */
-    const char *nick;   /* never NULL */
+    const char *server;                             /* NULL: the default socket */
+    const char *nick;                               /* never NULL */
+    int nick_defaulted;                             /* it was not asked for */
+    const char *tls_fingerprint, *tls_ca, *account; /* NULL: not given */
+    const char *secret; /* of the account; NULL: none. Set by remote_prepare */
     uint8_t transports[TRANSPORT_COUNT];
     int transport_count; /* 0: none was named */
     int strict;          /* as in struct session_options */

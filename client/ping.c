@@ -5,6 +5,8 @@
 #include "client/samples.h"
 #include "client/tool.h"
 
+#include "client/lib/negotiate.h"
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "client/render.h"
@@ -138,7 +140,7 @@ static int ping_by(const struct options *o, uint8_t id, int *go_on)
 int ping_run(const struct options *o)
 {
     int go_on = 1, result = 0, named = o->transport_count > 0 && o->strict;
-    int remote = o->server && strncmp(o->server, "tcp:", 4) == 0;
+    int remote = o->server && address_is_remote(o->server);
     for (int i = 0; i < (named ? o->transport_count : TRANSPORT_COUNT) && go_on; i++) {
         uint8_t id = named ? o->transports[i] : transports[i]->id;
         if (!named && (remote != (id == TRANSPORT_TCP)))

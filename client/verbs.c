@@ -3,6 +3,8 @@
 
 #include "client/chat_private.h"
 
+#include "client/lib/negotiate.h"
+
 #include "base/clock.h"
 
 #include <errno.h>
@@ -263,7 +265,7 @@ static void do_transport(struct chat *c, struct str arg)
                   t ? t->name : "none: not connected");
         return;
     }
-    int remote = strncmp(session_server(c->session), "tcp:", 4) == 0;
+    int remote = address_is_remote(session_server(c->session));
     int n = transport_list(list, remote, ids, &bad);
     if (n < 0) {
         chat_note(c, "%s is no transport. Which there are: /transports",

@@ -2,6 +2,8 @@
  * which is gone when its run is over. */
 #include "client/bench/plan.h"
 
+#include "client/lib/negotiate.h"
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "client/bench/pin.h"
@@ -77,7 +79,7 @@ void bench_add(struct bench *b, const struct bench_case *given)
 int bench_transports(const struct bench *b, const char *out[TRANSPORT_COUNT])
 {
     const struct options *o = b->o;
-    int remote = o->server && strncmp(o->server, "tcp:", 4) == 0, n = 0;
+    int remote = o->server && address_is_remote(o->server), n = 0;
     for (int i = 0; i < o->transport_count; i++)
         out[n++] = transport_by_id(o->transports[i])->name;
     for (int i = 0; o->transport_count == 0 && i < TRANSPORT_COUNT; i++)

@@ -84,6 +84,16 @@ static int parse_tcp(struct address *a, const char *rest, int tls, const char **
     return 0;
 }
 
+int address_is_remote(const char *server)
+{
+    return strncmp(server, "tcp:", 4) == 0 || strncmp(server, "tls:", 4) == 0;
+}
+
+int address_is_tls(const char *server)
+{
+    return server && strncmp(server, "tls:", 4) == 0;
+}
+
 int address_parse(struct address *a, const char *server, const char **why)
 {
     char longest[4096];
@@ -237,12 +247,14 @@ static int put_hello(struct conn *c, const struct hello_wish *w)
         .client = str_of(CLIENT_NAME),
         .cursors = w->cursors,
         .input = w->input,
+        .account = w->account,
+        .secret = w->secret,
     };
-    uint8_t bytes[RECORD_HEADER + 512 + CURSORS_MAX * CURSOR_BYTES];
+    uint8_t bytes[RECORD_HEADER + 1024 + CURSORS_MAX * CURSOR_BYTES];
     struct record h = {.type = RECORD_HELLO};
     ssize_t n = body_hello_put(bytes, sizeof bytes, &h, &b);
     if (n < 0)
-        return fail(c, (int)n, "the nick is too long to say HELLO with");
+        return fail(c, (int)n, "the nick, account or secret is too long to say HELLO with");
     return buf_append(&c->out, bytes, (size_t)n);
 }
 

@@ -29,6 +29,11 @@ struct address {
 /* `server` NULL: path_socket(). 0, or -EINVAL with *why a sentence (static). */
 int address_parse(struct address *a, const char *server, const char **why);
 
+/* Is this written address that of a server which may be on another host? */
+int address_is_remote(const char *server);
+/* … and over TLS? NULL: no. */
+int address_is_tls(const char *server);
+
 enum conn_stage {
     CONN_NONE,
     CONN_DIAL,    /* connect() is under way, or to be tried again at `again` */
@@ -70,7 +75,8 @@ struct hello_wish {
     struct id128 token;
     uint64_t producer;
     struct str cursors;
-    struct str input; /* empty: none */
+    struct str input;           /* empty: none */
+    struct str account, secret; /* empty: none */
 };
 
 /* Start dialling. 0, or a negative errno with c->why. `c` is zero-filled or closed. `w` NULL: to

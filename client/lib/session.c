@@ -41,6 +41,14 @@ static int set_wish(struct session *s, const uint8_t *ids, int count, int strict
     return 0;
 }
 
+static int take(char out[UINT8_MAX + 1], const char *text, const char *complaint, const char **why)
+{
+    int n = snprintf(out, UINT8_MAX + 1, "%s", text ? text : "");
+    if (n > UINT8_MAX)
+        *why = complaint;
+    return n > UINT8_MAX ? -EINVAL : 0;
+}
+
 int session_new(struct session **out, const struct session_options *o, const char **why)
 {
     struct session *s = calloc(1, sizeof *s);
@@ -54,6 +62,11 @@ int session_new(struct session **out, const struct session_options *o, const cha
     int r = address_parse(&s->address, o->server, why);
     if (r == 0 && s->address.tls)
         r = trust_set(&s->address.trust, o->tls_fingerprint, o->tls_ca, o->tls_known, why);
+    if (r == 0 && s->address.tls && o->account) {
+        r = take(s->account, o->account, "the account's name has more than 255 bytes", why);
+        if (r == 0)
+            r = take(s->secret, o->secret, "the account's secret has more than 255 bytes", why);
+    }
     if (r == 0 && o->nick && strlen(o->nick) > NICK_MAX) {
         *why = "the nick is longer than 32 bytes";
         r = -EINVAL;
@@ -103,6 +116,7 @@ void session_free(struct session *s)
     for (int i = 0; i < s->room_count; i++)
         free(s->rooms[i].topic);
     free(s->rooms);
+    explicit_bzero(s->secret, sizeof s->secret);
     free(s);
 }
 
@@ -213,6 +227,8 @@ static int start(struct session *s, const uint8_t *wish, int count, int strict)
         .producer = s->producer,
         .cursors = {(const char *)cursors, used},
         .input = str_of(s->input),
+        .account = str_of(s->account),
+        .secret = id128_none(s->token) ? str_of(s->secret) : (struct str){NULL, 0},
     };
     return conn_start(&s->next, &s->address, &w);
 }

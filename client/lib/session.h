@@ -52,6 +52,9 @@ struct session_options {
      * The counters of a named input are its places: session_already posts of it need not be said
      * again. If that can no longer be kept up, the session closes instead of numbering anew. */
     const char *input;
+    /* tls: who to log in as, and what proves it (at most 255 bytes each). The secret is said once
+     * for each new session: later the resume token proves as much. */
+    const char *account, *secret;
     /* tls: how the server is known to be the right one, see trust.h. NULL: not given; with neither,
      * by the file of known servers (NULL: the user's). Who is not known there is refused. */
     const char *tls_fingerprint, *tls_ca, *tls_known;

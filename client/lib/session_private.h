@@ -27,6 +27,7 @@ struct session {
     int wish_count, strict;
     char nick[NICK_MAX + 1];
     char input[INPUT_NAME_MAX + 1]; /* "": none */
+    char account[UINT8_MAX + 1], secret[UINT8_MAX + 1];
 
     enum session_state state;
     struct conn cur;           /* CONN_UP or CONN_NONE */

@@ -127,7 +127,7 @@ static void set_lane(struct race *r, const struct transport *t, const char *loca
 static int make_lanes(struct race *r, const struct localserver *s)
 {
     const char *server = r->o->server;
-    int remote = server && strncmp(server, "tcp:", 4) == 0;
+    int remote = server && address_is_remote(server);
     static char fallback[320];
     struct address a;
     const char *why;

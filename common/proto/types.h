@@ -97,10 +97,11 @@
  * cursor_* below. token: of the session to resume, none for a new one. producer, token: as WELCOME
  * gave them. client: name and version, for people. input: with no token, a name that the client gives to
  * what it is going to post; the same user and name are the same producer, so that an input that is sent
- * again after a crash is not doubled. */
+ * again after a crash is not doubled. account: over TLS, who to log in as; secret: what proves it,
+ * empty with a token. */
 #define FIELDS_hello(U8, U16, U32, U64, S8, S16, ID)                                               \
     U16(version) U8(strict) S8(transports) S8(nick) ID(token) U64(producer) S8(client) S16(cursors)    \
-    S8(input)
+    S8(input) S8(account) S8(secret)
 #define FIELDS_post(U8, U16, U32, U64, S8, S16, ID)      S16(text)
 /* room: "#name", or "@nick" for the room of two. start: enum join_start, with its argument. */
 #define FIELDS_join(U8, U16, U32, U64, S8, S16, ID)      S8(room) U8(start) U64(arg)
@@ -244,7 +245,7 @@
 
 /* Bodies that have grown: so many fields a peer of an earlier release sends. Those after them are
  * read as 0 or empty where they are absent. */
-#define GROWN_BODIES(X) X(joined, 8) X(member, 8) X(room, 4) X(search, 4)
+#define GROWN_BODIES(X) X(hello, 9) X(joined, 8) X(member, 8) X(room, 4) X(search, 4)
 
 enum record_type {
 #define X(NAME, number, name) RECORD_##NAME = number,
