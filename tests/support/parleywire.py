@@ -29,7 +29,7 @@ NO_TOKEN = bytes(16)
 # Section 5: number, then fields in order. A field is "kind name".
 TYPES = {
     "HELLO": (1, "u16 version, u8 strict, s8 transports, s8 nick, id token, u64 producer, s8 client,"
-                 " s16 cursors, s8 input"),
+                 " s16 cursors, s8 input, s8 account, s8 secret"),
     "READY": (2, ""),
     "POST": (3, "s16 text"),
     "JOIN": (4, "s8 room, u8 start, u64 arg"),
@@ -355,13 +355,14 @@ class Client:
     # -- sessions ---------------------------------------------------------------------------------
 
     def hello(self, nick, transports=None, strict=1, token=NO_TOKEN, producer=0, cursors=b"",
-              version=VERSION, input=b""):
+              version=VERSION, input=b"", account="", secret=""):
         """Send HELLO and return the answer: WELCOME or REFUSE."""
         if transports is None:
             transports = [TCP if self.sock.family == socket.AF_INET else UNIX]
         self.send(encode("HELLO", version=version, strict=strict, transports=bytes(transports),
                          nick=nick, token=token, producer=producer, client="parleywire.py",
-                         cursors=cursors, input=input))
+                         cursors=cursors, input=input, account=account,
+                         secret=secret))
         return self.next()
 
     @classmethod
