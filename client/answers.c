@@ -37,7 +37,7 @@ int chat_waits(const struct chat *c)
     for (size_t i = 0; i < PENDING_MAX; i++)
         if (c->pending[i].ask != ASK_NONE && c->pending[i].ask != ASK_LEARN)
             return 1;
-    return c->switching || c->tracing;
+    return c->switching || c->tracing || chat_files_busy(c);
 }
 
 /* A TOPIC request is answered by the room's RETITLE, which everybody gets. */

@@ -61,7 +61,7 @@ static const char *retry_text(const struct chat *c, char *out, size_t cap)
 static void prompt_state(const struct chat *c, char *out, size_t cap)
 {
     char retry[48], unsent[48];
-    const char *state = "";
+    const char *state = chat_files_state(c);
     switch (session_state(c->session)) {
     case SESSION_WAITING:
         state = retry_text(c, retry, sizeof retry);
@@ -148,6 +148,7 @@ static void on_open(struct chat *c)
                   left ? "; sending what waited" : "");
     }
     c->offline = 0;
+    chat_files_open(c);
     chat_unread_last(c); /* marks that could not be told meanwhile */
 }
 
@@ -382,6 +383,7 @@ static int run(struct chat *c)
     uv_close((uv_handle_t *)&turn, NULL);
     uv_close((uv_handle_t *)&c->tick, NULL);
     chat_unread_close(c);
+    chat_files_close(c);
     uv_run(&c->loop, UV_RUN_DEFAULT);
     if (r < 0)
         log_error("cannot start: %s", strerror(-r));
@@ -394,6 +396,7 @@ static int run(struct chat *c)
 
 static void fini(struct chat *c)
 {
+    chat_files_free(c);
     chat_forget_all(c);
     waterfall_free(&c->trace);
     while (c->room_count)

@@ -126,6 +126,7 @@ struct chat {
     int done;
     int exit_code, signo;
 
+    struct chat_files *files; /* NULL: /file has not been used */
     char *held; /* a command read from a pipe or file, until what was said before is acknowledged */
     char *paste; /* waits for the answer to "Send 7 lines?" */
     size_t paste_n;
@@ -194,6 +195,15 @@ void chat_on_error(struct chat *c, const struct record *r);
  * has been answered. */
 void chat_history(struct chat *c, uint32_t room, uint32_t lines, struct str text);
 void chat_on_trace(struct chat *c, const struct record *r); /* TRACE, HOP */
+
+/* --- chat_file.c */
+void chat_file(struct chat *c, struct str arg);                /* /file */
+int chat_files_record(struct chat *c, const struct record *r); /* 1: an answer to it */
+void chat_files_open(struct chat *c);                          /* the session is open again */
+int chat_files_busy(const struct chat *c);
+const char *chat_files_state(const struct chat *c); /* for the prompt; "": none is under way */
+void chat_files_close(struct chat *c);              /* before the loop's last turn … */
+void chat_files_free(struct chat *c);               /* … and after it */
 
 /* --- stats.c: /stats; `me`: what the server says of us, NULL: nothing */
 void chat_stats(struct chat *c, const struct body_member *me);

@@ -104,9 +104,11 @@ static int path_of(const struct fileop *f, const char *middle, const char *behin
                    char out[PATH_MAX])
 {
     size_t stem = f->exact ? 0 : filename_stem(str_of(f->name));
-    int n = f->exact ? snprintf(out, PATH_MAX, "%s%s%s", f->target, middle, behind)
-                     : snprintf(out, PATH_MAX, "%s/%.*s%s%s%s", f->target, (int)stem, f->name,
-                                middle, f->name + stem, behind);
+    int here = strcmp(f->target, ".") == 0;
+    int n = f->exact
+                ? snprintf(out, PATH_MAX, "%s%s%s", f->target, middle, behind)
+                : snprintf(out, PATH_MAX, "%s%s%.*s%s%s%s", here ? "" : f->target, here ? "" : "/",
+                           (int)stem, f->name, middle, f->name + stem, behind);
     return n < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 

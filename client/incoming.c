@@ -411,6 +411,8 @@ static void on_dropped(struct chat *c, const struct record *r)
 void chat_on_record(void *ctx, const struct record *r)
 {
     struct chat *c = ctx;
+    if (chat_files_record(c, r))
+        return;
     switch (r->type) {
     case RECORD_JOINED:
         on_joined(c, r);

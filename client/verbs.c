@@ -323,6 +323,7 @@ static void do_whois(struct chat *c, struct str arg)
 
 /* clang-format off */
 const struct verb verbs[] = {
+    {"file",       ARG_TEXT,      "PATH|get N|list|stop", "send a file here, or fetch one",    chat_file},
     {"help",       ARG_VERB,      "[COMMAND]",   "this list, or more about one",              do_help},
     {"history",    ARG_NONE,      "[N]",         "earlier lines; again for still earlier",    do_history},
     {"ignore",     ARG_NICK,      "[NICK]",      "do not show what NICK says",                do_ignore},
