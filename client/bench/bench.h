@@ -7,9 +7,7 @@
  *
  *     static int plan(struct bench *b)
  *     {
- *         const char *t[TRANSPORT_COUNT];
- *         for (int i = 0, n = bench_transports(b, t); i < n; i++)
- *             bench_add(b, &(struct bench_case){.transport = t[i], …});
+ *         bench_add_each(b, NULL, &(struct bench_case){.size = 64, …}, 1);
  *         return 0;
  *     }
  *     static int run(struct bench *b, struct bench_result *r)
@@ -84,6 +82,8 @@ void bench_add(struct bench *b, const struct bench_case *c);
 
 /* The transports that -t names, or all seven (with -s tcp: only tcp). Returns how many. */
 int bench_transports(const struct bench *b, const char *out[TRANSPORT_COUNT]);
+/* Add these cases by each of them; without -t by `only`, if that is not NULL. */
+void bench_add_each(struct bench *b, const char *only, const struct bench_case *c, size_t count);
 
 /* A number of the options, or the default where it is 0 or not given. */
 uint64_t bench_or(uint64_t given, uint64_t otherwise);

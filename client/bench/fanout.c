@@ -87,13 +87,9 @@ static int plan(struct bench *b)
     struct bench_case c = {.subscribers = bench_or(b->o->subscribers, 10),
                            .size = bench_or(b->o->size, SIZE),
                            .window = bench_or(b->o->window, WINDOW)};
-    int n = bench_transports(b, t);
     if (b->o->mixed)
-        return plan_mixed(b, c, t, n);
-    for (int i = 0; i < n; i++) {
-        snprintf(c.transport, sizeof c.transport, "%s", t[i]);
-        bench_add(b, &c);
-    }
+        return plan_mixed(b, c, t, bench_transports(b, t));
+    bench_add_each(b, NULL, &c, 1);
     return 0;
 }
 

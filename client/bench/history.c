@@ -81,13 +81,9 @@ static int run_history(struct bench *b, struct bench_result *r)
 
 static int plan_history(struct bench *b)
 {
-    const char *t[TRANSPORT_COUNT];
-    for (int i = 0, n = bench_transports(b, t); i < n; i++) {
-        struct bench_case c = {.size = bench_or(b->o->size, SIZE),
-                               .items = bench_or(b->o->count, MESSAGES)};
-        snprintf(c.transport, sizeof c.transport, "%s", t[i]);
-        bench_add(b, &c);
-    }
+    struct bench_case c = {.size = bench_or(b->o->size, SIZE),
+                           .items = bench_or(b->o->count, MESSAGES)};
+    bench_add_each(b, NULL, &c, 1);
     return 0;
 }
 
@@ -142,18 +138,13 @@ static int run_join(struct bench *b, struct bench_result *r)
 
 static int plan_join(struct bench *b)
 {
-    const char *t[TRANSPORT_COUNT];
-    const uint64_t items[] = {FEW, bench_or(b->o->count, MESSAGES)};
-    if (items[1] < LEAST_ROOM) {
+    const uint64_t size = bench_or(b->o->size, SIZE), items = bench_or(b->o->count, MESSAGES);
+    const struct bench_case c[] = {{.size = size, .items = FEW}, {.size = size, .items = items}};
+    if (items < LEAST_ROOM) {
         log_error("join: -C: a room of at least %d messages", LEAST_ROOM);
         return 2;
     }
-    for (int i = 0, n = bench_transports(b, t); i < n; i++)
-        for (int k = 0; k < 2; k++) {
-            struct bench_case c = {.size = bench_or(b->o->size, SIZE), .items = items[k]};
-            snprintf(c.transport, sizeof c.transport, "%s", t[i]);
-            bench_add(b, &c);
-        }
+    bench_add_each(b, NULL, c, 2);
     return 0;
 }
 

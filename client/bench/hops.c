@@ -85,20 +85,16 @@ static int run(struct bench *b, struct bench_result *r)
 static int plan(struct bench *b)
 {
     static const uint64_t workers[] = {0, 1, 2, 4};
-    const char *t[TRANSPORT_COUNT], *unix_only[] = {"unix"};
-    int n = b->o->transport_count ? bench_transports(b, t) : 1;
-    const char *const *names = b->o->transport_count ? t : unix_only;
-    for (int i = 0; i < n; i++)
-        for (int k = 0; k < 4; k++) {
-            struct bench_case c = {.subscribers = bench_or(b->o->subscribers, SUBSCRIBERS),
+    struct bench_case c[4];
+    for (int k = 0; k < 4; k++) {
+        c[k] = (struct bench_case){.subscribers = bench_or(b->o->subscribers, SUBSCRIBERS),
                                    .size = bench_or(b->o->size, SIZE),
                                    .rate = bench_or(b->o->rate, RATE),
                                    .window = bench_or(b->o->window, WINDOW),
                                    .workers = workers[k]};
-            snprintf(c.place, sizeof c.place, "%s", workers[k] ? "workers" : "hub");
-            snprintf(c.transport, sizeof c.transport, "%s", names[i]);
-            bench_add(b, &c);
-        }
+        snprintf(c[k].place, sizeof c[k].place, "%s", workers[k] ? "workers" : "hub");
+    }
+    bench_add_each(b, "unix", c, 4);
     return 0;
 }
 

@@ -211,23 +211,16 @@ static int run(struct bench *b, struct bench_result *r)
 
 static int plan(struct bench *b)
 {
-    const char *t[TRANSPORT_COUNT], *unix_only[] = {"unix"};
-    int n = b->o->transport_count ? bench_transports(b, t) : 1;
-    const char *const *names = b->o->transport_count ? t : unix_only;
-    uint64_t sessions = bench_or(b->o->count, SESSIONS);
-    if (sessions >= SWARM_MAX) {
+    struct bench_case c = {.subscribers = bench_or(b->o->subscribers, SUBSCRIBERS),
+                           .size = bench_or(b->o->size, SIZE),
+                           .window = bench_or(b->o->window, WINDOW),
+                           .rate = bench_or(b->o->rate, RATE),
+                           .items = bench_or(b->o->count, SESSIONS)};
+    if (c.items >= SWARM_MAX) {
         log_error("idle: -C: at most %d sessions", SWARM_MAX - 1);
         return 2;
     }
-    for (int i = 0; i < n; i++) {
-        struct bench_case c = {.subscribers = bench_or(b->o->subscribers, SUBSCRIBERS),
-                               .size = bench_or(b->o->size, SIZE),
-                               .window = bench_or(b->o->window, WINDOW),
-                               .rate = bench_or(b->o->rate, RATE),
-                               .items = sessions};
-        snprintf(c.transport, sizeof c.transport, "%s", names[i]);
-        bench_add(b, &c);
-    }
+    bench_add_each(b, "unix", &c, 1);
     return 0;
 }
 

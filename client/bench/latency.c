@@ -295,22 +295,19 @@ static int run(struct bench *b, struct bench_result *r)
 
 static int plan(struct bench *b)
 {
-    const char *t[TRANSPORT_COUNT];
-    char load[32] = "idle";
+    struct bench_case c = {.subscribers = bench_or(b->o->subscribers, 1),
+                           .size = bench_or(b->o->size, SIZE),
+                           .rate = bench_or(b->o->rate, RATE)};
     if (b->o->processes > 2) {
         log_error("--processes: 1 (sender and receivers) or 2 (the sender on its own)");
         return 2;
     }
-    if (b->o->load)
-        snprintf(load, sizeof load, "load %llu/s", (unsigned long long)b->o->load);
-    for (int i = 0, n = bench_transports(b, t); i < n; i++) {
-        struct bench_case c = {.subscribers = bench_or(b->o->subscribers, 1),
-                               .size = bench_or(b->o->size, SIZE),
-                               .rate = bench_or(b->o->rate, RATE)};
-        snprintf(c.load, sizeof c.load, "%.14s%s", load, b->o->processes == 2 ? ", 2 procs" : "");
-        snprintf(c.transport, sizeof c.transport, "%s", t[i]);
-        bench_add(b, &c);
-    }
+    int n = b->o->load
+                ? snprintf(c.load, sizeof c.load, "load %llu/s", (unsigned long long)b->o->load)
+                : snprintf(c.load, sizeof c.load, "idle");
+    if (b->o->processes == 2)
+        snprintf(c.load + n, sizeof c.load - (size_t)n, ", 2 procs");
+    bench_add_each(b, NULL, &c, 1);
     return 0;
 }
 

@@ -88,6 +88,18 @@ int bench_transports(const struct bench *b, const char *out[TRANSPORT_COUNT])
     return n;
 }
 
+void bench_add_each(struct bench *b, const char *only, const struct bench_case *c, size_t count)
+{
+    const char *t[TRANSPORT_COUNT] = {only};
+    int n = only && b->o->transport_count == 0 ? 1 : bench_transports(b, t);
+    for (int i = 0; i < n; i++)
+        for (size_t k = 0; k < count; k++) {
+            struct bench_case one = c[k];
+            snprintf(one.transport, sizeof one.transport, "%s", t[i]);
+            bench_add(b, &one);
+        }
+}
+
 /* --- sessions ------------------------------------------------------------------------------- */
 
 struct options bench_session_options(const struct bench *b, const struct bench_case *c)

@@ -140,15 +140,10 @@ static int run(struct bench *b, struct bench_result *r)
 
 static int plan(struct bench *b)
 {
-    const char *t[TRANSPORT_COUNT];
     const uint64_t missed[] = {1, bench_or(b->o->count, MISSED)};
-    int n = bench_transports(b, t);
     for (int k = missed[1] == 1; k < 2; k++)
-        for (int i = 0; i < n; i++) {
-            struct bench_case c = {.subscribers = 1, .size = SIZE, .items = missed[k]};
-            snprintf(c.transport, sizeof c.transport, "%s", t[i]);
-            bench_add(b, &c);
-        }
+        bench_add_each(b, NULL,
+                       &(struct bench_case){.subscribers = 1, .size = SIZE, .items = missed[k]}, 1);
     return 0;
 }
 

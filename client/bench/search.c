@@ -149,17 +149,13 @@ static int run(struct bench *b, struct bench_result *r)
 
 static int plan(struct bench *b)
 {
-    const char *t[TRANSPORT_COUNT];
-    if (b->o->size && b->o->size < 2 * strlen(NEEDLE)) {
+    struct bench_case c = {.size = bench_or(b->o->size, SIZE),
+                           .items = bench_or(b->o->count, MESSAGES)};
+    if (c.size < 2 * strlen(NEEDLE)) {
         log_error("search: --size: at least %zu, so that the word fits", 2 * strlen(NEEDLE));
         return 2;
     }
-    for (int i = 0, n = bench_transports(b, t); i < n; i++) {
-        struct bench_case c = {.size = bench_or(b->o->size, SIZE),
-                               .items = bench_or(b->o->count, MESSAGES)};
-        snprintf(c.transport, sizeof c.transport, "%s", t[i]);
-        bench_add(b, &c);
-    }
+    bench_add_each(b, NULL, &c, 1);
     return 0;
 }
 

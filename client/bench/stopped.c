@@ -199,19 +199,15 @@ static int run(struct bench *b, struct bench_result *r)
 
 static int plan(struct bench *b)
 {
-    const char *t[TRANSPORT_COUNT];
-    if (b->o->subscribers == 1) {
+    struct bench_case c = {.subscribers = bench_or(b->o->subscribers, SUBSCRIBERS),
+                           .size = bench_or(b->o->size, SIZE),
+                           .window = bench_or(b->o->window, WINDOW),
+                           .load = "one stopped"};
+    if (c.subscribers == 1) {
         log_error("stopped: -S: two subscribers or more, of whom one is stopped");
         return 2;
     }
-    for (int i = 0, n = bench_transports(b, t); i < n; i++) {
-        struct bench_case c = {.subscribers = bench_or(b->o->subscribers, SUBSCRIBERS),
-                               .size = bench_or(b->o->size, SIZE),
-                               .window = bench_or(b->o->window, WINDOW)};
-        snprintf(c.transport, sizeof c.transport, "%s", t[i]);
-        snprintf(c.load, sizeof c.load, "one stopped");
-        bench_add(b, &c);
-    }
+    bench_add_each(b, NULL, &c, 1);
     return 0;
 }
 

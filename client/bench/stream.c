@@ -143,15 +143,11 @@ static int run(struct bench *b, struct bench_result *r)
 
 static int plan(struct bench *b)
 {
-    const char *t[TRANSPORT_COUNT];
-    for (int i = 0, n = bench_transports(b, t); i < n; i++) {
-        struct bench_case c = {.subscribers = 1,
-                               .size = bench_or(b->o->size, SIZE),
-                               .window = bench_or(b->o->window, WINDOW),
-                               .rate = bench_or(b->o->rate, RATE)};
-        snprintf(c.transport, sizeof c.transport, "%s", t[i]);
-        bench_add(b, &c);
-    }
+    struct bench_case c = {.subscribers = 1,
+                           .size = bench_or(b->o->size, SIZE),
+                           .window = bench_or(b->o->window, WINDOW),
+                           .rate = bench_or(b->o->rate, RATE)};
+    bench_add_each(b, NULL, &c, 1);
     return 0;
 }
 

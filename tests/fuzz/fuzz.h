@@ -50,6 +50,28 @@ static inline struct str take_bytes(struct input *in, size_t n)
     return s;
 }
 
+/* An input that is a configuration file, which is written to `path`; or with its first byte odd, a
+ * command line: then its lines become arguments behind the *argc that are there, at most `most`,
+ * and the file is empty. Returns the text that they are in, to be freed. */
+static inline char *take_options(const uint8_t *data, size_t size, const char *path, char **args,
+                                 int *argc, int most)
+{
+    char *text = malloc(size), *rest = NULL;
+    MUST(text && size > 0);
+    memcpy(text, data + 1, size - 1);
+    text[size - 1] = 0;
+    FILE *f = fopen(path, "w");
+    MUST(f);
+    if (!(data[0] & 1))
+        fwrite(text, 1, size - 1, f);
+    else
+        for (char *word = strtok_r(text, "\n", &rest); word && *argc < most;
+             word = strtok_r(NULL, "\n", &rest))
+            args[(*argc)++] = word;
+    fclose(f);
+    return text;
+}
+
 /* A copy of exactly that size on the heap, so that reading past its end is seen. */
 static inline char *exact_copy(struct str s)
 {

@@ -63,18 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (!home[0])
         prepare();
-    char *text = malloc(size);
-    MUST(text);
-    memcpy(text, data + 1, size - 1);
-    text[size - 1] = 0;
-    FILE *f = fopen(config, "w");
-    MUST(f);
-    if (!(data[0] & 1))
-        fwrite(text, 1, size - 1, f);
-    else
-        for (char *word = strtok(text, "\n"); word && argc < ARGS; word = strtok(NULL, "\n"))
-            args[argc++] = word;
-    fclose(f);
+    char *text = take_options(data, size, config, args, &argc, ARGS);
     int r = options_parse(&o, argc, args, &command, find, help);
     MUST(r == -1 || r == 0 || r == 2);
     if (r == -1) {

@@ -36,18 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         snprintf(config, sizeof config, "/dev/shm/parley-fuzz-%d.conf", (int)getpid());
         atexit(remove_config);
     }
-    char *text = malloc(size);
-    MUST(text);
-    memcpy(text, data + 1, size - 1);
-    text[size - 1] = 0;
-    FILE *f = fopen(config, "w");
-    MUST(f);
-    if (!(data[0] & 1))
-        fwrite(text, 1, size - 1, f);
-    else
-        for (char *word = strtok(text, "\n"); word && argc < ARGS; word = strtok(NULL, "\n"))
-            args[argc++] = word;
-    fclose(f);
+    char *text = take_options(data, size, config, args, &argc, ARGS);
     if (options_parse(&o, argc, args, &code) == 0) {
         judge(&o);
         (void)options_reload(&o, argc, args);
