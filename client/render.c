@@ -146,7 +146,7 @@ static size_t columns_since(const struct buf *out, size_t at)
 {
     struct str s = {(const char *)buf_head(out) + at, out->len - at};
     size_t columns = 0;
-    while (s.n) {
+    while (s.p && s.n) {
         const char *esc = memchr(s.p, '\033', s.n);
         size_t n = esc ? (size_t)(esc - s.p) : s.n;
         columns += text_width((struct str){s.p, n});

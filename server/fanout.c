@@ -102,11 +102,11 @@ static void flush_ready(struct fanout *f, struct outlet *o)
 {
     struct view *v = f->timed && o->subs ? o->subs->view : NULL;
     uint64_t began = begin(f, v);
-    if (began)
+    if (v && began)
         v->refs++; /* it may lose its last cursor */
     outlet_overtake(o);
     outlet_flush(o);
-    if (began) {
+    if (v && began) {
         spent(f, v, began);
         view_unref(f, v);
     }

@@ -7,6 +7,7 @@
  * a wish until the record stands in the room's log under that number (files.c looks). */
 #include "server/files.h"
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/paths.h"
 
@@ -26,26 +27,6 @@
 #define RESERVE_BYTES (32u * 1024u * 1024u)
 
 /* --- reading an info ----------------------------------------------------------------------- */
-
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static int get_hex(struct str v, uint8_t *out, size_t n)
-{
-    if (v.n != 2 * n)
-        return -EBADMSG;
-    for (size_t i = 0; i < n; i++) {
-        int hi = hex(v.p[2 * i]), lo = hex(v.p[2 * i + 1]);
-        if (hi < 0 || lo < 0)
-            return -EBADMSG;
-        out[i] = (uint8_t)(hi << 4 | lo);
-    }
-    return 0;
-}
 
 static int get_number(struct str v, uint64_t *out)
 {
@@ -88,11 +69,11 @@ enum { HAS_ROOM = 1, HAS_KEY = 2, HAS_OWNER = 4, HAS_NAME = 8, HAS_SIZE = 16, HA
 static int get_line(struct str key, struct str v, struct file *f, unsigned *has)
 {
     if (str_eq(key, str_of("room")))
-        return *has |= HAS_ROOM, get_hex(v, f->room.b, sizeof f->room.b);
+        return *has |= HAS_ROOM, hex_get(v, f->room.b, sizeof f->room.b);
     if (str_eq(key, str_of("key")))
-        return *has |= HAS_KEY, get_hex(v, f->key.b, sizeof f->key.b);
+        return *has |= HAS_KEY, hex_get(v, f->key.b, sizeof f->key.b);
     if (str_eq(key, str_of("attempt")))
-        return get_hex(v, f->attempt.b, sizeof f->attempt.b);
+        return hex_get(v, f->attempt.b, sizeof f->attempt.b);
     if (str_eq(key, str_of("owner")))
         return *has |= HAS_OWNER, get_text(v, f->owner, sizeof f->owner);
     if (str_eq(key, str_of("name")))
@@ -103,7 +84,7 @@ static int get_line(struct str key, struct str v, struct file *f, unsigned *has)
         return get_number(v, &f->began);
     if (str_eq(key, str_of("whole"))) {
         f->state = FILE_WHOLE;
-        return get_hex(v, f->hash, sizeof f->hash);
+        return hex_get(v, f->hash, sizeof f->hash);
     }
     if (str_eq(key, str_of("said")))
         return f->state == FILE_PART ? -EBADMSG : get_said(v, f);
@@ -292,7 +273,7 @@ static void load(struct files *s, const char *name)
     struct file *f = calloc(1, sizeof *f);
     if (!f)
         return;
-    int r = get_hex((struct str){name, 32}, f->id.b, sizeof f->id.b);
+    int r = hex_get((struct str){name, 32}, f->id.b, sizeof f->id.b);
     if (r == 0)
         r = read_info(s, name, f);
     int data = r == 0 ? filestore_data(s, f, O_RDONLY) : -1;

@@ -4,6 +4,7 @@
 #include "server/marks.h"
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "server/hub.h"
 #include "server/requests.h"
@@ -79,30 +80,6 @@ struct marks {
 
 /* --- the file ------------------------------------------------------------------------------ */
 
-static char *put_hex(char *to, struct id128 id)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < sizeof id.b; i++) {
-        *to++ = digits[id.b[i] >> 4];
-        *to++ = digits[id.b[i] & 15];
-    }
-    return to;
-}
-
-static int get_hex(struct str s, struct id128 *id)
-{
-    if (s.n != 2 * sizeof id->b)
-        return -EBADMSG;
-    for (size_t i = 0; i < s.n; i++) {
-        const char *at = strchr("0123456789abcdef", s.p[i]);
-        if (!at || !s.p[i])
-            return -EBADMSG;
-        unsigned digit = (unsigned)(at - "0123456789abcdef");
-        id->b[i / 2] = (uint8_t)(i % 2 ? (id->b[i / 2] << 4 | digit) : digit);
-    }
-    return 0;
-}
-
 static int take_news(struct marks *m)
 {
     while (m->news.len) {
@@ -141,10 +118,11 @@ static int write_rows(struct marks *m)
             break;
         }
         const struct reader *d = w->reader;
-        char *p = to;
+        char *p = to, uuid[33];
         memcpy(p, d->id, d->person_n + 1u);
-        p = put_hex(p + d->person_n + 1, w->uuid);
-        p += snprintf(p, 24, " %llu", (unsigned long long)w->seq);
+        id128_hex(w->uuid, uuid);
+        p += d->person_n + 1;
+        p += snprintf(p, 56, "%s %llu", uuid, (unsigned long long)w->seq);
         memcpy(p, d->id + d->person_n, d->n - d->person_n);
         p += d->n - d->person_n;
         *p++ = '\n';
@@ -353,7 +331,8 @@ static int load_line(struct marks *m, struct str line, unsigned number)
     if (number == 2)
         return str_eq(first, str_of("since")) ? number_of(line, &m->since) : -EBADMSG;
     if (person_parse(first, &who.person) < 0 || !person_known(&who.person) ||
-        get_hex(next_word(&line), &uuid) < 0 || number_of(next_word(&line), &seq) < 0 || !line.n)
+        hex_get(next_word(&line), uuid.b, sizeof uuid.b) < 0 ||
+        number_of(next_word(&line), &seq) < 0 || !line.n)
         return -EBADMSG;
     who.nick = line;
     struct room *r = room_by_uuid(m->hub, uuid);
@@ -412,8 +391,8 @@ int marks_open(struct hub *h)
         r = take_news(m);
     if (r < 0 || access(m->path, F_OK) == 0)
         return r;
-    /* The first run, or what was there is set aside: from when on things are unread has to be known,
-     * also if this one is killed in its first second. */
+    /* The first run, or what was there is set aside: from when on things are unread has to be
+     * known, also if this one is killed in its first second. */
     if (m->since == 0)
         m->since = wall_ns();
     r = write_rows(m);

@@ -197,7 +197,7 @@ void place_tick(struct hub *h, uint64_t now)
     close_window(h, now, &w);
     if (matters(h, &w)) {
         size_t n = HASH_CNT(by_id, h->rooms_by_id);
-        struct place_room **rooms = malloc((n ? n : 1) * sizeof *rooms);
+        struct place_room **rooms = malloc((n ? n : 1) * sizeof(struct place_room *));
         if (rooms) {
             n = gather(h, &w, rooms);
             place_decide(&w, rooms, n);

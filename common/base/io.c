@@ -164,6 +164,26 @@ void id128_hex(struct id128 id, char out[33])
         snprintf(out + 2 * i, 3, "%02x", id.b[i]);
 }
 
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int hex_get(struct str hex, uint8_t *out, size_t n)
+{
+    if (hex.n != 2 * n)
+        return -EBADMSG;
+    for (size_t i = 0; i < n; i++) {
+        int high = hex_digit(hex.p[2 * i]), low = hex_digit(hex.p[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return -EBADMSG;
+        out[i] = (uint8_t)(high << 4 | low);
+    }
+    return 0;
+}
+
 void io_standard_fds(void)
 {
     int fd;

@@ -50,6 +50,8 @@ struct id128 io_random_id(void);
 
 /* 32 hexadecimal digits and a NUL. */
 void id128_hex(struct id128 id, char out[33]);
+/* The `n` bytes that `hex` spells, small letters only: 0, or -EBADMSG for anything else. */
+int hex_get(struct str hex, uint8_t *out, size_t n);
 
 /* A program may be started with 0, 1 or 2 closed; the next descriptor it opens would be taken for
  * standard input or output. Put /dev/null in their place. For the first line of main. */

@@ -7,6 +7,8 @@
 #include "proto/text.h"
 #include "proto/types.h"
 
+#include <errno.h>
+
 static void look_at_text(struct str s)
 {
     static const enum text_kind kinds[] = {TEXT_BODY, TEXT_NICK, TEXT_ROOM, TEXT_TOPIC};
@@ -41,20 +43,6 @@ static void look_at_lists(const struct body_hello *h)
         look_at_text(s.reason);
 }
 
-/* Decode as each body; encode; decode again; the bytes must agree. */
-#define TRY(name)                                                      \
-    do {                                                               \
-        struct body_##name b;                                          \
-        static uint8_t again[RECORD_MAX];                              \
-        struct record r2;                                              \
-        if (body_##name##_get(r, &b) == 0) {                           \
-            ssize_t n = body_##name##_put(again, sizeof again, r, &b); \
-            MUST(n > 0 && (size_t)n <= r->size);                       \
-            MUST(record_decode(again, (size_t)n, &r2) == n);           \
-            MUST(memcmp(r2.body, r->body, used_##name(&r2)) == 0);     \
-        }                                                              \
-    } while (0);
-
 /* Bytes of a body that its fields account for: all but padding. */
 #define U8(f)  n += 1;
 #define U16(f) n += 2;
@@ -75,9 +63,42 @@ static void look_at_lists(const struct body_hello *h)
 RECORD_BODIES(X)
 #undef X
 
+/* Bodies whose last fields may be missing are written with all of them: more than there was. */
+static int may_lack_fields(const char *name)
+{
+#define X(grown, least)            \
+    if (strcmp(name, #grown) == 0) \
+        return 1;
+    GROWN_BODIES(X)
+#undef X
+    return 0;
+}
+
+/* Decode as this body; encode; decode again; the bytes must agree, and do so ever after. */
+#define X(name)                                                                          \
+    static void try_##name(const struct record *r)                                       \
+    {                                                                                    \
+        struct body_##name b;                                                            \
+        static uint8_t again[RECORD_MAX], ever[RECORD_MAX];                              \
+        struct record r2;                                                                \
+        if (body_##name##_get(r, &b) != 0)                                               \
+            return;                                                                      \
+        ssize_t n = body_##name##_put(again, sizeof again, r, &b);                       \
+        if (n == -EMSGSIZE && may_lack_fields(#name))                                    \
+            return;                                                                      \
+        MUST(n > 0 && (may_lack_fields(#name) || (size_t)n <= r->size));                 \
+        MUST(record_decode(again, (size_t)n, &r2) == n);                                 \
+        MUST(may_lack_fields(#name) || memcmp(r2.body, r->body, used_##name(&r2)) == 0); \
+        MUST(body_##name##_get(&r2, &b) == 0);                                           \
+        MUST(body_##name##_put(ever, sizeof ever, &r2, &b) == n);                        \
+        MUST(memcmp(ever, again, (size_t)n) == 0);                                       \
+    }
+RECORD_BODIES(X)
+#undef X
+
 static void look_at_bodies(const struct record *r)
 {
-#define X(name) TRY(name)
+#define X(name) try_##name(r);
     RECORD_BODIES(X)
 #undef X
     struct body_hello hello;

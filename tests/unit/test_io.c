@@ -226,6 +226,13 @@ static void test_io_random_ids_differ_and_print_as_hex(void **state)
     char hex[33];
     id128_hex(known, hex);
     assert_string_equal(hex, "000fa5ff000000000000000000000000");
+    struct id128 back;
+    assert_int_equal(hex_get((struct str){hex, 32}, back.b, sizeof back.b), 0);
+    assert_true(id128_eq(back, known));
+    assert_int_equal(hex_get((struct str){hex, 31}, back.b, sizeof back.b), -EBADMSG);
+    assert_int_equal(hex_get((struct str){"0G", 2}, back.b, 1), -EBADMSG);
+    assert_int_equal(hex_get((struct str){"0F", 2}, back.b, 1), -EBADMSG);
+    assert_int_equal(hex_get((struct str){"", 0}, back.b, 0), 0);
 }
 
 static void test_io_raise_nofile_reaches_the_hard_limit(void **state)

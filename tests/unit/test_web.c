@@ -98,8 +98,8 @@ static void test_journal_full_drops_oldest(void **state)
     (void)state;
     struct journal j;
     assert_int_equal(journal_init(&j, 3, 100), 0);
-    for (char c = 'a'; c < 'f'; c++)
-        add(&j, 10, c);
+    for (int c = 'a'; c < 'f'; c++)
+        add(&j, 10, (char)c);
     assert_int_equal(j.first, 2);
     assert_int_equal(j.next, 5);
     assert_int_equal(j.bytes, 30);
