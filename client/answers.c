@@ -173,7 +173,7 @@ static const char *duration(uint64_t ns, char *out, size_t cap)
 static void add_member(struct chat *c, struct pending *p, const struct record *r)
 {
     struct body_member b;
-    char nick[NICK_MAX + 1], idle[32], lag[32], worker[16], rooms[400];
+    char nick[NICK_MAX + 1], idle[TOPIC_MAX + 64], lag[32], worker[16], rooms[400];
     if (body_member_get(r, &b) < 0)
         return;
     const struct transport *t = transport_by_id(b.transport);
@@ -182,12 +182,16 @@ static void add_member(struct chat *c, struct pending *p, const struct record *r
         chat_stats(c, &b);
     z(b.nick, nick, sizeof nick);
     snprintf(lag, sizeof lag, b.lag ? "%llu B" : "-", (unsigned long long)b.lag);
+    duration(b.idle, idle, 32);
+    if (b.away.n)
+        snprintf(idle + strlen(idle), sizeof idle - strlen(idle), ", away: %.*s", (int)b.away.n,
+                 b.away.p);
     snprintf(worker, sizeof worker, "%u", b.worker);
     if (p->ask == ASK_NAMES)
         table_add(&p->table, TABLE_ROW(nick));
     else if (p->ask == ASK_WHO || (p->ask == ASK_WHOIS && names_same(b.nick, str_of(p->text))))
-        table_add(&p->table, TABLE_ROW(nick, t ? t->name : "?", duration(b.idle, idle, sizeof idle),
-                                       lag, worker, z(b.rooms, rooms, sizeof rooms)));
+        table_add(&p->table, TABLE_ROW(nick, t ? t->name : "?", idle, lag, worker,
+                                       z(b.rooms, rooms, sizeof rooms)));
 }
 
 static void add_room(struct chat *c, struct pending *p, const struct record *r)
@@ -370,6 +374,8 @@ static const char *failure_of(enum ask ask)
         return "nick not changed: ";
     case ASK_TOPIC:
         return "topic not changed: ";
+    case ASK_AWAY:
+        return "that cannot be told: ";
     default:
         return "";
     }
@@ -395,6 +401,8 @@ void chat_on_error(struct chat *c, const struct record *r)
         chat_note(c, "cannot join %s: %s", render_safe(str_of(p->text), text, sizeof text), why);
     else if (!p || p->ask != ASK_LEARN)
         chat_note(c, "%s%s", p ? failure_of(p->ask) : "", why);
+    if (p && p->ask == ASK_JOIN)
+        c->home_asked = 0;
     int lost_cause = p && p->ask == ASK_JOIN && !c->joined && !term_interactive(c->term);
     uint32_t read = p && p->ask == ASK_HISTORY ? p->room : 0;
     if (p)

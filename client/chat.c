@@ -1,6 +1,7 @@
 /* See chat.h and chat_private.h. Here: how a chat begins and ends, what it says about its
  * connection, and the prompt. */
 #include "client/chat_private.h"
+#include "client/ignored.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -110,6 +111,7 @@ static void join_home(struct chat *c)
     struct str room = str_of(c->home);
     int r = session_join(c->session, room, JOIN_LAST, BACKLOG_RECORDS, 0, &counter);
     chat_expect(c, r, ASK_JOIN, counter, 0, room);
+    c->home_asked = r == 0;
     r = session_ask(c->session, RECORD_ROOMS, 0, &counter);
     chat_expect(c, r, ASK_LEARN, counter, 0, (struct str){0});
 }
@@ -149,6 +151,7 @@ static void on_open(struct chat *c)
     }
     c->offline = 0;
     chat_files_open(c);
+    chat_away_again(c);
     chat_unread_last(c); /* marks that could not be told meanwhile */
 }
 
@@ -304,7 +307,9 @@ static void on_unknown(void *ctx, const struct record *post)
 {
     struct body_post b;
     char text[SAFE_TEXT];
-    if (body_post_get(post, &b) == 0)
+    if (post->type != RECORD_POST)
+        chat_note(ctx, "your last line was perhaps changed, perhaps not");
+    else if (body_post_get(post, &b) == 0)
         chat_note(ctx, "perhaps said, perhaps not: %s", render_safe(b.text, text, sizeof text));
 }
 
@@ -368,6 +373,8 @@ static int run(struct chat *c)
     c->tick.data = c;
     uv_timer_start(&c->tick, on_tick, TICK_MS, TICK_MS);
     chat_unread_open(c);
+    chat_notify_open(c);
+    ignored_load(&c->ignored);
     uv_check_init(&c->loop, &turn);
     turn.data = c;
     uv_check_start(&turn, on_turn);
@@ -384,6 +391,7 @@ static int run(struct chat *c)
     uv_close((uv_handle_t *)&c->tick, NULL);
     chat_unread_close(c);
     chat_files_close(c);
+    notify_close(c->notify);
     uv_run(&c->loop, UV_RUN_DEFAULT);
     if (r < 0)
         log_error("cannot start: %s", strerror(-r));
@@ -406,6 +414,8 @@ static void fini(struct chat *c)
     names_free(&c->nicks);
     names_free(&c->known_rooms);
     names_free(&c->ignored);
+    notify_free(c->notify);
+    free(c->away);
     free(c->held);
     free(c->paste);
     uv_loop_close(&c->loop);

@@ -17,6 +17,7 @@
 #include "client/lib/session.h"
 #include "client/loop.h"
 #include "client/names.h"
+#include "client/notify.h"
 #include "client/render.h"
 #include "client/table.h"
 #include "client/term.h"
@@ -51,8 +52,10 @@ struct chat_room {
     size_t backlog_n;                           /* ever put in */
     /* a replay is under way: these are history, whatever their number */
     uint64_t replay_from, replay_to;
-    uint32_t replay;               /* request, 0: none */
-    struct unread unread;          /* messages that nobody has read in any terminal of ours */
+    uint32_t replay;      /* request, 0: none */
+    struct unread unread; /* messages that nobody has read in any terminal of ours */
+    uint64_t own_seq;     /* the last thing we said here, 0: nothing that could be changed */
+    char *own_text;
     uint64_t last_said, told_read; /* newest message; the mark that the server has */
 };
 
@@ -71,7 +74,8 @@ enum ask {
     ASK_HISTORY,  /* text: what to look for, or NULL */
     ASK_SWITCHED, /* a PING by the new transport; text: name of the old one */
     ASK_STATS,    /* WHO: what the server says of us */
-    ASK_LEARN,    /* nobody asked: names for completion */
+    ASK_AWAY,
+    ASK_LEARN, /* nobody asked: names for completion */
 };
 
 struct pending {
@@ -104,6 +108,8 @@ struct chat {
     struct pending pending[PENDING_MAX];
     uint64_t asked; /* requests, ever */
     struct names nicks, known_rooms, ignored;
+    struct notify *notify; /* NULL: nobody is to be told */
+    char *away;            /* what we said on leaving; NULL: we are here */
 
     /* moving to another transport */
     int switching;
@@ -117,6 +123,7 @@ struct chat {
 
     size_t unacked_shown; /* in the prompt */
     int greeted;          /* has been open once */
+    int home_asked;       /* the answer to the first JOIN has not come yet */
     int joined;           /* has been in a room once */
     int offline;          /* the loss has been told */
     int input_ended;      /* no more lines will come: leave when all is answered */
@@ -146,6 +153,11 @@ void chat_stop(struct chat *c, int code); /* at once */
 /* --- chat_say.c */
 /* Say something in a room; `flags` as session_post. Failure is told. */
 void chat_say(struct chat *c, uint32_t room, uint8_t flags, struct str text);
+/* What became of a post of `bytes` of text; failure is told. */
+void chat_sent(struct chat *c, int result, size_t bytes);
+/* Put "/edit" and what we said last into the line that is typed, or show it where nothing can be.
+ */
+void chat_draft_edit(struct chat *c, const struct chat_room *r);
 /* Take input from a pipe or file only while nothing is on its way: commands work in their order. */
 void chat_pace(struct chat *c);
 void chat_on_paste(void *ctx, const char *text, size_t n, int cut);
@@ -172,6 +184,24 @@ void chat_unread_read(struct chat *c, struct chat_room *room);
 /* Nobody looks at the screen, and the next message in this room will be the first unread one. */
 int chat_unread_unseen(struct chat *c, const struct chat_room *room);
 void chat_on_marked(struct chat *c, const struct record *r);
+
+/* --- chat_people.c: being away, being spoken to */
+void chat_on_status(struct chat *c, const struct record *r);
+void chat_back(struct chat *c);       /* we say something: if we were away, we are not any more */
+void chat_away_again(struct chat *c); /* a server that was started anew has to be told */
+void chat_notify_open(struct chat *c);
+/* Somebody said this to us, live: the bell, and --notify. */
+void chat_called(struct chat *c, const struct chat_room *room, const struct record *r,
+                 const struct body_message *b);
+
+/* --- chat_changes.c: EDITED and DELETED */
+/* What we said, or it was changed: noted for /edit. */
+void chat_own(struct chat_room *room, const struct record *r);
+/* It is about a line that waits to be shown, which is different now: 1. Else 0. */
+int chat_amend_backlog(struct chat *c, struct chat_room *room, const struct record *r);
+/* The line that a change makes where what it changes cannot be drawn anew. */
+void chat_show_change(struct chat *c, struct chat_room *room, const struct record *r,
+                      struct buf *out);
 
 /* --- incoming.c */
 void chat_on_record(void *ctx, const struct record *r);

@@ -2,6 +2,7 @@
 #include "client/chat_private.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 struct chat_room *chat_room(struct chat *c, uint32_t room)
 {
@@ -54,6 +55,7 @@ void chat_drop_room(struct chat *c, struct chat_room *r)
 {
     for (size_t i = 0; i < BACKLOG_LINES; i++)
         buf_free(&r->backlog[i].text);
+    free(r->own_text);
     if (c->current == r->room)
         c->current = 0;
     c->room_count--;

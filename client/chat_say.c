@@ -14,9 +14,14 @@
 
 void chat_say(struct chat *c, uint32_t room, uint8_t flags, struct str text)
 {
-    int r = session_post(c->session, room, flags, text, NULL);
+    chat_back(c);
+    chat_sent(c, session_post(c->session, room, flags, text, NULL), text.n);
+}
+
+void chat_sent(struct chat *c, int r, size_t bytes)
+{
     if (r == -EMSGSIZE)
-        chat_note(c, "not sent: %zu bytes, at most %u fit one message", text.n, TEXT_MAX);
+        chat_note(c, "not sent: %zu bytes, at most %u fit one message", bytes, TEXT_MAX);
     else if (r == -ENOBUFS)
         chat_note(c, "not sent: too much is waiting for the server; try again in a moment");
     else if (r < 0)

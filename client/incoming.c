@@ -49,7 +49,7 @@ static void show_message(struct chat *c, struct chat_room *room, const struct re
     if (live)
         names_add(&c->nicks, b.from);
     if (live && !own && (mention || is_pair(room)))
-        term_bell(c->term);
+        chat_called(c, room, r, &b);
 }
 
 static void show_title(struct chat *c, struct chat_room *room, const struct record *r,
@@ -124,6 +124,8 @@ static void show_file(struct chat *c, struct chat_room *room, const struct recor
 static void note_unread(struct chat *c, struct chat_room *room, const struct record *r, int live)
 {
     struct body_message b;
+    if (r->producer == session_producer(c->session))
+        chat_own(room, r);
     if (r->type != RECORD_MESSAGE || body_message_get(r, &b) < 0 || names_has(&c->ignored, b.from))
         return;
     int own = r->producer == session_producer(c->session) || is_me(c, b.from);
@@ -141,6 +143,8 @@ static void show_logged(struct chat *c, struct chat_room *room, const struct rec
         show_title(c, room, r, out);
     else if (r->type == RECORD_FILE)
         show_file(c, room, r, out);
+    else if (r->type == RECORD_EDITED || r->type == RECORD_DELETED)
+        chat_show_change(c, room, r, out);
     else if (live && (r->type == RECORD_ARRIVE || r->type == RECORD_LEAVE))
         show_presence(c, room, r, out);
     else if (live && r->type == RECORD_RENAME)
@@ -154,7 +158,8 @@ static void show_logged(struct chat *c, struct chat_room *room, const struct rec
 static void keep_backlog(struct chat *c, struct chat_room *room, const struct record *r)
 {
     struct buf text = {0};
-    show_logged(c, room, r, &text, 0);
+    if ((r->type != RECORD_EDITED && r->type != RECORD_DELETED) || !chat_amend_backlog(c, room, r))
+        show_logged(c, room, r, &text, 0);
     note_unread(c, room, r, 0);
     if (!text.len)
         return;
@@ -316,8 +321,15 @@ static struct chat_room *on_joined_new(struct chat *c, const struct record *r,
     room->live = asked ? b->next : b->first;
     room->unread.read = room->told_read = b->read;
     names_add(&c->known_rooms, str_of(room->shown));
-    if (!asked)
-        chat_note(c, "%s talks to you. To answer: /query %s",
+    int waited = !asked && b->first < b->next;
+    if (waited) {
+        room->live = b->next; /* what waited for us is history, and unread */
+        room->unread.read = b->first - 1;
+    }
+    if (!asked && !names_has(&c->ignored, str_of(room->shown + 1)))
+        chat_note(c,
+                  waited ? "%s wrote to you while you were not here. To answer: /query %s"
+                         : "%s talks to you. To answer: /query %s",
                   render_safe(str_of(room->shown + 1), name, sizeof name), name);
     return room;
 }
@@ -338,7 +350,8 @@ static void on_joined(struct chat *c, const struct record *r)
         room = on_joined_new(c, r, &b, p != NULL);
     if (!room)
         return;
-    c->joined = 1;
+    if (p || !c->home_asked) /* what a filter reads is for the room it was started for */
+        c->joined = 1;
     if (p && p->ask == ASK_TELL && p->text) {
         chat_say(c, room->room, 0, str_of(p->text));
     } else if (p && p->ask == ASK_JOIN) {
@@ -346,8 +359,9 @@ static void on_joined(struct chat *c, const struct record *r)
         if (is_new)
             greet(c, room, &b);
     }
-    if (!c->current)
+    if (!c->current && (p || !c->home_asked))
         chat_go(c, room);
+    c->home_asked &= !p || p->ask != ASK_JOIN;
     if (p)
         chat_forget(p);
 }
@@ -451,6 +465,7 @@ void chat_on_record(void *ctx, const struct record *r)
         chat_on_marked(c, r);
         break;
     case RECORD_STATUS:
+        chat_on_status(c, r);
         break;
     default:
         if (record_is_logged(r->type))

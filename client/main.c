@@ -48,7 +48,7 @@ static const struct command commands[] = {
      "what this server offers, and the limits in force"},
     {"who", who_run, ASKING, 0, 0, 1, "[#ROOM]", "who is there, by which transport"},
 };
-static const struct command chat = {NULL, chat_main, TAKES_ALL, 0, 0, 1, "[#ROOM]", "chat"};
+static const struct command chat = {NULL, chat_main, TAKES_ALL | TAKES_CHAT, 0, 0, 1, "[#ROOM]", "chat"};
 /* clang-format on */
 #define COMMANDS (sizeof commands / sizeof *commands)
 

@@ -27,6 +27,7 @@ enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 #define TAKES_TOP     0x400u
 #define TAKES_FILTER  0x800u /* which messages; never from the file either */
 #define TAKES_FILE    0x1000u /* never from the file */
+#define TAKES_CHAT    0x2000u
 
 #define OPTION_UNSET UINT64_MAX
 
@@ -59,6 +60,8 @@ struct options {
     const char *id;
     /* file get: where to put it; NULL: here */
     const char *output;
+    /* the chat: a command to be run when we are spoken to; NULL: none */
+    const char *notify;
     /* guest: patterns of nicks not to answer, separated by commas */
     const char *ignore;
     /* lab: wait for Enter wherever there is something to look at */

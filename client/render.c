@@ -172,6 +172,11 @@ static void put_text(const struct render *r, struct buf *out, const struct said 
         render_put(out, (struct str){rest.p, n}, 1);
         if (s->mention)
             style(r, out, PLAIN);
+        if (s->after && !nl) {
+            style(r, out, FAINT);
+            render_printf(out, " %s", s->after);
+            style(r, out, PLAIN);
+        }
         put(out, "\n");
         n += nl != NULL;
         rest.p = rest.n ? rest.p + n : rest.p;

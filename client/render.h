@@ -28,7 +28,8 @@ struct said {
     struct str place; /* shown room; empty: the current one */
     struct str from, text;
     int action;
-    int mention; /* highlight */
+    int mention;       /* highlight */
+    const char *after; /* a remark of ours behind it; NULL: none */
     int own;
 };
 

@@ -37,6 +37,8 @@ const struct setting settings[] = {
      "within an hour with the same input and NAME: each line is said\n"
      "exactly once. Every other input needs a NAME of its own.\n"
      "Only for servers on this machine"},
+    {"notify", 0, KIND_TEXT, TAKES_CHAT, AT(notify), "CMD",
+     "run CMD when you are mentioned or written to; see parley(1)"},
     {"subscribers", 'S', KIND_NUMBER, TAKES_BENCH, AT(subscribers), "N", "sessions that receive"},
     {"size", 0, KIND_NUMBER, TAKES_BENCH | TAKES_RACE, AT(size), "BYTES", "text of each post; raw: a message"},
     {"window", 0, KIND_NUMBER, TAKES_BENCH | TAKES_RACE, AT(window), "N", "fanout, race: posts on the way at once"},

@@ -1,7 +1,9 @@
-/* What each /command does: one function a verb, in the order of the table. */
+/* What each /command does: one function a verb, in the order of the table; those about what is said
+ * are in verbs_say.c. */
 #include "client/commands.h"
 
 #include "client/chat_private.h"
+#include "client/verbs.h"
 
 #include "client/lib/negotiate.h"
 
@@ -22,21 +24,19 @@ static int is_room(struct str s)
     return s.n && (s.p[0] == '#' || s.p[0] == '@');
 }
 
-/* "dev" means "#dev". The result lives in `buf`. */
-static struct str room_name(struct str word, char *buf, size_t cap)
+struct str verb_room(struct str word, char *buf, size_t cap)
 {
     snprintf(buf, cap, "%s%.*s", is_room(word) ? "" : "#", (int)word.n, word.p);
     return str_of(buf);
 }
 
-static void usage(struct chat *c, const char *name)
+void verb_usage(struct chat *c, const char *name)
 {
     const struct verb *v = verb_find(str_of(name), NULL);
     chat_note(c, "/%s %s: %s", v->name, v->usage, v->help);
 }
 
-/* The nick after an optional @. */
-static struct str plain_nick(struct str word)
+struct str verb_nick(struct str word)
 {
     return word.n && word.p[0] == '@' ? (struct str){word.p + 1, word.n - 1} : word;
 }
@@ -64,25 +64,10 @@ static void do_history(struct chat *c, struct str arg)
         n = (uint32_t)strtoul(number, NULL, 10);
     }
     if (n == 0) {
-        usage(c, "history");
+        verb_usage(c, "history");
         return;
     }
     chat_history(c, r->room, n, (struct str){0});
-}
-
-static void do_ignore(struct chat *c, struct str arg)
-{
-    char nick[SAFE_TEXT];
-    struct str who = plain_nick(verb_word(&arg));
-    if (!who.n) {
-        for (size_t i = 0; i < c->ignored.n; i++)
-            chat_note(c, "ignoring %s", c->ignored.at[i]);
-        if (!c->ignored.n)
-            chat_note(c, "ignoring nobody");
-        return;
-    }
-    names_add(&c->ignored, who);
-    chat_note(c, "ignoring %s until you leave, or /unignore", render_safe(who, nick, sizeof nick));
 }
 
 static void do_join(struct chat *c, struct str arg)
@@ -91,10 +76,10 @@ static void do_join(struct chat *c, struct str arg)
     struct str word = verb_word(&arg);
     uint32_t counter = 0;
     if (!word.n) {
-        usage(c, "join");
+        verb_usage(c, "join");
         return;
     }
-    struct str room = room_name(word, name, sizeof name);
+    struct str room = verb_room(word, name, sizeof name);
     struct chat_room *have = chat_find_room(c, room);
     if (have) {
         chat_go(c, have);
@@ -108,38 +93,6 @@ static void do_list(struct chat *c, struct str arg)
 {
     (void)arg;
     ask(c, ASK_LIST, RECORD_ROOMS, 0, (struct str){0});
-}
-
-static void do_me(struct chat *c, struct str arg)
-{
-    struct chat_room *r = chat_here(c);
-    if (r && arg.n)
-        chat_say(c, r->room, RECORD_ACTION, arg);
-    else if (r)
-        usage(c, "me");
-}
-
-static void do_msg(struct chat *c, struct str arg)
-{
-    char name[ROOM_NAME_MAX + 64];
-    struct str who = verb_word(&arg);
-    uint32_t counter = 0;
-    if (!who.n || !arg.n) {
-        usage(c, "msg");
-        return;
-    }
-    snprintf(name, sizeof name, "%s%.*s", is_room(who) ? "" : "@", (int)who.n, who.p);
-    struct chat_room *have = chat_find_room(c, str_of(name));
-    if (have) {
-        chat_say(c, have->room, 0, arg);
-        return;
-    }
-    if (arg.n > TEXT_MAX) {
-        chat_note(c, "not sent: %zu bytes, at most %u fit one message", arg.n, TEXT_MAX);
-        return;
-    }
-    int r = session_join(c->session, str_of(name), JOIN_NOW, 0, 0, &counter);
-    chat_expect(c, r, ASK_TELL, counter, 0, arg);
 }
 
 static void do_names(struct chat *c, struct str arg)
@@ -175,7 +128,7 @@ static void do_part(struct chat *c, struct str arg)
     struct str word = verb_word(&arg);
     uint32_t counter = 0;
     struct chat_room *r =
-        word.n ? chat_find_room(c, room_name(word, name, sizeof name)) : chat_here(c);
+        word.n ? chat_find_room(c, verb_room(word, name, sizeof name)) : chat_here(c);
     if (!r) {
         if (word.n)
             chat_note(c, "you are not in %s", render_safe(str_of(name), safe, sizeof safe));
@@ -188,9 +141,9 @@ static void do_part(struct chat *c, struct str arg)
 static void do_query(struct chat *c, struct str arg)
 {
     char name[ROOM_NAME_MAX + 64];
-    struct str who = plain_nick(verb_word(&arg));
+    struct str who = verb_nick(verb_word(&arg));
     if (!who.n) {
-        usage(c, "query");
+        verb_usage(c, "query");
         return;
     }
     snprintf(name, sizeof name, "@%.*s", (int)who.n, who.p);
@@ -206,7 +159,7 @@ static void do_search(struct chat *c, struct str arg)
 {
     struct chat_room *r = chat_here(c);
     if (r && !arg.n)
-        usage(c, "search");
+        verb_usage(c, "search");
     else if (r)
         chat_history(c, r->room, 0, arg);
 }
@@ -245,7 +198,7 @@ static void do_trace(struct chat *c, struct str arg)
 {
     struct chat_room *r = chat_here(c);
     if (r && !arg.n)
-        usage(c, "trace");
+        verb_usage(c, "trace");
     if (!r || !arg.n)
         return;
     chat_say(c, r->room, RECORD_TRACED, arg);
@@ -295,42 +248,36 @@ static void do_transports(struct chat *c, struct str arg)
     ask(c, ASK_TRANSPORTS, RECORD_TRANSPORTS, 0, (struct str){0});
 }
 
-static void do_unignore(struct chat *c, struct str arg)
-{
-    char nick[SAFE_TEXT];
-    struct str who = plain_nick(verb_word(&arg));
-    int was = names_remove(&c->ignored, who);
-    chat_note(c, was ? "hearing %s again" : "%s was not ignored",
-              render_safe(who, nick, sizeof nick));
-}
-
 static void do_who(struct chat *c, struct str arg)
 {
     char name[ROOM_NAME_MAX + 64];
     struct str word = verb_word(&arg);
-    struct chat_room *r = word.n ? chat_find_room(c, room_name(word, name, sizeof name)) : NULL;
+    struct chat_room *r = word.n ? chat_find_room(c, verb_room(word, name, sizeof name)) : NULL;
     ask(c, ASK_WHO, RECORD_WHO, r ? r->room : 0, (struct str){0});
 }
 
 static void do_whois(struct chat *c, struct str arg)
 {
-    struct str who = plain_nick(verb_word(&arg));
+    struct str who = verb_nick(verb_word(&arg));
     if (who.n)
         ask(c, ASK_WHOIS, RECORD_WHO, 0, who);
     else
-        usage(c, "whois");
+        verb_usage(c, "whois");
 }
 
 /* clang-format off */
 const struct verb verbs[] = {
+    {"away",       ARG_TEXT,      "[TEXT]",      "say that you are away, or back again",      verb_away},
+    {"delete",     ARG_NONE,      "",            "take back your last line in this room",     verb_delete},
+    {"edit",       ARG_TEXT,      "[TEXT]",      "correct your last line here; s/old/new/",   verb_edit},
     {"file",       ARG_TEXT,      "PATH|get N|list|stop", "send a file here, or fetch one",    chat_file},
     {"help",       ARG_VERB,      "[COMMAND]",   "this list, or more about one",              do_help},
     {"history",    ARG_NONE,      "[N]",         "earlier lines; again for still earlier",    do_history},
-    {"ignore",     ARG_NICK,      "[NICK]",      "do not show what NICK says",                do_ignore},
+    {"ignore",     ARG_NICK,      "[NICK]",      "do not show what NICK says, or list",        verb_ignore},
     {"join",       ARG_ROOM,      "#ROOM",       "enter a room, or go back to it",            do_join},
     {"list",       ARG_NONE,      "",            "the rooms of this server",                  do_list},
-    {"me",         ARG_TEXT,      "TEXT",        "say what you do: * alice waves",            do_me},
-    {"msg",        ARG_NICK,      "NICK TEXT",   "tell one person (or #ROOM) something",      do_msg},
+    {"me",         ARG_TEXT,      "TEXT",        "say what you do: * alice waves",            verb_me},
+    {"msg",        ARG_NICK,      "NICK TEXT",   "tell one person (or #ROOM) something",      verb_msg},
     {"names",      ARG_NONE,      "",            "who is in this room",                       do_names},
     {"nick",       ARG_TEXT,      "[NICK]",      "change your name, or see it",               do_nick},
     {"part",       ARG_ROOM,      "[#ROOM]",     "leave this room, or another",               do_part},
@@ -342,7 +289,7 @@ const struct verb verbs[] = {
     {"trace",      ARG_TEXT,      "TEXT",        "say it, and see how it reached everybody",  do_trace},
     {"transport",  ARG_TRANSPORT, "[NAME]",      "move to another one in mid-conversation",   do_transport},
     {"transports", ARG_NONE,      "",            "what this server offers, and its limits",   do_transports},
-    {"unignore",   ARG_NICK,      "NICK",        "show what NICK says again",                 do_unignore},
+    {"unignore",   ARG_NICK,      "NICK",        "show what NICK says again",                 verb_unignore},
     {"who",        ARG_ROOM,      "[#ROOM]",     "everybody: transport, idle time, rooms",    do_who},
     {"whois",      ARG_NICK,      "NICK",        "one person",                                do_whois},
 };
