@@ -25,7 +25,7 @@ enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 #define TAKES_LAB     0x100u
 #define TAKES_RACE    0x200u
 #define TAKES_TOP     0x400u
-#define TAKES_FILTER  0x800u /* which messages; never from the file either */
+#define TAKES_FILTER  0x800u  /* which messages; never from the file either */
 #define TAKES_FILE    0x1000u /* never from the file */
 #define TAKES_CHAT    0x2000u
 
