@@ -1,10 +1,11 @@
-/* The commands, each in the file of its name (query.c has four; bench/, lab/, race/). They run to
+/* The commands, each in the file of its name (query.c has four; bench/, bot/, lab/, race/). They run to
  * their end and return the exit code of ux.md; the table is in main.c. */
 #pragma once
 
 #include "client/options.h"
 
 int bench_run(const struct options *o);
+int bot_run(const struct options *o);
 int doctor_run(const struct options *o);
 int file_run(const struct options *o);
 int guest_run(const struct options *o);

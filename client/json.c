@@ -114,6 +114,8 @@ static json_t *message(const struct record *r, struct str room)
     json_t *o = begin_logged(type, r, room);
     json_put(o, "from", b.from);
     json_put(o, "text", b.text);
+    if (r->flags & RECORD_BOT)
+        json_object_set_new(o, "bot", json_true());
     return o;
 }
 

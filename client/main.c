@@ -23,6 +23,8 @@
 static const struct command commands[] = {
     {"bench", bench_run, TAKES_ALL | TAKES_BENCH | TAKES_COUNT | TAKES_TIMEOUT, 0, 0, 64,
      "[NAME [KIND]]", "measure; without a name: the list of benchmarks"},
+    {"bot", bot_run, TAKES_ALL | TAKES_BOT | TAKES_COUNT, 0, 2, 4096, "#ROOM... -- COMMAND [ARGUMENT]...",
+     "run COMMAND for each message, say what it prints"},
     {"doctor", doctor_run, TAKES_ALL, 0, 0, 0, "", "limits, permissions, left-over IPC objects"},
     {"file", file_run, ASKING | TAKES_FILE, 0, 2, 3, "put|get|list #ROOM [FILE]",
      "send a file to a room; fetch one by its number or name; list them"},

@@ -28,6 +28,7 @@ enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 #define TAKES_FILTER  0x800u  /* which messages; never from the file either */
 #define TAKES_FILE    0x1000u /* never from the file */
 #define TAKES_CHAT    0x2000u
+#define TAKES_BOT     0x4000u
 
 #define OPTION_UNSET UINT64_MAX
 
@@ -64,6 +65,10 @@ struct options {
     const char *notify;
     /* guest: patterns of nicks not to answer, separated by commas */
     const char *ignore;
+    /* bot: prefix and position NULL: none; numbers 0: its own choice; time in ns */
+    const char *prefix, *position;
+    int mention;
+    uint64_t jobs, burst, run_time;
     /* lab: wait for Enter wherever there is something to look at */
     int hold;
     /* top: ns between two looks, 0: its own choice; the page, NULL: that of the server */

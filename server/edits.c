@@ -33,7 +33,7 @@ static int look_at(void *ctx, const uint8_t *p, size_t n)
         return 0;
     if (type == RECORD_MESSAGE && is_mine(o->session, &r)) {
         o->seq = r.seq;
-        o->flags = r.flags & RECORD_ACTION;
+        o->flags = r.flags & RECORD_SAID;
         o->deleted = 0;
     } else if (type == RECORD_DELETED && body_deleted_get(&r, &d) == 0 && d.target == o->seq) {
         o->deleted = 1;

@@ -33,7 +33,7 @@ static __attribute__((noinline)) int say_traced(struct conn *c, struct room *roo
                                                 const struct record *r, struct str text)
 {
     struct trace *t = trace_begin(c, room, r);
-    uint8_t flags = (uint8_t)((r->flags & RECORD_ACTION) | (t ? RECORD_TRACED : 0));
+    uint8_t flags = (uint8_t)((r->flags & RECORD_SAID) | (t ? RECORD_TRACED : 0));
     int e = say(room, c->session, r, flags, text);
     if (t && e < 0)
         trace_drop(t);
@@ -46,7 +46,7 @@ static int say_post(struct conn *c, struct room *room, const struct record *r, s
 {
     if (r->flags & RECORD_TRACED || c->hub->sample)
         return say_traced(c, room, r, text);
-    return say(room, c->session, r, r->flags & RECORD_ACTION, text);
+    return say(room, c->session, r, r->flags & RECORD_SAID, text);
 }
 
 static void refuse_gap(struct conn *c, const struct record *r)

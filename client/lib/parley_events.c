@@ -334,6 +334,7 @@ static int read_logged(const struct record *r, struct parley_event *e, struct st
             return 0;
         e->type = r->type == RECORD_MESSAGE ? PARLEY_MESSAGE : PARLEY_TOPIC;
         e->action = (r->flags & RECORD_ACTION) != 0;
+        e->bot = (r->flags & RECORD_BOT) != 0;
         s->from = m.from;
         s->text = m.text;
         return 1;

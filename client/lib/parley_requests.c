@@ -182,8 +182,10 @@ int parley_post(struct parley *p, const char *room, const char *text, int flags,
         return r;
     if (!buf_reserve(&p->posts, sizeof ticket))
         return sentence(p, -ENOMEM);
-    r = session_post(p->s, place->number, flags & PARLEY_IS_ACTION ? RECORD_ACTION : 0,
-                     str_of(text), &ticket);
+    uint8_t said = flags & PARLEY_IS_ACTION ? RECORD_ACTION : 0;
+    if (flags & PARLEY_IS_BOT)
+        said |= RECORD_BOT;
+    r = session_post(p->s, place->number, said, str_of(text), &ticket);
     if (r < 0)
         return sentence(p, r);
     (void)buf_append(&p->posts, &ticket, sizeof ticket); /* there is room */

@@ -43,6 +43,11 @@
 #define RECORD_AGAIN 0x08u
 /* In HELLO: somebody chose this nick; without it, it is a default, and another one will do. */
 #define RECORD_WISHED 0x08u
+/* Said by a program that answers messages by itself. Such programs answer none that carry it, or two
+ * of them would talk for ever. */
+#define RECORD_BOT 0x10u
+/* What of a POST's flags its MESSAGE keeps. */
+#define RECORD_SAID (RECORD_ACTION | RECORD_BOT)
 
 struct record {
     uint32_t size; /* of the whole record in bytes, padding included */

@@ -8,7 +8,8 @@
 #
 # A folder may include itself and what stands left of it. roomlog, transport and stats do not know
 # each other, nor do server and client; nothing in common/ knows a program, and client/lib, which is
-# the library that programs of others link, knows no other part of the client. Our own headers are
+# the library that programs of others link, knows no other part of the client. client/bot is a
+# program of that kind: of the library it includes <parley.h> and nothing else. Our own headers are
 # named from the root ("proto/record.h", "server/hub.h"), so the first part of the name is the
 # layer; "client/lib/…" is one of its own.
 #
@@ -24,7 +25,7 @@ check() { # ROOT
             split(path, part, "/")
             if (part[1] == "common")
                 return part[2]
-            return part[1] == "client" && part[2] == "lib" ? "client/lib" : part[1]
+            return part[1] == "client" && part[2] ~ /^(lib|bot)$/ ? "client/" part[2] : part[1]
         }
         BEGIN {
             may["base"]      = " base "
@@ -35,6 +36,7 @@ check() { # ROOT
             may["tls"]       = " base tls "
             may["server"]    = " base proto stats roomlog transport tls server "
             may["client/lib"] = " base proto transport tls client/lib "
+            may["client/bot"] = " base proto client client/bot "
             may["client"]    = " base proto stats roomlog transport tls client/lib client "
         }
         FNR == 1 {
@@ -108,6 +110,9 @@ if [ "${1:-}" = --self-test ]; then
     expect bad server/a.c client/b.h
     expect bad client/chat/a.c server/b.h
     expect bad client/lib/a.c client/b.h
+    expect good client/bot/a.c client/b.h
+    expect bad client/bot/a.c client/lib/b.h
+    expect bad client/bot/a.c transport/b.h
     expect bad client/lib/a.c stats/b.h
     expect bad server/a.c client/lib/b.h
     expect bad client/a.c ../server/b.h

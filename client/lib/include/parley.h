@@ -119,11 +119,12 @@ enum parley_event_type {
     PARLEY_NICKED = 22,
 
     /* In rooms that we joined. */
-    PARLEY_MESSAGE = 32, /* logged, text, action; request: the post's number if it is our own */
-    PARLEY_JOIN = 33,    /* logged, transport: `from` came in */
-    PARLEY_PART = 34,    /* logged, transport: `from` left; text: why, or "" */
-    PARLEY_NICK = 35,    /* logged: `from` is `to` now */
-    PARLEY_TOPIC = 36,   /* logged: text is the topic now */
+    PARLEY_MESSAGE =
+        32,            /* logged, text, action, bot; request: the post's number if it is our own */
+    PARLEY_JOIN = 33,  /* logged, transport: `from` came in */
+    PARLEY_PART = 34,  /* logged, transport: `from` left; text: why, or "" */
+    PARLEY_NICK = 35,  /* logged: `from` is `to` now */
+    PARLEY_TOPIC = 36, /* logged: text is the topic now */
     /* The server lost the newest records of `room` in a crash of its machine: those after `seq`;
      * their numbers are given again. Forget what you know of them. */
     PARLEY_REWOUND = 48,
@@ -164,6 +165,7 @@ struct parley_event {
     uint64_t idle_ns; /* since they last did something */
     int64_t uid;      /* verified by the kernel; -1: not known (or no PARLEY_MEMBER) */
     const char *name; /* as the server calls the room: "@alice,bob" where `room` is "@bob" */
+    int bot;          /* said by a program that answers by itself; see PARLEY_IS_BOT */
 };
 
 /* --- a session -----------------------------------------------------------------------------------
@@ -236,6 +238,9 @@ enum parley_from {
 
 #define PARLEY_QUIET     0x1 /* join: nobody is told that we come or go, though who lists us */
 #define PARLEY_IS_ACTION 0x2 /* post: "/me" */
+/* post: said by a program that answers by itself. Set it on every automatic answer, and never
+ * answer events that have `bot` set: or two programs will talk for ever. */
+#define PARLEY_IS_BOT 0x4
 
 PARLEY_PUBLIC int parley_join(struct parley *p, const char *room, enum parley_from from,
                               uint64_t arg, int flags, uint64_t *request);
