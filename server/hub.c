@@ -188,6 +188,7 @@ static void on_tick(uv_timer_t *t)
     moves_tick(h, now);
     place_tick(h, now);
     session_expire(h, now);
+    verify_tick(h, now);
     traces_expire(h, now);
     files_tick(h, now);
     retention_tick(h, now);
@@ -299,7 +300,7 @@ static int start(struct hub *h)
         log_error("cannot start workers (%s)", errno_name(-r));
         return r;
     }
-    if ((r = listen_open(h)) < 0 || (r = tls_start(h)) < 0 || (r = web_open(h)) < 0)
+    if ((r = verify_open(h)) < 0 || (r = listen_open(h)) < 0 || (r = tls_start(h)) < 0 || (r = web_open(h)) < 0)
         return r;
     hubstats_tick(h, mono_ns());
     if (h->worker_count == 0)
@@ -325,6 +326,7 @@ static void finish(struct hub *h)
     files_end(h);
     supervise_stop(h);
     tls_stop(h);
+    verify_close(h);
     web_close(h);
     if (!h->failed && sync_all(h) < 0) {
         log_error("the last records may not be on disk (fdatasync failed)");

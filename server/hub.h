@@ -130,6 +130,7 @@ struct session {
     uid_t uid;
     int local; /* uid is vouched for by the kernel */
     struct person person;
+    struct id128 stamp;    /* of its account; none: no account */
     struct conn *conn;     /* NULL: lost, waiting to resume */
     uint64_t lost;         /* since (monotonic) */
     int gone;              /* left its rooms; kept only for its counter */
@@ -190,6 +191,9 @@ struct conn {
     uid_t uid;
     struct person person; /* who has been proved to be here; its session is given it at login */
     struct origin from;
+    char account[ACCOUNT_MAX + 1]; /* that person's, or the one claimed; "": none */
+    struct id128 stamp;            /* of the account when it was proved; none: no account */
+    int verifying;                 /* CONN_HELD until the secret has been checked */
     struct owner *owner;
     const struct transport *t;
     struct link up;
@@ -288,13 +292,15 @@ struct hub {
     int worker_count;
     uint8_t *rbuf; /* RECORD_MAX + TURN_BYTES */
     struct web web;
-    struct files *files;  /* see files.h */
+    struct files *files; /* see files.h */
     struct tls tls;
-    struct buf reports;   /* of the hub's own fan-out, handled at the end of the turn */
-    uint64_t wall, mono;  /* this turn's time stamps, 0 until asked for */
-    uint64_t mono_calls;  /* io_calls when `mono` was read */
-    int announced;        /* "ready" has been said */
-    struct trace *traces; /* oldest first */
+    struct verify *verify;
+    uint64_t accounts_looked; /* monotonic */
+    struct buf reports;       /* of the hub's own fan-out, handled at the end of the turn */
+    uint64_t wall, mono;      /* this turn's time stamps, 0 until asked for */
+    uint64_t mono_calls;      /* io_calls when `mono` was read */
+    int announced;            /* "ready" has been said */
+    struct trace *traces;     /* oldest first */
     struct marks *marks;
     struct retention *retention; /* NULL: nothing has been dropped */
     size_t trace_count;
@@ -406,6 +412,15 @@ int tls_start(struct hub *h);   /* 0, and its certificate is in use; or a negati
 void tls_reload(struct hub *h); /* read the certificate again */
 void tls_stop(struct hub *h);
 
+/* verify.c: accounts */
+int verify_open(struct hub *h); /* 0 or a negative errno */
+void verify_tick(struct hub *h, uint64_t now);
+void verify_close(struct hub *h);
+/* Have this secret checked; login_verified comes later. REASON_NONE, or why not, with *why set. */
+enum reason verify_start(struct conn *c, struct str name, struct str secret, char *why, size_t cap);
+/* Whose token it is to be: sets c->account and c->stamp. 0, or -ENOENT. */
+int verify_claim(struct conn *c, struct str name);
+
 /* room.c */
 int rooms_open(struct hub *h); /* recover all; 0 or a negative errno, already logged */
 void rooms_close(struct hub *h);
@@ -459,11 +474,12 @@ static inline const struct person *session_person(const struct session *s)
 uint64_t session_input(const struct hub *h, uid_t uid, struct str name);
 /* What proves a producer, to this run of the server and to later ones. It is good for its user
  * only, or, with `local` 0, for whoever has it. */
-struct id128 session_token(const struct hub *h, uint64_t producer, uid_t uid, int local);
+struct id128 session_token(const struct hub *h, uint64_t producer, uid_t uid, int local,
+                           struct id128 stamp);
 /* Is `token` that of `producer`, for this user? One that was given to a remote session is good for
  * a local one too. Takes the same time whatever the answer. */
-int session_proves(const struct hub *h, uint64_t producer, struct id128 token, uid_t uid,
-                   int local);
+int session_proves(const struct hub *h, uint64_t producer, struct id128 token, uid_t uid, int local,
+                   struct id128 stamp);
 /* Give `s` the nick `want`, or the nearest one free. 0 or a negative errno. */
 int session_name(struct hub *h, struct session *s, struct str want);
 /* Exactly this nick: -EEXIST if somebody else has it. */
@@ -532,6 +548,8 @@ void owner_leave(struct hub *h, struct owner *o);
 
 /* login.c */
 void login_hello(struct conn *c, const struct record *r);
+/* The secret was checked: 1 it is right, 0 wrong, -1 that could not be found out. */
+void login_verified(struct conn *c, int right);
 void login_held(struct hub *h); /* a worker is there again, or something is on disk */
 
 /* listen.c */

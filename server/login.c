@@ -91,8 +91,10 @@ static struct session *named(struct conn *c, struct login *l, uint64_t producer)
 {
     struct hub *h = c->hub;
     struct session *s = session_new(h, producer, c->uid, c->local);
-    if (s)
+    if (s) {
         s->person = c->person;
+        s->stamp = c->stamp;
+    }
     if (s && (s->key_len || session_name(h, s, l->hello.nick) == 0))
         return s;
     if (!s)
@@ -113,7 +115,9 @@ static uint64_t fresh_producer(struct hub *h)
 
 static int may_take(const struct conn *c, const struct session *s)
 {
-    return s->gone || !s->local || (c->local && c->uid == s->uid);
+    if (s->gone || !person_known(&s->person))
+        return 1;
+    return person_same(&s->person, &c->person);
 }
 
 static void let_go(struct session *s)
@@ -126,7 +130,7 @@ static void let_go(struct session *s)
 
 static int proves(const struct conn *c, const struct body_hello *k)
 {
-    return session_proves(c->hub, k->producer, k->token, c->uid, c->local);
+    return session_proves(c->hub, k->producer, k->token, c->uid, c->local, c->stamp);
 }
 
 /* The producer that a HELLO has a right to go on as; 0: a new one. One that is forgotten is not
@@ -245,7 +249,7 @@ static int send_welcome(struct conn *c, struct login *l, int resumed)
         .transport = c->t->id,
         .resumed = (uint8_t)resumed,
         .session = c->id,
-        .token = session_token(h, s->producer, s->uid, s->local),
+        .token = session_token(h, s->producer, s->uid, s->local, s->stamp),
         .producer = s->producer,
         .last_counter = s->last_counter,
         .epoch = h->epoch,
@@ -388,6 +392,42 @@ static int must_wait(struct conn *c, const struct login *l)
     return wait;
 }
 
+/* Who comes over the network, and says so. 0: go on; -1: refused, or held until it is checked. */
+static int judge_account(struct conn *c, const struct login *l)
+{
+    const struct body_hello *k = &l->hello;
+    char why[200];
+    if (person_known(&c->person) || (k->account.n == 0 && (!c->from.tls || c->from.guests)))
+        return 0;
+    if (k->account.n == 0) {
+        refuse(c, REASON_DENIED,
+               "an account is needed here: whoever runs the server makes one (parleyd account add "
+               "NAME); then add --account NAME");
+        return -1;
+    }
+    if (!c->from.tls) {
+        refuse(c, REASON_DENIED, "accounts are for connections by TLS (tls:HOST:PORT) only");
+        return -1;
+    }
+    if (!id128_none(k->token)) { /* as good as the secret, as long as that is the same */
+        if (verify_claim(c, k->account) == 0 && proves(c, k)) {
+            c->person = person_of_account(k->account);
+            return 0;
+        }
+        c->account[0] = '\0';
+        c->stamp = (struct id128){{0}};
+        refuse(c, REASON_EXPIRED,
+               "the resume token is not one of this account's any more: log in anew");
+        return -1;
+    }
+    enum reason no = verify_start(c, k->account, k->secret, why, sizeof why);
+    if (no)
+        refuse(c, no, why);
+    else
+        c->state = CONN_HELD;
+    return -1;
+}
+
 void login_hello(struct conn *c, const struct record *r)
 {
     struct login *l = &(struct login){.offer = {.bell_server = -1, .bell_client = -1}};
@@ -395,7 +435,7 @@ void login_hello(struct conn *c, const struct record *r)
         refuse(c, REASON_MALFORMED, "malformed HELLO");
         return;
     }
-    if (judge(c, l) < 0)
+    if (judge(c, l) < 0 || judge_account(c, l) < 0)
         return;
     c->target = NULL;
     struct target *target = target_pick(c->hub);
@@ -439,16 +479,31 @@ void login_hello(struct conn *c, const struct record *r)
     conn_begin(c, hello_size);
 }
 
+/* HELLO, from where it is kept. */
+static void again(struct conn *c)
+{
+    struct record r;
+    c->state = CONN_HELLO;
+    if (record_decode(buf_head(&c->in), c->in.len, &r) > 0)
+        login_hello(c, &r);
+}
+
 void login_held(struct hub *h)
 {
     struct conn *c, *tmp;
     DL_FOREACH_SAFE(h->conns, c, tmp)
     {
-        struct record r;
-        if (c->state != CONN_HELD)
-            continue;
-        c->state = CONN_HELLO;
-        if (record_decode(buf_head(&c->in), c->in.len, &r) > 0)
-            login_hello(c, &r);
+        if (c->state == CONN_HELD && !c->verifying)
+            again(c);
     }
+}
+
+void login_verified(struct conn *c, int right)
+{
+    if (right == 1)
+        again(c);
+    else if (right == 0)
+        refuse(c, REASON_DENIED, "wrong account or secret");
+    else
+        refuse(c, REASON_LIMIT, "the secret cannot be checked now: try again in a moment");
 }

@@ -1,8 +1,9 @@
-/* parleyd: one binary, several roles. Started by a person it is the hub; started by a hub, a worker,
- * the TLS relay, or a transfer of one file. */
+/* parleyd: one binary, several roles. Started by a person it is the hub; started by a hub, a
+ * worker, the TLS relay, or a transfer of one file. */
 #include "server/hub.h"
 
 #include "base/log.h"
+#include "server/accounts.h"
 #include "server/activation.h"
 #include "server/check.h"
 #include "server/transfer.h"
@@ -41,6 +42,10 @@ int main(int argc, char **argv)
         return answer(argv[1], argc - 2, argv + 2);
     if (argc > 1 && strcmp(argv[1], "--transfer") == 0)
         return transfer_main(argc - 2, argv + 2);
+    if (argc > 1 && strcmp(argv[1], "account") == 0)
+        return account_main(argc, argv);
+    if (argc == 2 && strcmp(argv[1], "--verifier") == 0)
+        return verifier_main();
     if (activation_take() < 0)
         return 2;
     if (options_parse(&options, argc, argv, &code) != 0)

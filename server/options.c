@@ -21,6 +21,7 @@
 
 static const char usage_head[] =
     "usage: parleyd [options]\n"
+    "       parleyd account add|token|passwd|remove|list [NAME] [options]\n"
     "Serves parley chat rooms in the foreground until SIGTERM or Ctrl-C.\n\n";
 static const char usage_tail[] =
     "\nSIGHUP reads the configuration again: transports, max-clients, max-per-user, rate,\n"

@@ -13,22 +13,27 @@
 /* Counters kept for people who are not here; the oldest go first. */
 #define SESSIONS_KEPT 65536u
 
-struct id128 session_token(const struct hub *h, uint64_t producer, uid_t uid, int local)
+struct id128 session_token(const struct hub *h, uint64_t producer, uid_t uid, int local,
+                           struct id128 stamp)
 {
     /* A keyed hash, so that a token proves its producer also to the next run of the server. */
-    const uint64_t what[2] = {producer, local ? uid : UINT64_MAX};
+    uint64_t what[4] = {producer, local ? uid : UINT64_MAX};
+    memcpy(&what[2], stamp.b, sizeof stamp.b);
     struct id128 token;
     crypto_generichash(token.b, sizeof token.b, (const unsigned char *)what, sizeof what, h->secret,
                        sizeof h->secret);
     return token;
 }
 
-int session_proves(const struct hub *h, uint64_t producer, struct id128 token, uid_t uid, int local)
+int session_proves(const struct hub *h, uint64_t producer, struct id128 token, uid_t uid, int local,
+                   struct id128 stamp)
 {
-    struct id128 own = session_token(h, producer, uid, local);
-    struct id128 remote = session_token(h, producer, 0, 0);
-    return sodium_memcmp(own.b, token.b, sizeof own.b) == 0 ||
-           sodium_memcmp(remote.b, token.b, sizeof remote.b) == 0;
+    const struct id128 none = {{0}};
+    struct id128 own = session_token(h, producer, uid, local, stamp);
+    struct id128 remote = session_token(h, producer, 0, 0, none);
+    int is_own = sodium_memcmp(own.b, token.b, sizeof own.b) == 0;
+    int is_remote = sodium_memcmp(remote.b, token.b, sizeof remote.b) == 0;
+    return is_own || (is_remote && id128_none(stamp));
 }
 
 uint64_t session_input(const struct hub *h, uid_t uid, struct str name)

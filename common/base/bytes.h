@@ -31,6 +31,11 @@ static inline int id128_eq(struct id128 a, struct id128 b)
     return memcmp(a.b, b.b, sizeof a.b) == 0;
 }
 
+static inline int id128_same(struct id128 a, struct id128 b)
+{
+    return memcmp(a.b, b.b, sizeof a.b) == 0;
+}
+
 static inline int id128_none(struct id128 a)
 {
     static const struct id128 zero;
