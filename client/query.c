@@ -92,6 +92,8 @@ static int show_member(struct query *q, const struct record *r)
         json_put_int(o, "lag", b.lag);
         json_put_int(o, "idle_ns", b.idle);
         json_put(o, "rooms", b.rooms);
+        if (b.away.n)
+            json_put(o, "away", b.away);
         json_line(stdout, o);
         return 1;
     }
@@ -105,6 +107,10 @@ static int show_member(struct query *q, const struct record *r)
     cellf(q, 0, "%6llu s", b.idle / NS_PER_SEC);
     render_printf(&q->out, " ");
     render_put(&q->out, b.rooms, 0);
+    if (b.away.n) {
+        render_printf(&q->out, "%saway: ", b.rooms.n ? "  " : "");
+        render_put(&q->out, b.away, 0);
+    }
     end_line(q);
     return 1;
 }
@@ -124,6 +130,7 @@ static int show_room(struct query *q, const struct record *r)
         json_put_int(o, "members", b.members);
         json_put_int(o, "records", records);
         json_put(o, "topic", b.topic);
+        json_put_int(o, "read", b.read);
         json_line(stdout, o);
         return 1;
     }

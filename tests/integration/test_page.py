@@ -12,6 +12,7 @@ import pytest
 
 import browser as chromium
 import harness
+import parleywire as wire
 from harness import until
 from webwire import Site
 
@@ -97,6 +98,23 @@ def test_posted_message_is_seen_as_text(page, site):
     assert "<script>document.title='owned'</script> \\u202eback" in line and "alice" in line
     assert page.js("return document.title") == "parley"
     assert page.js("return document.querySelectorAll('#lines b, #lines script').length") == 0
+
+
+def test_corrected_and_deleted_lines_change_where_they_stand(page, site):
+    with wire.Client.connect(site.server.socket, "ann") as ann:
+        room = ann.join("#lobby").room
+        seen = "[...document.querySelectorAll('#lines li')].map((l) => l.innerText)"
+        for text in ("teh cat", "another"):
+            ann.post(room, text)
+            page.wait(f"{seen}.some((t) => t.includes(arguments[0]))", f"{text} on the page", text)
+            ann.counter += 1
+            ann.send(wire.encode("EDIT", 0, room, ann.counter, target=0, text="the cat"))
+            page.wait(f"{seen}.some((t) => t.includes('the cat')) && !{seen}.some((t) => t.includes(arguments[0]))",
+                      "the line reads differently", text)
+        ann.counter += 1
+        ann.send(wire.encode("DELETE", 0, room, ann.counter, target=0))
+        page.wait(f"{seen}.some((t) => t.includes('deleted')) && {seen}.filter((t) => t.includes('the cat')).length == 1",
+                  "the second line is gone, the first one stays")
 
 
 def test_person_joins_and_posts_by_keyboard_alone(page, site):

@@ -36,10 +36,20 @@ function said(m, action) {
   newest = m.seq;
   const who = el("span", { class: "nick" }, (action ? "* " : "") + safe(m.from));
   const li = el("li", { "data-seq": m.seq, dir: "auto" },
-    el("time", { datetime: m.time }, clock(m.time)), who, safe(m.text));
+    el("time", { datetime: m.time }, clock(m.time)), who, el("span", { class: "text" }, safe(m.text)));
   show(li);
   const t = find(name, m.seq);
   if (t) traced(t);
+}
+
+// The line of that number reads differently now, or is gone. One that has scrolled away stays away.
+function changed(m) {
+  const li = lines.querySelector(`li[data-seq="${Number(m.target)}"]`);
+  const text = li?.querySelector(".text");
+  if (!text) return;
+  text.textContent = m.type === "edit" ? safe(m.text) : "deleted";
+  li.classList.add(m.type === "edit" ? "edited" : "deleted");
+  follow();
 }
 
 // A line whose trace is there says how long it took, and opens it.
@@ -78,6 +88,8 @@ export const on = {
   topic(m) { $("topic").textContent = safe(m.text); },
   message: (m) => said(m, false),
   action: (m) => said(m, true),
+  edit: changed,
+  delete: changed,
   join: (m) => event(`${safe(m.from)} joined (${m.transport})`, m),
   part: (m) => event(`${safe(m.from)} left${m.text ? ": " + safe(m.text) : ""}`, m),
   file: (m) => event(`${safe(m.from)} sent ${safe(m.name)} (${size(m.size)})`, m),
