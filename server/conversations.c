@@ -83,6 +83,8 @@ static void look_into(struct session *s, struct room *room)
     room_commit(room);
     uint64_t read = marks_get(s, room), old = logwriter_seq_at(w, marks_since(room->hub));
     uint64_t first = read + 1 > old ? read + 1 : old;
+    if (first < logwriter_first_seq(w))
+        first = logwriter_first_seq(w);
     if (first >= w->next_seq || logscan(w, first, is_by_other, &l) == 0)
         return;
     if (w->next_seq - first > WAITING_SENT)
