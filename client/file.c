@@ -39,7 +39,7 @@ static void show_progress(struct file_run *c)
 {
     char line[FILE_NAME_MAX * 6 + 200];
     struct winsize w = {.ws_col = 80};
-    if (c->tool.o->quiet || c->tool.o->json || !isatty(STDERR_FILENO) || !c->op.carry)
+    if (c->tool.o->quiet || c->tool.o->json || !isatty(STDERR_FILENO) || c->op.over)
         return;
     ioctl(STDERR_FILENO, TIOCGWINSZ, &w);
     fileop_line(&c->op, w.ws_col, line, sizeof line);

@@ -351,8 +351,8 @@ static void time_left(const struct fileop *f, char *out, size_t cap)
     const struct carry_progress *p = &f->progress;
     double s = (double)(mono_ns() - p->since) / 1e9, moved = (double)(p->done - p->begun);
     char rate[24];
-    if (p->checking) {
-        snprintf(out, cap, "checking");
+    if (p->checking || !f->carry) {
+        snprintf(out, cap, f->put && !f->carry ? "waiting for the server" : "checking");
         return;
     }
     if (s < 0.2 || moved <= 0) {

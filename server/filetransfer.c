@@ -114,6 +114,7 @@ static void received(struct transfer *t, const struct transfer_report *r)
     struct asker a = t->next.producer ? t->next : t->asker;
     enum reason why;
     f->put = NULL;
+    t->file = NULL; /* it may be dropped here */
     if (r->error == 0) {
         memcpy(f->hash, r->hash, sizeof f->hash);
         f->state = FILE_WHOLE;
@@ -123,7 +124,6 @@ static void received(struct transfer *t, const struct transfer_report *r)
     if (r->error < 0)
         log_warn("file %s of %s: %s", f->name, f->owner, errno_name(-r->error));
     if (t->next.producer && r->error == TRANSFER_CUT) {
-        t->file = NULL;
         file_grant(h, f, &a);
         return;
     }
