@@ -28,8 +28,11 @@ void chat_forget_all(struct chat *c)
 {
     for (size_t i = 0; i < PENDING_MAX; i++)
         chat_forget(&c->pending[i]);
-    for (int i = 0; i < c->room_count; i++)
+    for (int i = 0; i < c->room_count; i++) {
         c->rooms[i].replay = 0;
+        c->rooms[i].wants_up = 0;
+        scroll_free(&c->rooms[i].older);
+    }
 }
 
 int chat_waits(const struct chat *c)
@@ -99,6 +102,8 @@ struct pending *chat_expect(struct chat *c, int result, enum ask ask, uint32_t c
 static int ask_history(struct chat *c, const struct pending *p, const struct chat_room *r,
                        uint32_t *counter)
 {
+    if (p->ask == ASK_OLDER)
+        return session_history(c->session, r->room, p->before, p->lines_wanted, counter);
     if (!p->text)
         return session_history(c->session, r->room, r->oldest, p->lines_wanted, counter);
     struct body_search what = {
@@ -113,7 +118,7 @@ static struct pending *next_history(struct chat *c, uint32_t room)
     struct pending *next = NULL;
     for (size_t i = 0; i < PENDING_MAX; i++) {
         struct pending *p = &c->pending[i];
-        if (p->ask != ASK_HISTORY || p->room != room)
+        if ((p->ask != ASK_HISTORY && p->ask != ASK_OLDER) || p->room != room)
             continue;
         if (p->counter)
             return NULL;
@@ -147,6 +152,25 @@ void chat_history(struct chat *c, uint32_t room, uint32_t lines, struct str text
         return;
     p->lines_wanted = lines;
     go_on_with_history(c, room);
+}
+
+void chat_older(struct chat *c, uint32_t room, uint64_t before, uint32_t count)
+{
+    struct pending *p = chat_expect(c, 0, ASK_OLDER, 0, room, (struct str){0});
+    if (!p)
+        return;
+    p->before = before;
+    p->lines_wanted = count;
+    go_on_with_history(c, room);
+}
+
+static void end_older(struct chat *c, uint32_t number, int whole)
+{
+    struct chat_room *room = chat_room(c, number);
+    if (!room)
+        return;
+    chat_older_done(c, room, whole);
+    room->replay = 0;
 }
 
 /* --- listings ------------------------------------------------------------------------------ */
@@ -322,7 +346,9 @@ void chat_on_done(struct chat *c, const struct record *r)
     enum ask ask = p->ask;
     uint32_t room = p->room;
     chat_forget(p);
-    if (ask == ASK_HISTORY)
+    if (ask == ASK_OLDER)
+        end_older(c, room, 1);
+    if (ask == ASK_HISTORY || ask == ASK_OLDER)
         go_on_with_history(c, room);
 }
 
@@ -404,9 +430,12 @@ void chat_on_error(struct chat *c, const struct record *r)
     if (p && p->ask == ASK_JOIN)
         c->home_asked = 0;
     int lost_cause = p && p->ask == ASK_JOIN && !c->joined && !term_interactive(c->term);
-    uint32_t read = p && p->ask == ASK_HISTORY ? p->room : 0;
+    int is_older = p && p->ask == ASK_OLDER;
+    uint32_t read = p && (p->ask == ASK_HISTORY || is_older) ? p->room : 0;
     if (p)
         chat_forget(p);
+    if (is_older)
+        end_older(c, read, 0);
     if (read)
         go_on_with_history(c, read);
     if (lost_cause) /* a filter without a room has nothing to do */

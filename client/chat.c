@@ -89,9 +89,9 @@ void chat_prompt(struct chat *c)
     const struct chat_room *r = chat_room(c, c->current);
     prompt_state(c, state, sizeof state);
     render_safe(r ? str_of(r->shown) : str_of(""), room, sizeof room);
-    int color = term_color(c->term);
-    snprintf(prompt, sizeof prompt, "%s%s%s%s> ", color ? "\001\033[1m\002" : "", room,
-             color ? "\001\033[0m\002" : "", state[0] == ' ' && !room[0] ? state + 1 : state);
+    const char *sgr = c->render.color ? c->theme.sgr[THEME_PROMPT] : "";
+    snprintf(prompt, sizeof prompt, "%s%s%s%s> ", sgr, room, *sgr ? "\033[0m" : "",
+             state[0] == ' ' && !room[0] ? state + 1 : state);
     term_prompt(c->term, prompt);
 }
 
@@ -338,15 +338,19 @@ static char *on_complete(void *ctx, const char *line, int start, const char *tex
 
 static int open_terminal(struct chat *c)
 {
-    const struct term_hooks hooks = {c, chat_on_line, chat_on_paste, on_end, on_complete};
+    const struct term_hooks hooks = {c,           chat_on_line, chat_on_paste, on_end,
+                                     on_complete, chat_scroll,  chat_view,     chat_on_key};
     static const int wishes[] = {
         [COLOR_AUTO] = -1,
         [COLOR_ALWAYS] = 1,
         [COLOR_NEVER] = 0,
     };
-    int r = term_open(&c->term, &c->loop, &hooks, wishes[c->o->color]);
+    int r = term_open(&c->term, &c->loop, &hooks, wishes[c->o->color], c->o->plain);
     if (r < 0)
         return r;
+    c->render.theme = &c->theme;
+    c->render.hang = term_edits(c->term);
+    c->render.plain = term_interactive(c->term) && !term_edits(c->term);
     c->render.color = term_color(c->term);
     c->render.mark_mentions = term_interactive(c->term);
     return 0;
@@ -409,6 +413,7 @@ static void fini(struct chat *c)
     waterfall_free(&c->trace);
     while (c->room_count)
         chat_drop_room(c, &c->rooms[0]);
+    scroll_free(&c->nowhere);
     session_free(c->session);
     term_free(c->term);
     names_free(&c->nicks);
@@ -441,6 +446,12 @@ int chat_main(const struct options *o)
     struct chat *c = calloc(1, sizeof *c);
     char home[ROOM_NAME_MAX + 2];
     const char *why = "out of memory (ENOMEM)";
+    char bad[160];
+    if (c && theme_parse(&c->theme, o->theme, bad, sizeof bad) < 0) {
+        log_error("--theme: %s", bad);
+        free(c);
+        return 2;
+    }
     if (!c || uv_loop_init(&c->loop) < 0 || (c->o = o, open_session(c, &why)) < 0) {
         log_error("%s", why);
         free(c);

@@ -3,6 +3,7 @@
  *   chat.c        beginning, states of the session, prompt, end
  *   chat_rooms.c  the rooms one is in
  *   chat_say.c    what goes out
+ *   chat_view.c   the screen: moving between rooms, scrolling back, the bar
  *   incoming.c    records: what each one shows
  *   answers.c     requests that wait for their answer
  *   commands.c    lines that were entered
@@ -57,6 +58,14 @@ struct chat_room {
     uint64_t own_seq;     /* the last thing we said here, 0: nothing that could be changed */
     char *own_text;
     uint64_t last_said, told_read; /* newest message; the mark that the server has */
+    /* with a screen */
+    struct scroll scroll;
+    struct scroll older; /* a page of it that is arriving */
+    uint64_t top;        /* the lowest record looked at for `scroll`, 0: none */
+    int beginning;       /* there is none before */
+    int wants_up;        /* when the page has come, show it */
+    char *draft;         /* while another room is the current one; NULL: empty */
+    int draft_point;
 };
 
 enum ask {
@@ -72,6 +81,7 @@ enum ask {
     ASK_LIST,
     ASK_TRANSPORTS,
     ASK_HISTORY,  /* text: what to look for, or NULL */
+    ASK_OLDER,    /* a page to scroll back to */
     ASK_SWITCHED, /* a PING by the new transport; text: name of the old one */
     ASK_STATS,    /* WHO: what the server says of us */
     ASK_AWAY,
@@ -82,7 +92,8 @@ struct pending {
     enum ask ask;     /* ASK_NONE: free */
     uint32_t counter; /* 0: an ASK_HISTORY that has not been sent, because another is under way */
     uint32_t room;
-    uint32_t lines_wanted; /* ASK_HISTORY without a text */
+    uint32_t lines_wanted; /* ASK_HISTORY without a text, ASK_OLDER */
+    uint64_t before;       /* ASK_OLDER: they end before this one */
     uint64_t order;        /* in which they were asked */
     char *text;
     struct table table;
@@ -100,6 +111,8 @@ struct chat {
     struct loop_session *driver;
     uv_timer_t tick, telling;
     struct render render;
+    struct theme theme;
+    struct scroll nowhere; /* what is shown while there is no room */
 
     struct chat_room rooms[CURSORS_MAX];
     int room_count;
@@ -168,7 +181,26 @@ struct chat_room *chat_find_room(struct chat *c, struct str name); /* by either 
 struct chat_room *chat_add_room(struct chat *c, uint32_t room, struct str name);
 void chat_drop_room(struct chat *c, struct chat_room *r);
 struct chat_room *chat_here(struct chat *c); /* the current one; NULL and told: there is none */
+
+/* --- chat_view.c */
 void chat_go(struct chat *c, struct chat_room *r); /* make it the current one */
+void chat_go_number(struct chat *c, int number);   /* counted from 1, as in the bar */
+/* What is put before a line about this room where several share the output; empty with a screen. */
+struct str chat_place(const struct chat *c, const struct chat_room *room);
+/* Show the line (or empty: nothing) that a record of this room makes; empties the buffer. */
+void chat_show_record(struct chat *c, struct chat_room *room, uint64_t seq, uint64_t time,
+                      struct buf *line);
+/* Another line (empty: none) for a record that is on the screen already. 1, or 0: it is not, or
+ * there is no screen. Empties the buffer. */
+int chat_rewrite(struct chat *c, struct chat_room *room, uint64_t seq, struct buf *line);
+/* A record of a page of older lines, and the end of the page; `whole`: it is complete. */
+void chat_on_older(struct chat *c, struct chat_room *room, const struct record *r,
+                   struct buf *line);
+void chat_older_done(struct chat *c, struct chat_room *room, int whole);
+/* Hooks of the terminal (term.h). */
+struct scroll *chat_scroll(void *ctx);
+void chat_view(void *ctx, struct page_view *v, int columns);
+void chat_on_key(void *ctx, int key);
 
 /* --- chat_unread.c: room->unread says how many messages wait there. What is on the screen is read
  * by and by (chat_unread_turn); whoever shows a room that was hidden has to do nothing but make it
@@ -224,6 +256,8 @@ void chat_on_error(struct chat *c, const struct record *r);
 /* /history (`lines` of them) or /search (a text): sent when what was asked before about this room
  * has been answered. */
 void chat_history(struct chat *c, uint32_t room, uint32_t lines, struct str text);
+/* A page of older lines: `count` records that end before `before`. */
+void chat_older(struct chat *c, uint32_t room, uint64_t before, uint32_t count);
 void chat_on_trace(struct chat *c, const struct record *r); /* TRACE, HOP */
 
 /* --- chat_file.c */

@@ -56,18 +56,15 @@ void chat_drop_room(struct chat *c, struct chat_room *r)
     for (size_t i = 0; i < BACKLOG_LINES; i++)
         buf_free(&r->backlog[i].text);
     free(r->own_text);
+    scroll_free(&r->scroll);
+    scroll_free(&r->older);
+    free(r->draft);
     if (c->current == r->room)
         c->current = 0;
     c->room_count--;
     memmove(r, r + 1, (size_t)(c->rooms + c->room_count - r) * sizeof *r);
     if (!c->current && c->room_count)
-        c->current = c->rooms[c->room_count - 1].room;
-    chat_prompt(c);
-}
-
-void chat_go(struct chat *c, struct chat_room *r)
-{
-    c->current = r->room;
+        chat_go(c, &c->rooms[c->room_count - 1]);
     chat_prompt(c);
 }
 

@@ -107,13 +107,28 @@ static void not_found(struct chat *c, struct str word, size_t matches)
     }
 }
 
+/* /2 is about the second room; -1: not a number. */
+static int room_number(struct str word)
+{
+    int n = 0;
+    for (size_t i = 0; i < word.n; i++) {
+        if (!isdigit((unsigned char)word.p[i]) || n > 999)
+            return -1;
+        n = n * 10 + word.p[i] - '0';
+    }
+    return word.n ? n : -1;
+}
+
 static void run_command(struct chat *c, struct str text)
 {
     size_t matches = 0;
     struct str rest = {text.p + 1, text.n - 1};
     struct str word = verb_word(&rest);
     const struct verb *v = verb_find(word, &matches);
-    if (v)
+    int number = room_number(word);
+    if (number >= 0)
+        chat_go_number(c, number);
+    else if (v)
         v->run(c, rest);
     else
         not_found(c, word, matches);

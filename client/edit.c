@@ -1,16 +1,12 @@
-/* See edit.h. Two things need care:
+/* See edit.h.
  *
- * Input. Bytes are read here and sorted by paste.c; readline gets keys only, from a queue, and is
- * called only while the queue has some, so it never blocks. The terminal's mode is set once, not
- * around every line as readline would: between two lines it would echo by itself.
- *
- * Resize. Some terminals re-wrap the edited line to the new width and some cut it, so nobody knows
- * how far above the cursor it begins. If it is one row before and after, there is no question.
- * Otherwise ask where the cursor is (ESC[6n): its column tells the two apart (layout.h). */
+ * Bytes are read here and sorted by paste.c; readline gets keys only, from a queue, and is called
+ * only while the queue has some, so it never blocks. The terminal's mode is set once, not around
+ * every line as readline would: between two lines it would echo by itself. readline's own output
+ * goes to /dev/null, and its redisplay only says that there is something to draw. */
 #include "client/edit.h"
 
 #include "base/io.h"
-#include "client/layout.h"
 #include "client/paste.h"
 #include "client/recall.h"
 
@@ -24,48 +20,36 @@
 #include <readline/history.h>
 #include <readline/readline.h>
 
-#define REPORT_NS (250 * NS_PER_MS) /* no answer by then: this terminal does not say */
-/* An answer that makes no sense comes from a terminal in the middle of being resized (tmux tells
- * its programs up to a quarter of a second late): ask again, so often, at such intervals. */
-#define SETTLE_NS  (100 * NS_PER_MS)
-#define TRIES_MAX  4
 #define READ_BYTES 4096
-#define OUT_BYTES  (64 * 1024) /* stdio buffer: a burst is one write */
 
 static struct {
     struct edit_hooks hooks;
     int open, suspended, inside; /* inside: readline is on the stack */
     int fd;
+    FILE *nowhere;
     uv_poll_t poll;
     uv_timer_t timer;
     struct paste paste;
     struct buf in; /* keys for readline */
     char *prompt;
+    char *entered; /* a line that is complete, until readline is off the stack */
     /* the question being asked, and the draft that waits for its end */
     char *question, *draft;
     int draft_point;
     const char *keys;
     void (*answer)(void *ctx, char key);
     void *answer_ctx;
-    /* resize: 0, or until when the answer to ESC[6n is awaited */
-    uint64_t measuring, ask_again;
-    int width; /* the line on the screen was drawn for this width */
-    int tries;
-    int asked;     /* the width when the question was sent */
-    int no_report; /* the terminal does not answer ESC[6n */
-    int reflows;   /* what the terminal did last time it could be told */
-} e = {.fd = -1, .reflows = 1};
+} e = {.fd = -1};
 
 static void pump(void);
 static void arm(void);
 
-/* --- the screen ---------------------------------------------------------------------------- */
+/* --- what is to be drawn ------------------------------------------------------------------- */
 
-static void show(void)
+static void changed(void)
 {
-    rl_on_new_line();
-    rl_redisplay();
-    fflush(rl_outstream);
+    if (e.open)
+        e.hooks.changed(e.hooks.ctx);
 }
 
 static int busy_prompt(void)
@@ -74,98 +58,29 @@ static int busy_prompt(void)
     return e.question || RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH | RL_STATE_NUMERICARG);
 }
 
-int edit_show(const char *text, size_t n, const char *prompt)
+struct edit_line edit_line(void)
 {
-    if (!e.open || e.suspended || e.measuring)
-        return -EAGAIN;
-    int change = !busy_prompt() && (!e.prompt || strcmp(e.prompt, prompt) != 0);
-    if (n == 0 && !change)
-        return 0;
-    rl_clear_visible_line();
-    if (n)
-        fwrite(text, 1, n, rl_outstream);
-    if (change) {
-        free(e.prompt);
-        e.prompt = strdup(prompt);
-        rl_set_prompt(prompt);
-    }
-    show();
-    return 0;
-}
-
-static int screen_width(void)
-{
-    int rows, columns;
-    rl_get_screen_size(&rows, &columns);
-    return columns;
-}
-
-static struct layout_line edited_line(void)
-{
-    return (struct layout_line){
+    return (struct edit_line){
         .prompt = rl_display_prompt ? rl_display_prompt : "",
-        .text = rl_line_buffer,
+        .text = rl_line_buffer ? rl_line_buffer : "",
         .point = rl_point,
         .end = rl_end,
     };
 }
 
-/* The cursor is `rows_above` below the first row of the old line, or of what is left of it. */
-static void redraw_resized(int rows_above)
+void edit_prompt(const char *prompt)
 {
-    e.measuring = e.ask_again = 0;
-    if (rows_above > 0)
-        fprintf(rl_outstream, "\033[%dA", rows_above);
-    fputs("\r\033[J", rl_outstream);
-    rl_on_new_line();
-    rl_resize_terminal();
-    rl_clear_visible_line();
-    show();
-    e.width = screen_width();
-}
-
-static void ask_column(void)
-{
-    e.asked = screen_width();
-    e.measuring = mono_ns() + REPORT_NS;
-    e.ask_again = 0;
-    e.paste.want_report = 1;
-    fputs("\033[6n", rl_outstream);
-    fflush(rl_outstream);
-    arm();
-}
-
-/* `column` of the cursor, from 0; -1: the terminal did not say. */
-static void measured(int column)
-{
-    rl_reset_screen_size();
-    struct layout_line line = edited_line();
-    int rows = layout_rows_above(&line, e.width, screen_width(), column, &e.reflows);
-    if (rows < 0 && e.tries++ < TRIES_MAX) { /* being resized this very moment */
-        e.ask_again = mono_ns() + SETTLE_NS;
-        e.measuring = e.ask_again + REPORT_NS;
+    if (!e.open || e.suspended || busy_prompt() || (e.prompt && strcmp(e.prompt, prompt) == 0))
         return;
-    }
-    e.tries = 0;
-    if (rows < 0)
-        rows = layout_rows_above(&line, e.width, screen_width(), -1, &e.reflows);
-    redraw_resized(rows);
+    free(e.prompt);
+    e.prompt = strdup(prompt);
+    rl_set_prompt(prompt);
+    changed();
 }
 
-void edit_resize(void)
+void edit_expect(int reports)
 {
-    if (!e.open || e.suspended)
-        return; /* edit_resume looks at the size */
-    if (e.measuring)
-        return; /* on_report looks at the size */
-    rl_reset_screen_size();
-    struct layout_line line = edited_line();
-    if (layout_one_row(&line, e.width, screen_width()))
-        redraw_resized(0);
-    else if (e.no_report || e.width == screen_width())
-        measured(-1);
-    else
-        ask_column();
+    e.paste.want_reports += reports;
 }
 
 /* --- input --------------------------------------------------------------------------------- */
@@ -175,6 +90,12 @@ static void take_key(void)
     e.inside = 1;
     rl_callback_read_char();
     e.inside = 0;
+    char *line = e.entered;
+    e.entered = NULL;
+    if (!line)
+        return;
+    e.hooks.line(e.hooks.ctx, str_of(line));
+    free(line);
 }
 
 static void end_question(char key)
@@ -182,13 +103,10 @@ static void end_question(char key)
     void (*answer)(void *, char) = e.answer;
     free(e.question);
     e.question = NULL;
-    rl_clear_visible_line();
     rl_set_prompt(e.prompt ? e.prompt : "");
-    rl_replace_line(e.draft ? e.draft : "", 1);
-    rl_point = e.draft ? e.draft_point : 0;
+    edit_put(e.draft, e.draft_point);
     free(e.draft);
     e.draft = NULL;
-    show();
     answer(e.answer_ctx, key);
 }
 
@@ -209,7 +127,7 @@ static void question_key(char c)
 
 static void pump(void)
 {
-    while (e.open && !e.inside && !e.measuring && e.in.len) {
+    while (e.open && !e.inside && e.in.len) {
         if (!e.question) {
             take_key();
             continue;
@@ -230,21 +148,12 @@ static void on_typed(void *ctx, const char *p, size_t n)
 static void on_report(void *ctx, int column)
 {
     (void)ctx;
-    e.no_report = 0;
-    if (!e.measuring || e.ask_again)
-        return; /* too late */
-    rl_reset_screen_size();
-    if (screen_width() != e.asked) /* the answer may be about the width before or after */
-        ask_column();
-    else
-        measured(column - 1);
+    e.hooks.report(e.hooks.ctx, column);
 }
 
 static void on_pasted(void *ctx, char *p, size_t n, int cut)
 {
     (void)ctx;
-    if (e.measuring)
-        measured(-1);
     pump(); /* what was typed before comes before */
     if (e.question)
         end_question(e.keys[strlen(e.keys) - 1]);
@@ -264,10 +173,20 @@ static void on_pasted(void *ctx, char *p, size_t n, int cut)
 void edit_insert(const char *text)
 {
     rl_insert_text(text);
-    if (!e.inside && !e.measuring) {
-        rl_redisplay();
-        fflush(rl_outstream);
-    }
+    changed();
+}
+
+char *edit_take(int *point)
+{
+    *point = rl_point;
+    return rl_end ? strdup(rl_line_buffer) : NULL;
+}
+
+void edit_put(const char *text, int point)
+{
+    rl_replace_line(text ? text : "", 1);
+    rl_point = text ? point : 0;
+    changed();
 }
 
 static const struct paste_sink sink = {NULL, on_typed, on_pasted, on_report};
@@ -324,14 +243,7 @@ static void on_readable(uv_poll_t *h, int status, int events)
 static void on_timer(uv_timer_t *t)
 {
     (void)t;
-    uint64_t now = mono_ns();
-    paste_expire(&e.paste, now, &sink);
-    if (e.ask_again && now >= e.ask_again)
-        ask_column();
-    else if (e.measuring && now >= e.measuring) {
-        e.no_report = 1; /* want_report stays: a late answer is not for readline */
-        measured(-1);
-    }
+    paste_expire(&e.paste, mono_ns(), &sink);
     pump();
     arm();
 }
@@ -339,10 +251,6 @@ static void on_timer(uv_timer_t *t)
 static void arm(void)
 {
     uint64_t at = paste_deadline(&e.paste), now = mono_ns();
-    if (e.measuring && e.measuring < at)
-        at = e.measuring;
-    if (e.ask_again && e.ask_again < at)
-        at = e.ask_again;
     if (!e.open || at == UINT64_MAX) {
         uv_timer_stop(&e.timer);
         return;
@@ -351,22 +259,9 @@ static void arm(void)
     uv_timer_start(&e.timer, on_timer, at <= now ? 0 : (at - now) / NS_PER_MS + 1, 0);
 }
 
-/* --- keys and lines ------------------------------------------------------------------------ */
+/* --- lines and completions ----------------------------------------------------------------- */
 
-/* Enter: wipe the typed line, since what was said comes back from the server in its order. To
- * readline the line looks empty meanwhile, or it would move below it. */
-static int enter_key(int count, int key)
-{
-    int point = rl_point, end = rl_end;
-    rl_clear_visible_line();
-    rl_erase_empty_line = 1;
-    rl_point = rl_end = 0;
-    rl_newline(count, key);
-    rl_point = point;
-    rl_end = end;
-    return 0;
-}
-
+/* The line is given on when readline has made room for the next one: it may be put back then. */
 static void on_line(char *line)
 {
     if (!line) { /* Ctrl-D */
@@ -374,8 +269,7 @@ static void on_line(char *line)
         return;
     }
     recall_add(line);
-    e.hooks.line(e.hooks.ctx, str_of(line));
-    free(line);
+    e.entered = line;
 }
 
 /* rl_completion_matches takes a generator without context */
@@ -383,15 +277,26 @@ static int complete_start;
 
 static char *generate(const char *text, int state)
 {
-    return e.hooks.complete(e.hooks.ctx, rl_line_buffer, complete_start, text, state);
+    char *word = e.hooks.complete(e.hooks.ctx, rl_line_buffer, complete_start, text, state);
+    size_t n = word ? strlen(word) : 0;
+    if (n && word[n - 1] == '/') /* a folder: what comes next belongs to the same word */
+        rl_completion_suppress_append = 1;
+    return word;
 }
 
 static char **complete(const char *text, int start, int end)
 {
     (void)end;
     complete_start = start;
-    rl_attempted_completion_over = 1; /* no file names, ever */
+    rl_attempted_completion_over = 1; /* readline's own file names: never */
     return rl_completion_matches(text, generate);
+}
+
+/* words[0] is what they have in common. */
+static void show_matches(char **words, int count, int longest)
+{
+    (void)longest;
+    e.hooks.matches(e.hooks.ctx, words + 1, count);
 }
 
 int edit_interrupt(void)
@@ -403,13 +308,12 @@ int edit_interrupt(void)
         return 1;
     }
     int had = rl_end > 0 || busy_prompt();
-    rl_callback_sigcleanup(); /* a search; these two redraw the line, so wipe it after them */
+    rl_callback_sigcleanup(); /* a search */
     rl_free_line_state();
-    rl_clear_visible_line();
     if (rl_end)
         rl_kill_text(0, rl_end);
     rl_point = 0;
-    show();
+    changed();
     return had;
 }
 
@@ -422,10 +326,69 @@ void edit_ask(const char *question, const char *keys, void (*answer)(void *ctx, 
     e.keys = keys;
     e.answer = answer;
     e.answer_ctx = ctx;
-    rl_clear_visible_line();
     rl_replace_line("", 1);
     rl_set_prompt(question);
-    show();
+    changed();
+}
+
+/* --- keys ---------------------------------------------------------------------------------- */
+
+static int tell(int key)
+{
+    e.hooks.key(e.hooks.ctx, key);
+    return 0;
+}
+
+#define KEY(name, what)                 \
+    static int name(int count, int key) \
+    {                                   \
+        (void)count, (void)key;         \
+        return tell(what);              \
+    }
+KEY(page_up, EDIT_PAGE_UP)
+KEY(page_down, EDIT_PAGE_DOWN)
+KEY(oldest, EDIT_OLDEST)
+KEY(newest, EDIT_NEWEST)
+KEY(previous_room, EDIT_PREVIOUS)
+KEY(next_room, EDIT_NEXT)
+KEY(news, EDIT_NEWS)
+KEY(redraw, EDIT_REDRAW)
+
+static int room_key(int count, int key)
+{
+    (void)count;
+    return tell(EDIT_ROOM + (key == '0' ? 10 : key - '0'));
+}
+
+static int newline_key(int count, int key)
+{
+    (void)count, (void)key;
+    return rl_insert_text("\n") < 0;
+}
+
+static void bind_keys(void)
+{
+    static const struct {
+        const char *sequence;
+        rl_command_func_t *run;
+    } keys[] = {
+        {"\\e[5~", page_up},         {"\\e[6~", page_down},   {"\\e[1;5H", oldest},
+        {"\\e[1;5F", newest},        {"\\e[5;5~", oldest},    {"\\e[6;5~", newest},
+        {"\\e[1;3D", previous_room}, {"\\e[1;3C", next_room}, {"\\e\\e[D", previous_room},
+        {"\\e\\e[C", next_room},
+    };
+    const Keymap maps[] = {emacs_standard_keymap, vi_insertion_keymap, vi_movement_keymap};
+    for (size_t m = 0; m < sizeof maps / sizeof *maps; m++) {
+        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+            if (m == 0 || keys[i].sequence[2] != '\\') /* twice Escape means something in vi */
+                rl_bind_keyseq_in_map(keys[i].sequence, keys[i].run, maps[m]);
+        rl_bind_key_in_map('\f', redraw, maps[m]);
+    }
+    for (int digit = '0'; digit <= '9'; digit++)
+        rl_bind_key_in_map(digit, room_key, emacs_meta_keymap);
+    rl_bind_key_in_map('a', news, emacs_meta_keymap);
+    rl_bind_key_in_map('\r', newline_key, emacs_meta_keymap);
+    rl_bind_key_in_map('\n', newline_key, emacs_meta_keymap);
 }
 
 /* --- opening and closing ------------------------------------------------------------------- */
@@ -439,17 +402,11 @@ static int open_tty(void)
     return fd < 0 ? -errno : fd;
 }
 
-static void bind_enter(Keymap map)
-{
-    rl_bind_key_in_map('\r', enter_key, map);
-    rl_bind_key_in_map('\n', enter_key, map);
-}
-
 static void setup_readline(void)
 {
     rl_readline_name = "parley";
     rl_instream = stdin;
-    rl_outstream = stdout;
+    rl_outstream = e.nowhere;
     rl_catch_signals = 0;
     rl_catch_sigwinch = 0;
     rl_change_environment = 0;
@@ -457,7 +414,9 @@ static void setup_readline(void)
     rl_input_available_hook = bytes_wait;
     rl_prep_term_function = NULL; /* ours, once: see above */
     rl_deprep_term_function = NULL;
+    rl_redisplay_function = changed;
     rl_attempted_completion_function = complete;
+    rl_completion_display_matches_hook = show_matches;
     rl_completer_word_break_characters = (char *)" \t\n";
     rl_completer_quote_characters = "";
     rl_completion_query_items = -1;
@@ -465,10 +424,7 @@ static void setup_readline(void)
     rl_variable_bind("show-all-if-ambiguous", "on");
     rl_variable_bind("completion-ignore-case", "on");
     rl_initialize();
-    rl_variable_bind("page-completions", "off"); /* the pager would block */
-    bind_enter(emacs_standard_keymap);
-    bind_enter(vi_insertion_keymap);
-    bind_enter(vi_movement_keymap);
+    bind_keys();
 }
 
 int edit_open(uv_loop_t *loop, const struct edit_hooks *hooks)
@@ -476,21 +432,22 @@ int edit_open(uv_loop_t *loop, const struct edit_hooks *hooks)
     int fd = open_tty();
     if (fd < 0)
         return fd;
-    int r = uv_poll_init(loop, &e.poll, fd);
+    e.nowhere = fopen("/dev/null", "we");
+    int r = e.nowhere ? uv_poll_init(loop, &e.poll, fd) : -errno;
     if (r < 0) {
+        if (e.nowhere)
+            fclose(e.nowhere);
         io_close(&fd);
         return r;
     }
     e.fd = fd;
     e.hooks = *hooks;
     uv_timer_init(loop, &e.timer);
-    setvbuf(stdout, NULL, _IOFBF, OUT_BYTES);
     setup_readline();
     rl_prep_terminal(1);
     e.open = 1;
     e.prompt = strdup("");
     rl_callback_handler_install("", on_line);
-    e.width = screen_width();
     return uv_poll_start(&e.poll, UV_READABLE, on_readable);
 }
 
@@ -498,11 +455,7 @@ void edit_suspend(void)
 {
     if (!e.open || e.suspended)
         return;
-    if (e.measuring)
-        measured(-1);
     e.suspended = 1;
-    rl_clear_visible_line();
-    fflush(rl_outstream);
     rl_deprep_terminal();
     uv_poll_stop(&e.poll);
 }
@@ -511,31 +464,22 @@ void edit_resume(void)
 {
     if (!e.open)
         return;
-    if (!e.suspended) { /* stopped by SIGSTOP, behind our back: the shell has changed the mode */
-        rl_clear_visible_line();
+    if (!e.suspended) /* stopped by SIGSTOP, behind our back: the shell has changed the mode */
         rl_deprep_terminal();
-    }
     rl_prep_terminal(1);
     uv_poll_start(&e.poll, UV_READABLE, on_readable);
     e.suspended = 0;
-    rl_on_new_line();
-    rl_reset_screen_size();
-    e.width = screen_width();
-    rl_set_prompt(e.question ? e.question : e.prompt);
-    show();
 }
 
 void edit_close(void)
 {
     if (!e.open)
         return;
-    if (!e.suspended)
-        rl_clear_visible_line();
     e.open = 0;
-    fflush(rl_outstream);
     rl_callback_handler_remove();
     rl_deprep_terminal();
-    fflush(rl_outstream);
+    rl_outstream = stdout;
+    fclose(e.nowhere);
     uv_close((uv_handle_t *)&e.poll, NULL);
     uv_close((uv_handle_t *)&e.timer, NULL);
     io_close(&e.fd);

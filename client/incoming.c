@@ -18,11 +18,6 @@ static int is_pair(const struct chat_room *room)
     return room->shown[0] == '@';
 }
 
-static struct str place_of(const struct chat *c, const struct chat_room *room)
-{
-    return str_of(room->room == c->current ? NULL : room->shown);
-}
-
 /* --- records of a room's log: each appends what it shows, if anything ----------------------- */
 
 static void show_message(struct chat *c, struct chat_room *room, const struct record *r,
@@ -36,7 +31,7 @@ static void show_message(struct chat *c, struct chat_room *room, const struct re
     int mention = fresh && !own && render_mentions(b.text, session_nick(c->session));
     const struct said s = {
         .time = r->time,
-        .place = place_of(c, room),
+        .place = chat_place(c, room),
         .from = b.from,
         .text = b.text,
         .action = r->flags & RECORD_ACTION,
@@ -63,10 +58,10 @@ static void show_title(struct chat *c, struct chat_room *room, const struct reco
         chat_retitled(c, room->room);
     render_safe(b.from, nick, sizeof nick);
     if (b.text.n)
-        render_event(&c->render, out, r->time, place_of(c, room), "%s set the topic: %s", nick,
+        render_event(&c->render, out, r->time, chat_place(c, room), "%s set the topic: %s", nick,
                      render_safe(b.text, topic, sizeof topic));
     else
-        render_event(&c->render, out, r->time, place_of(c, room), "%s took the topic away", nick);
+        render_event(&c->render, out, r->time, chat_place(c, room), "%s took the topic away", nick);
 }
 
 static void show_presence(struct chat *c, struct chat_room *room, const struct record *r,
@@ -87,10 +82,10 @@ static void show_presence(struct chat *c, struct chat_room *room, const struct r
     render_safe(b.nick, nick, sizeof nick);
     render_safe(b.text, text, sizeof text);
     if (came)
-        render_event(&c->render, out, r->time, place_of(c, room), "%s joined by %s", nick,
+        render_event(&c->render, out, r->time, chat_place(c, room), "%s joined by %s", nick,
                      t ? t->name : "?");
     else
-        render_event(&c->render, out, r->time, place_of(c, room), "%s left%s%s", nick,
+        render_event(&c->render, out, r->time, chat_place(c, room), "%s left%s%s", nick,
                      *text ? ": " : "", text);
 }
 
@@ -103,7 +98,7 @@ static void show_rename(struct chat *c, struct chat_room *room, const struct rec
         return; /* our own is told by NICKED, once */
     if (names_remove(&c->nicks, b.from))
         names_add(&c->nicks, b.to);
-    render_event(&c->render, out, r->time, place_of(c, room), "%s is now %s",
+    render_event(&c->render, out, r->time, chat_place(c, room), "%s is now %s",
                  render_safe(b.from, from, sizeof from), render_safe(b.to, to, sizeof to));
 }
 
@@ -114,7 +109,7 @@ static void show_file(struct chat *c, struct chat_room *room, const struct recor
     char nick[SAFE_NICK], name[SAFE_FILE], size[24];
     if (body_file_get(r, &b) < 0 || names_has(&c->ignored, b.from))
         return;
-    render_event(&c->render, out, r->time, place_of(c, room), "%s sent %s (%s) · /file get %llu",
+    render_event(&c->render, out, r->time, chat_place(c, room), "%s sent %s (%s) · /file get %llu",
                  render_safe(b.from, nick, sizeof nick), render_safe(b.name, name, sizeof name),
                  render_bytes(b.size, size, sizeof size), (unsigned long long)r->seq);
 }
@@ -178,6 +173,16 @@ static void new_begins(struct chat *c, const struct chat_room *room, struct buf 
     render_rule(&c->render, out, more ? word : "new");
 }
 
+/* On a screen, rules about days are part of it. */
+static void show_day(struct chat *c, uint64_t time)
+{
+    struct buf out = {0};
+    if (term_edits(c->term))
+        return;
+    render_day(&c->render, &out, time);
+    chat_show(c, &out);
+}
+
 static void show_backlog(struct chat *c, struct chat_room *room)
 {
     size_t n = room->backlog_n;
@@ -187,22 +192,22 @@ static void show_backlog(struct chat *c, struct chat_room *room)
     for (size_t i = first; i < n; i++) {
         struct backlog_line *b = &room->backlog[i % BACKLOG_LINES];
         if (i == first)
-            room->oldest = b->seq;
+            room->oldest = room->top = b->seq;
         if (fresh && b->seq >= fresh) {
             new_begins(c, room, &out, i == first && b->seq > fresh);
+            chat_show_record(c, room, 0, b->time, &out);
             fresh = 0;
         }
-        render_day(&c->render, &out, b->time);
-        buf_append(&out, buf_head(&b->text), b->text.len);
-        buf_free(&b->text);
+        show_day(c, b->time);
+        chat_show_record(c, room, b->seq, b->time, &b->text);
     }
     room->backlog_n = 0;
     if (n && term_interactive(c->term)) {
-        render_day(&c->render, &out, wall_ns());
+        show_day(c, wall_ns());
         if (!room->unread.first)
             render_rule(&c->render, &out, "new");
     }
-    chat_show(c, &out);
+    chat_show_record(c, room, 0, 0, &out);
 }
 
 static int in_replay(const struct chat_room *room, uint64_t seq)
@@ -220,6 +225,12 @@ static void replay(struct chat *c, struct chat_room *room, const struct record *
 {
     struct pending *p = chat_pending(c, room->replay);
     struct body_message b;
+    if (p && p->ask == ASK_OLDER) {
+        struct buf line = {0};
+        show_logged(c, room, r, &line, 0);
+        chat_on_older(c, room, r, &line);
+        return;
+    }
     if (p && !p->text && r->type == RECORD_FILE) {
         p->found++;
         render_day(&c->render, &p->lines, r->time);
@@ -248,7 +259,7 @@ static void count(struct chat *c, struct chat_room *room, uint64_t seq)
 static void on_logged(struct chat *c, const struct record *r)
 {
     struct chat_room *room = chat_room(c, r->room);
-    struct buf out = {0}, line = {0};
+    struct buf line = {0};
     if (!room)
         return;
     if (in_replay(room, r->seq)) {
@@ -265,13 +276,12 @@ static void on_logged(struct chat *c, const struct record *r)
     if (room->backlog_n)
         show_backlog(c, room);
     if (!room->oldest)
-        room->oldest = r->seq;
+        room->oldest = room->top = r->seq;
     show_logged(c, room, r, &line, 1);
     note_unread(c, room, r, 1);
     if (line.len)
-        render_day(&c->render, &out, r->time);
-    chat_show(c, &out);
-    chat_show(c, &line);
+        show_day(c, r->time);
+    chat_show_record(c, room, r->seq, r->time, &line);
 }
 
 /* --- joining and leaving ------------------------------------------------------------------- */
@@ -374,12 +384,12 @@ static void on_parted(struct chat *c, const struct record *r)
     char name[SAFE_TEXT], why[SAFE_TEXT];
     if (room && body_refuse_get(r, &b) == 0) {
         render_safe(str_of(room->shown), name, sizeof name);
+        chat_drop_room(c, room); /* first: it is told where one is now */
         if (p)
             chat_note(c, "left %s", name);
         else
             chat_note(c, "you are out of %s: %s", name,
                       b.text.n ? render_safe(b.text, why, sizeof why) : reason_name(b.code));
-        chat_drop_room(c, room);
         if (!c->room_count)
             chat_note(c, "in no room now. /join #ROOM, or see which there are: /list");
     }

@@ -46,6 +46,9 @@ struct options {
     int wait_given; /* it was not left at its default */
     enum color_mode color;
     int json, quiet, verbose;
+    /* the chat */
+    int plain;
+    const char *theme; /* NULL: the default */
     /* reading: OPTION_UNSET, or the number given. Times in ns. */
     uint64_t last, after, since, count, timeout;
     int exit_at_end;

@@ -23,7 +23,7 @@ static enum match match_report(const struct paste *p, int *column)
 {
     int fields = 0;
     long value = 0;
-    if (!p->want_report || (p->held_n > 1 && p->held[1] != '['))
+    if (!p->want_reports || (p->held_n > 1 && p->held[1] != '['))
         return NO;
     for (size_t i = 2; i < p->held_n; i++) {
         char c = p->held[i];
@@ -68,7 +68,7 @@ static void hold(struct paste *p, char c, uint64_t now, const struct paste_sink 
         p->held_n = 0; /* of a paste that timed out: means nothing to anybody */
     } else if (report == WHOLE) {
         p->held_n = 0;
-        p->want_report = 0;
+        p->want_reports--;
         sink->report(sink->ctx, column);
     } else if (begin == NO && end == NO && report == NO) {
         /* Not for us. The byte that told may itself begin a mark. */

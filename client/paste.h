@@ -30,7 +30,7 @@ struct paste_sink {
     /* One block, borrowed for the call, raw (see paste_clean). `cut`: it was longer than
      * PASTE_MAX. */
     void (*pasted)(void *ctx, char *p, size_t n, int cut);
-    /* The terminal's answer to ESC[6n: the cursor's column, from 1. Only while `want_report`. */
+    /* An answer of the terminal to ESC[6n: the cursor's column, from 1. Only those awaited. */
     void (*report)(void *ctx, int column);
 };
 
@@ -42,7 +42,7 @@ struct paste {
     int inside;      /* between the marks */
     size_t end_seen; /* bytes of the end mark seen so far */
     int cut;
-    int want_report; /* set by the owner after asking, cleared by the answer */
+    int want_reports; /* raised by the owner with each question, lowered by each answer */
     uint64_t began, last;
 };
 

@@ -43,7 +43,7 @@ static void put_safe(FILE *to, struct str s)
 static void put_nick(const struct print *p, FILE *to, struct str nick)
 {
     if (p->color)
-        fprintf(to, "\033[%dm", render_nick_color(nick));
+        fprintf(to, "\033[%sm", theme_nick(theme_default(), nick));
     put_safe(to, nick);
     if (p->color)
         fputs("\033[0m", to);

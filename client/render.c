@@ -2,6 +2,7 @@
 #include "client/render.h"
 
 #include "base/clock.h"
+#include "client/wrap.h"
 #include "proto/text.h"
 
 #include <ctype.h>
@@ -13,23 +14,28 @@
 
 #define INDENT_MAX 24 /* leaves room for text on a narrow screen */
 
-#define FAINT   "\033[2m"
-#define BOLD    "\033[1m"
-#define REVERSE "\033[7m"
-#define PLAIN   "\033[0m"
-
-/* Readable on black and on white; yellow and the two extremes are not. */
-static const int nick_colors[] = {31, 32, 34, 35, 36, 91, 92, 94, 95, 96};
+#define PLAIN "\033[0m"
 
 static void put(struct buf *out, const char *z)
 {
     buf_append(out, z, strlen(z));
 }
 
-static void style(const struct render *r, struct buf *out, const char *sgr)
+static const struct theme *theme(const struct render *r)
+{
+    return r->theme ? r->theme : theme_default();
+}
+
+static void style(const struct render *r, struct buf *out, enum theme_part part)
 {
     if (r->color)
-        put(out, sgr);
+        put(out, theme(r)->sgr[part]);
+}
+
+static void plain(const struct render *r, struct buf *out)
+{
+    if (r->color)
+        put(out, PLAIN);
 }
 
 void render_put(struct buf *out, struct str s, int lines)
@@ -101,9 +107,9 @@ void render_day(struct render *r, struct buf *out, uint64_t time)
 static void put_time(const struct render *r, struct buf *out, uint64_t time)
 {
     struct tm tm = local(time);
-    style(r, out, FAINT);
+    style(r, out, THEME_TIME);
     render_printf(out, "%02d:%02d", tm.tm_hour, tm.tm_min);
-    style(r, out, PLAIN);
+    plain(r, out);
     put(out, " ");
 }
 
@@ -111,34 +117,25 @@ static void put_place(const struct render *r, struct buf *out, struct str place)
 {
     if (!place.n)
         return;
-    style(r, out, FAINT);
+    style(r, out, THEME_PLACE);
     put(out, "[");
     render_put(out, place, 0);
     put(out, "]");
-    style(r, out, PLAIN);
+    plain(r, out);
     put(out, " ");
-}
-
-int render_nick_color(struct str nick)
-{
-    char key[NICK_MAX * 4];
-    ssize_t n = text_key(nick, key, sizeof key);
-    const char *p = n > 0 ? key : nick.p;
-    size_t len = n > 0 ? (size_t)n : nick.n;
-    uint32_t h = 2166136261u; /* FNV-1a: the same on every machine and in every year */
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ (uint8_t)p[i]) * 16777619u;
-    return nick_colors[(h ^ h >> 16) % (sizeof nick_colors / sizeof *nick_colors)];
 }
 
 static void put_nick(const struct render *r, struct buf *out, const struct said *s)
 {
-    if (r->color) {
-        render_printf(out, "\033[%dm", render_nick_color(s->from));
-        put(out, s->mention ? REVERSE BOLD : s->own ? BOLD : "");
-    }
+    const char *color = theme_nick(theme(r), s->from);
+    if (r->color && *color)
+        render_printf(out, "\033[%sm", color);
+    if (s->mention)
+        style(r, out, THEME_CALLER);
+    else if (s->own)
+        style(r, out, THEME_OWN);
     render_put(out, s->from, 0);
-    style(r, out, PLAIN);
+    plain(r, out);
 }
 
 /* Columns of what stands in `out` from byte `at` on, escape sequences of our own left out. */
@@ -159,29 +156,43 @@ static size_t columns_since(const struct buf *out, size_t at)
     return columns;
 }
 
+/* What stands between the rows of one message. */
+static void put_next_row(const struct render *r, struct buf *out, size_t indent)
+{
+    if (r->plain) {
+        put(out, " / ");
+        return;
+    }
+    put(out, "\n");
+    if (r->hang)
+        put(out, WRAP_HANG);
+    for (size_t i = 0; !r->hang && i < indent; i++)
+        put(out, " ");
+}
+
 static void put_text(const struct render *r, struct buf *out, const struct said *s, size_t indent)
 {
     struct str rest = s->text;
     for (int first = 1; first || rest.n; first = 0) {
         const char *nl = rest.n ? memchr(rest.p, '\n', rest.n) : NULL;
         size_t n = nl ? (size_t)(nl - rest.p) : rest.n;
-        for (size_t i = 0; !first && i < indent; i++)
-            put(out, " ");
+        if (!first)
+            put_next_row(r, out, indent);
         if (s->mention)
-            style(r, out, BOLD);
+            style(r, out, THEME_MENTION);
         render_put(out, (struct str){rest.p, n}, 1);
         if (s->mention)
-            style(r, out, PLAIN);
+            plain(r, out);
         if (s->after && !nl) {
-            style(r, out, FAINT);
+            style(r, out, THEME_EVENT);
             render_printf(out, " %s", s->after);
-            style(r, out, PLAIN);
+            plain(r, out);
         }
-        put(out, "\n");
         n += nl != NULL;
         rest.p = rest.n ? rest.p + n : rest.p;
         rest.n -= n;
     }
+    put(out, "\n");
 }
 
 void render_said(const struct render *r, struct buf *out, const struct said *s)
@@ -195,6 +206,8 @@ void render_said(const struct render *r, struct buf *out, const struct said *s)
     put_nick(r, out, s);
     put(out, s->action ? " " : "> ");
     size_t indent = columns_since(out, start);
+    if (r->hang)
+        put(out, WRAP_HANG);
     put_text(r, out, s, indent < INDENT_MAX ? indent : INDENT_MAX);
 }
 
@@ -209,18 +222,20 @@ void render_event(const struct render *r, struct buf *out, uint64_t time, struct
     if (time)
         put_time(r, out, time);
     put_place(r, out, place);
-    style(r, out, FAINT);
+    style(r, out, THEME_EVENT);
     put(out, "-- ");
+    if (r->hang)
+        put(out, WRAP_HANG);
     put(out, line);
-    style(r, out, PLAIN);
+    plain(r, out);
     put(out, "\n");
 }
 
 void render_rule(const struct render *r, struct buf *out, const char *word)
 {
-    style(r, out, FAINT);
+    style(r, out, THEME_RULE);
     render_printf(out, "──── %s ────", word);
-    style(r, out, PLAIN);
+    plain(r, out);
     put(out, "\n");
 }
 

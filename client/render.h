@@ -14,11 +14,15 @@
 
 #include "base/buf.h"
 #include "base/bytes.h"
+#include "client/theme.h"
 
 #include <time.h>
 
 struct render {
     int color;
+    const struct theme *theme; /* borrowed; NULL: the default */
+    int hang;          /* mark where text begins (wrap.h), for a screen that wraps lines itself */
+    int plain;         /* a message of several lines is one line, with " / " between them */
     int mark_mentions; /* put ">>" before a mention: for people, where colour cannot */
     struct tm day;     /* of the last line shown; year 0: none yet */
 };
@@ -57,6 +61,3 @@ const char *render_bytes(uint64_t n, char *out, size_t cap);
 
 /* Does `text` name `nick` as a word of its own, in whatever case? */
 int render_mentions(struct str text, const char *nick);
-
-/* The colour of a nick, the same everywhere: an SGR parameter, e.g. 35. */
-int render_nick_color(struct str nick);

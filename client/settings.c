@@ -24,6 +24,10 @@ const struct setting settings[] = {
     {"color", 0, KIND_COLOR, TAKES_ALL, AT(color), "WHEN", "auto, always or never"},
     {"quiet", 'q', KIND_FLAG, TAKES_ALL, AT(quiet), NULL, "errors only; no arrivals, no notices"},
     {"verbose", 'v', KIND_FLAG, TAKES_ALL, AT(verbose), NULL, "say more on stderr"},
+    {"plain", 0, KIND_FLAG, TAKES_CHAT, AT(plain), NULL,
+     "line after line, for screen readers and logs: nothing is drawn anew"},
+    {"theme", 0, KIND_THEME, TAKES_CHAT, AT(theme), "THEME",
+     "default, dark, light or mono, and changes: dark,mention=bold red"},
     {"last", 0, KIND_NUMBER, TAKES_READ | TAKES_BOT, AT(last), "N", "begin N records before the end"},
     {"after", 0, KIND_NUMBER, TAKES_READ | TAKES_BOT, AT(after), "SEQ", "begin after sequence number SEQ"},
     {"since", 0, KIND_SECONDS, TAKES_READ | TAKES_BOT, AT(since), "AGE", "begin that long ago: 30s, 10m, 2h, 1d"},
@@ -192,6 +196,7 @@ const char *setting_values(const struct setting *d)
         [KIND_FILE] = OPT_FILE,
         [KIND_PLACE] = "auto hub workers",
         [KIND_SYNC] = "none interval always",
+        [KIND_THEME] = "default dark light mono",
         [KIND_PIN] = "same apart none",
     };
     return d->kind < sizeof values / sizeof *values ? values[d->kind] : NULL;

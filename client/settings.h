@@ -22,6 +22,7 @@ enum setting_kind {
     KIND_PLACE,
     KIND_SYNC,
     KIND_PIN,
+    KIND_THEME,
 };
 
 struct setting {

@@ -1,14 +1,17 @@
-/* The chat's terminal, whatever it is: one interface over an edited line (edit.h) and plain lines
- * (lines.h). Collects what is to be shown and shows it once per loop turn; handles the signals that
- * belong to a terminal; puts the terminal back as it was on every way out.
+/* The chat's terminal, whatever it is: one interface over a screen with an edited line (page.h,
+ * edit.h) and plain lines (lines.h). Collects what is to be shown and shows it once per loop turn;
+ * handles the signals that belong to a terminal; puts the terminal back as it was on every way out.
  *
  *                        standard input and output are        prompt   notes go to
- *   edited line          terminals that can move a cursor     yes      the screen
- *   plain, interactive   a terminal, TERM=dumb                no       the screen
- *   plain                anything else                        no       standard error */
+ *   screen               terminals that can move a cursor     yes      the screen
+ *   plain, interactive   a terminal, --plain or TERM=dumb     no       the screen
+ *   plain                anything else                        no       standard error
+ *
+ * A screen shows what its owner keeps: a scroll for each room (scroll.h). */
 #pragma once
 
 #include "base/bytes.h"
+#include "client/page.h"
 
 #include <uv.h>
 
@@ -26,18 +29,24 @@ struct term_hooks {
     void (*paste)(void *ctx, const char *text, size_t n, int cut);
     void (*end)(void *ctx, enum term_end why, int signo);
     char *(*complete)(void *ctx, const char *line, int start, const char *text, int state);
+    /* With a screen: where lines go now; what is to be drawn (scroll, rule, bar); a key that is
+     * about the screen (enum edit_key). */
+    struct scroll *(*scroll)(void *ctx);
+    void (*view)(void *ctx, struct page_view *v, int columns);
+    void (*key)(void *ctx, int key);
 };
 
 struct term;
 
 /* color: 1 always, 0 never, -1 if it is a terminal and NO_COLOR is not set. Plain input starts
  * paused. Start this before loop_attach: then what records brought is shown in the same turn. */
-int term_open(struct term **out, uv_loop_t *loop, const struct term_hooks *hooks, int color);
+int term_open(struct term **out, uv_loop_t *loop, const struct term_hooks *hooks, int color,
+              int plain);
 /* Show what is collected and give the terminal back. Turn the loop once more, then free. */
 void term_close(struct term *t);
 void term_free(struct term *t);
 
-int term_edits(const struct term *t);       /* there is an edited line */
+int term_edits(const struct term *t);       /* there is a screen with an edited line */
 int term_interactive(const struct term *t); /* a person sits there */
 int term_color(const struct term *t);
 
@@ -47,6 +56,11 @@ void term_out(struct term *t, struct str text);
 void term_note(struct term *t, struct str text);
 /* When a key was pressed last (mono_ns), or the terminal opened. */
 uint64_t term_touched(const struct term *t);
+/* With a screen: what the view hook tells has changed. */
+void term_changed(struct term *t);
+/* Pages up (> 0) or down in the current room. */
+void term_scroll(struct term *t, int pages);
+int term_pages_above(struct term *t); /* whole pages in memory above the view, 2 at most */
 /* Ring, at most once a second. */
 void term_bell(struct term *t);
 void term_prompt(struct term *t, const char *prompt);

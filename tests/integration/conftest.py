@@ -1,8 +1,13 @@
 """Fixtures of the integration tests beside those of all."""
 
+import os
+import shutil
 import socket
+import subprocess
 
 import pytest
+
+from terminal import Chats
 
 
 @pytest.fixture
@@ -11,3 +16,26 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+@pytest.fixture
+def chats(server):
+    c = Chats(server)
+    yield c
+    c.close()
+
+
+@pytest.fixture
+def tmux(server):
+    if not shutil.which("tmux"):
+        pytest.skip("no tmux")
+    name = ["tmux", "-S", os.path.join(server.dir, "tmux"), "-f", "/dev/null"]
+
+    def run(*args):
+        env = server.env(XDG_STATE_HOME=os.path.join(server.dir, "home"), INPUTRC="/dev/null", TERM="xterm-256color")
+        env.pop("TMUX", None)
+        done = subprocess.run([*name, *args], env=env, capture_output=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode()
+    yield run
+    subprocess.run([*name, "kill-server"], capture_output=True)

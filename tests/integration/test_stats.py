@@ -10,7 +10,6 @@ import subprocess
 import pytest
 
 import harness
-from test_terminal import chats  # noqa: F401 (a fixture)
 
 LOCAL = [t for t in harness.TRANSPORTS if t != "tcp"]
 

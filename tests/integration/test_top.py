@@ -17,7 +17,7 @@ import pytest
 import harness
 import parleywire as wire
 from harness import PARLEY, until
-from test_terminal import Terminal
+from terminal import Terminal
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")

@@ -161,19 +161,6 @@ static void test_render_mentions_whole_words_in_any_case(void **state)
     assert_int_equal(render_mentions(str_of("anything"), ""), 0);
 }
 
-static void test_render_nick_has_one_colour(void **state)
-{
-    (void)state;
-    assert_int_equal(render_nick_color(str_of("Alice")), render_nick_color(str_of("alice")));
-    int seen[128] = {0}, kinds = 0;
-    for (int i = 0; i < 200; i++) {
-        char nick[16];
-        snprintf(nick, sizeof nick, "nick%d", i);
-        kinds += !seen[render_nick_color(str_of(nick))]++;
-    }
-    assert_true(kinds >= 8);
-}
-
 static void test_render_day_is_said_when_it_changes(void **state)
 {
     struct render r = {0};
@@ -215,7 +202,6 @@ int main(void)
         T(test_render_any_bytes_are_harmless),
         T(test_render_safe_cuts_at_a_character),
         T(test_render_mentions_whole_words_in_any_case),
-        T(test_render_nick_has_one_colour),
         T(test_render_day_is_said_when_it_changes),
         T(test_table_aligns_and_sorts),
     };

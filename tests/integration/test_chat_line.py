@@ -1,0 +1,188 @@
+"""The line being typed: recall, completion, letters of any script, pasting."""
+
+import os
+import stat
+
+import pytest
+
+from terminal import CTRL_A, CTRL_C, CTRL_D, CTRL_R, CTRL_U, CTRL_Y, PASTE, PASTE_END, heard
+
+
+def test_recall_search_and_the_file(server, chats):
+    a = chats.chat("alice")
+    for word in ("first thing", "second thing"):
+        a.enter(word)
+        a.sees(f"<alice> {word}")
+    a.send(CTRL_R)
+    a.type("first")
+    chats.say("bob", "in between")  # while searching
+    a.sees("<bob> in between")
+    a.send("\r")
+    a.sees("<alice> first thing", 2)
+    a.enter("/quit")
+    assert a.wait() == 0
+    path = os.path.join(chats.home("alice"), "parley", "history")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    with open(path) as f:
+        assert f.read().splitlines() == ["first thing", "second thing", "first thing", "/quit"]
+    again = chats.chat("alice")
+    again.send("\033[A\033[A")
+    again.prompt("#lobby> first thing")
+
+
+def test_tab_completes(server, chats):
+    b = chats.chat("bobby")
+    a = chats.chat("alice")
+    b.sees("alice joined")
+    a.type("/na")
+    a.send("\t")
+    a.prompt("#lobby> /names")
+    a.send("\r")
+    a.sees("alice, bobby")
+    a.type("bo")
+    a.send("\t")
+    a.prompt("#lobby> bobby:")
+    a.type("hello ")
+    a.type("bo")
+    a.send("\t")
+    a.prompt("#lobby> bobby: hello bobby")
+    a.send(CTRL_U)
+    a.type("/msg bo")
+    a.send("\t")
+    a.prompt("#lobby> /msg bobby")
+    a.send(CTRL_U)
+    a.type("/join #lo")
+    a.send("\t")
+    a.prompt("#lobby> /join #lobby")
+    a.send(CTRL_U)
+    a.type("/transport posix")
+    a.send("\t")
+    a.prompt("#lobby> /transport posixmq")
+    a.send(CTRL_U)
+    a.type("/transport s")  # shm, socket, sysvmq
+    a.send("\t")
+    a.sees("sysvmq")
+    a.send(CTRL_U)
+    a.type("see bo")
+    b.enter("/nick bonnie")
+    a.sees("bobby is now bonnie")
+    a.send("\t")
+    a.prompt("#lobby> see bonnie")
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+def test_letters_beyond_ascii(server, chats, locale):
+    a = chats.chat("alice", LC_ALL=locale)
+    a.type("Gr\u00fc\u00dfe ")
+    a.send("\u4e2d\u6587 \U0001f642")
+    a.until(lambda: a.edited().endswith("\U0001f642"), "typed")
+    a.send("\033[D" * 3 + "\x7f\x7f")  # before the second ideogram and the space, those before go
+    a.send("\r")
+    heard(server, "Gr\u00fc\u00dfe\u6587 \U0001f642")
+    a.sees("<alice> Gr\u00fc\u00dfe")
+
+
+def test_vi_mode(server, chats):
+    rc = os.path.join(server.dir, "inputrc")
+    with open(rc, "w") as f:
+        f.write("set editing-mode vi\n")
+    a = chats.chat("alice", INPUTRC=rc)
+    a.type("one two")
+    a.send("\033")
+    a.send("bcwthree\r")
+    a.sees("<alice> one three")
+    a.type("four")
+    a.send("\033")
+    a.send("0x\r")  # Enter in command mode
+    a.sees("<alice> our")
+    a.enter("five")
+    a.sees("<alice> five")
+    heard(server, "one three", "our", "five")
+
+
+def test_ctrl_c_drops_the_line_then_leaves(server, chats):
+    a = chats.chat("alice")
+    a.type("never mind")
+    a.send(CTRL_C)
+    a.prompt("#lobby>")
+    a.send(CTRL_Y)
+    a.prompt("#lobby> never mind")
+    a.send(CTRL_C)
+    a.prompt("#lobby>")
+    a.send(CTRL_C)
+    a.sees("Ctrl-C again, or Ctrl-D, leaves")
+    a.enter("still here")
+    a.sees("<alice> still here")
+    a.send(CTRL_C)
+    a.sees("Ctrl-C again, or Ctrl-D, leaves", 2)
+    a.send(CTRL_C)
+    assert a.wait() == 0
+    heard(server, "still here")
+
+
+def test_ctrl_d_deletes_in_a_line_and_leaves_an_empty_one(server, chats):
+    a = chats.chat("alice")
+    a.type("xabc")
+    a.send(CTRL_A)
+    a.send(CTRL_D)
+    a.prompt("#lobby> abc")
+    a.send(CTRL_U + "\033[F" + CTRL_U)
+    a.prompt("#lobby>")
+    a.send(CTRL_D)
+    assert a.wait() == 0
+
+
+LINES = [f"pasted {i}" for i in range(7)]
+QUESTION = "Send 7 lines to #lobby? [y/N/1 = one message]"
+
+
+def test_paste_of_one_line_is_just_typed(server, chats):
+    a = chats.chat("alice")
+    a.type("say: ")
+    a.send(PASTE + "one line\n" + PASTE_END)
+    a.prompt("#lobby> say: one line")
+
+
+@pytest.mark.parametrize("key", ["y", "1", "n", "\r", CTRL_C, "\033"])
+def test_paste_of_several_lines_asks(server, chats, key):
+    a = chats.chat("alice")
+    chats.say("bob", "before")
+    a.sees("before")
+    a.type("a draft")
+    a.send(PASTE + "\r".join(LINES) + "\r" + PASTE_END)
+    a.prompt(QUESTION)
+    chats.say("bob", "while asking")
+    a.sees("while asking")
+    a.prompt(QUESTION)
+    a.send("x")  # no answer
+    a.send(key)
+    a.prompt("#lobby> a draft")
+    if key == "y":
+        a.sees("<alice> pasted 6")
+        heard(server, *LINES)
+    elif key == "1":
+        a.sees("pasted 6")
+        heard(server, "\n".join(LINES))
+        assert a.text().count("<alice>") == 1
+    else:
+        a.sees("nothing sent")
+        heard(server, "before", "while asking")
+    a.send("\r")
+    a.sees("<alice> a draft")
+
+
+def test_paste_without_its_end_freezes_nothing(server, chats):
+    a = chats.chat("alice")
+    a.send(PASTE + "never finished")
+    chats.say("bob", "do you hear me?")
+    a.sees("<bob> do you hear me?")
+    a.prompt("#lobby> never finished")
+    a.type(" but typed on")
+    a.send("\r")
+    a.sees("<alice> never finished but typed on")
+
+
+def test_pasted_control_characters_do_nothing(server, chats):
+    a = chats.chat("alice")
+    a.send(PASTE + "a\001b\004c\025d\033[De" + PASTE_END)
+    a.prompt("#lobby> abcd[De")
