@@ -36,17 +36,12 @@ void chat_draft_edit(struct chat *c, const struct chat_room *r)
 
 /* --- showing ------------------------------------------------------------------------------- */
 
-static struct str place_of(const struct chat *c, const struct chat_room *room)
-{
-    return room->room == c->current ? (struct str){0} : str_of(room->shown);
-}
-
 static void show_edited(struct chat *c, const struct chat_room *room, const struct record *r,
                         const struct body_edited *b, uint64_t time, struct buf *out)
 {
     const struct said s = {
         .time = time,
-        .place = place_of(c, room),
+        .place = chat_place(c, room),
         .from = b->from,
         .text = b->text,
         .action = r->flags & RECORD_ACTION,
@@ -60,7 +55,7 @@ static void show_deleted(struct chat *c, const struct chat_room *room, const str
                          uint64_t time, struct buf *out)
 {
     char nick[SAFE_NICK];
-    render_event(&c->render, out, time, place_of(c, room), "%s deleted what stood here",
+    render_event(&c->render, out, time, chat_place(c, room), "%s deleted what stood here",
                  render_safe(b->from, nick, sizeof nick));
 }
 
@@ -114,13 +109,21 @@ int chat_amend_backlog(struct chat *c, struct chat_room *room, const struct reco
 void chat_show_change(struct chat *c, struct chat_room *room, const struct record *r,
                       struct buf *out)
 {
+    struct body_edited e;
     struct body_deleted d;
     char nick[SAFE_NICK];
     if (is_ignored(c, r))
         return;
+    uint64_t target = target_of(r, &e, &d), time = chat_shown_at(c, room, target);
+    if (time) {
+        struct buf line = {0};
+        show_at(c, room, r, time, &line);
+        chat_rewrite(c, room, target, &line);
+        return;
+    }
     if (r->type == RECORD_EDITED)
         show_at(c, room, r, r->time, out);
     else if (body_deleted_get(r, &d) == 0)
-        render_event(&c->render, out, r->time, place_of(c, room), "%s deleted their last line",
+        render_event(&c->render, out, r->time, chat_place(c, room), "%s deleted their last line",
                      render_safe(d.from, nick, sizeof nick));
 }

@@ -190,9 +190,10 @@ struct str chat_place(const struct chat *c, const struct chat_room *room);
 /* Show the line (or empty: nothing) that a record of this room makes; empties the buffer. */
 void chat_show_record(struct chat *c, struct chat_room *room, uint64_t seq, uint64_t time,
                       struct buf *line);
-/* Another line (empty: none) for a record that is on the screen already. 1, or 0: it is not, or
- * there is no screen. Empties the buffer. */
-int chat_rewrite(struct chat *c, struct chat_room *room, uint64_t seq, struct buf *line);
+/* The time of a record whose line can be drawn anew; 0: it is not kept, or there is no screen. */
+uint64_t chat_shown_at(struct chat *c, struct chat_room *room, uint64_t seq);
+/* Another line (empty: none) for such a record. Empties the buffer. */
+void chat_rewrite(struct chat *c, struct chat_room *room, uint64_t seq, struct buf *line);
 /* A record of a page of older lines, and the end of the page; `whole`: it is complete. */
 void chat_on_older(struct chat *c, struct chat_room *room, const struct record *r,
                    struct buf *line);

@@ -41,17 +41,32 @@ void chat_show_record(struct chat *c, struct chat_room *room, uint64_t seq, uint
     term_changed(c->term);
 }
 
-int chat_rewrite(struct chat *c, struct chat_room *room, uint64_t seq, struct buf *line)
+/* The lines that hold the record: those on the screen or those that are about to be. */
+static struct scroll *holder(struct chat *c, struct chat_room *room, uint64_t seq)
 {
+    if (!term_edits(c->term))
+        return NULL;
+    if (scroll_time(&room->scroll, seq))
+        return &room->scroll;
+    return scroll_time(&room->older, seq) ? &room->older : NULL;
+}
+
+uint64_t chat_shown_at(struct chat *c, struct chat_room *room, uint64_t seq)
+{
+    const struct scroll *s = holder(c, room, seq);
+    return s ? scroll_time(s, seq) : 0;
+}
+
+void chat_rewrite(struct chat *c, struct chat_room *room, uint64_t seq, struct buf *line)
+{
+    struct scroll *s = holder(c, room, seq);
     size_t n = line->len;
     if (n && buf_head(line)[n - 1] == '\n')
         n--;
-    int found = term_edits(c->term) &&
-                scroll_replace(&room->scroll, seq, (struct str){(const char *)buf_head(line), n});
+    if (s)
+        scroll_replace(s, seq, (struct str){(const char *)buf_head(line), n});
     buf_free(line);
-    if (found)
-        term_changed(c->term);
-    return found;
+    term_changed(c->term);
 }
 
 struct str chat_place(const struct chat *c, const struct chat_room *room)

@@ -29,12 +29,12 @@ static int day_of(uint64_t time)
     return (tm.tm_year + 1900) * 10000 + (tm.tm_mon + 1) * 100 + tm.tm_mday;
 }
 
-static struct scroll_line *new_line(uint64_t seq, int day, struct str text)
+static struct scroll_line *new_line(uint64_t seq, uint64_t time, struct str text)
 {
     struct scroll_line *l = malloc(sizeof *l + text.n);
     if (!l)
         return NULL;
-    *l = (struct scroll_line){.seq = seq, .day = day, .n = (uint32_t)text.n};
+    *l = (struct scroll_line){.seq = seq, .time = time, .day = day_of(time), .n = (uint32_t)text.n};
     memcpy(l->text, text.p, text.n);
     return l;
 }
@@ -77,7 +77,7 @@ static void put_last(struct scroll *s, struct scroll_line *l)
 
 void scroll_add(struct scroll *s, uint64_t seq, uint64_t time, struct str text)
 {
-    put_last(s, new_line(seq, day_of(time), text));
+    put_last(s, new_line(seq, time, text));
 }
 
 void scroll_add_lines(struct scroll *s, struct str text)
@@ -136,6 +136,12 @@ static void remove_line(struct scroll *s, size_t i)
         scroll_to_end(s);
 }
 
+uint64_t scroll_time(const struct scroll *s, uint64_t seq)
+{
+    size_t i = find(s, seq);
+    return i < s->n ? s->at[s->first + i]->time : 0;
+}
+
 int scroll_replace(struct scroll *s, uint64_t seq, struct str text)
 {
     size_t i = find(s, seq);
@@ -145,7 +151,7 @@ int scroll_replace(struct scroll *s, uint64_t seq, struct str text)
         remove_line(s, i);
         return 1;
     }
-    struct scroll_line **at = s->at + s->first, *l = new_line(seq, at[i]->day, text);
+    struct scroll_line **at = s->at + s->first, *l = new_line(seq, at[i]->time, text);
     if (!l)
         return 0;
     free(at[i]);

@@ -17,7 +17,7 @@
 #define SCROLL_MAX  200000
 
 struct scroll_line {
-    uint64_t seq; /* of the record it shows; 0: of none */
+    uint64_t seq, time; /* of the record it shows; 0: of none */
     int day;      /* local, e.g. 20260131 */
     int rows;
     int32_t counted; /* the width for which `rows` holds; 0: not counted yet */
@@ -45,6 +45,8 @@ void scroll_add_lines(struct scroll *s, struct str text);
 void scroll_prepend(struct scroll *s, struct scroll *older);
 /* … or behind. */
 void scroll_append(struct scroll *s, struct scroll *newer);
+/* When the record of that line was written; 0: there is no such line. */
+uint64_t scroll_time(const struct scroll *s, uint64_t seq);
 /* Another text for the line of that record; text.n 0: the line goes. 1, or 0: it is not here. */
 int scroll_replace(struct scroll *s, uint64_t seq, struct str text);
 void scroll_free(struct scroll *s); /* empty, and ready to use */
