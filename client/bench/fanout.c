@@ -1,7 +1,9 @@
 /* parley bench fanout: how many posts a second one publisher gets through to S subscribers. The
  * publisher keeps a window of posts on their way and never waits otherwise; every subscriber checks
- * every delivery: checksum, sequence without holes, counter without holes. Single posts are timed
- * on their way, so the delays are those of a full window. */
+ * every delivery. Two kinds: "payload" reads sequence, counter and every byte of the body, as they
+ * came; "checksum" has the session decode and checksum each record, as a chat does, and checks
+ * sequence and counter. Single posts are timed on their way, so the delays are those of a full
+ * window. */
 #include "client/bench/bench.h"
 #include "client/bench/swarm.h"
 
@@ -9,6 +11,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define DELIVERIES  4000000 /* without -C: posts are this, divided by the subscribers … */
 #define COUNT_LEAST 4000    /* … but not fewer than this */
@@ -16,6 +19,12 @@
 #define WARMUP      1000
 #define WINDOW      2048
 #define SIZE        64
+#define PAYLOAD     "payload"
+
+static const char of_payload[] = "Of every delivery sequence, counter, sender and each byte of "
+                                 "name and text are verified; no checksum.";
+static const char of_checksum[] =
+    "Of every delivery checksum, sequence and counter are verified, and it is decoded.";
 
 static uint64_t default_count(uint64_t subscribers)
 {
@@ -45,7 +54,10 @@ static int run(struct bench *b, struct bench_result *r)
                            .last = &last};
     struct swarm_flow warm = {
         .count = f.count < WARMUP ? f.count : WARMUP, .window = f.window, .text = f.text};
-    int kinds = swarm_kinds(b, &r->c, o);
+    int kinds = swarm_kinds(b, &r->c, o), payload = strcmp(r->c.variant, PAYLOAD) == 0;
+    if (payload)
+        w.payload = &f.text;
+    bench_note(r, "%s", payload ? of_payload : of_checksum);
     int code = text ? swarm_open(&w, o, kinds, (uint32_t)r->c.subscribers + 1) : 1;
     if (code == 0)
         code = swarm_flow(b, &w, &warm);
@@ -87,11 +99,17 @@ static int plan(struct bench *b)
     struct bench_case c = {.subscribers = bench_or(b->o->subscribers, 10),
                            .size = bench_or(b->o->size, SIZE),
                            .window = bench_or(b->o->window, WINDOW)};
+    snprintf(c.variant, sizeof c.variant, "%s", b->variant ? b->variant : PAYLOAD);
     if (b->o->mixed)
         return plan_mixed(b, c, t, bench_transports(b, t));
     bench_add_each(b, NULL, &c, 1);
     return 0;
 }
 
-const struct benchmark bench_fanout = {
-    "fanout", "posts to many, as fast as a window allows", NULL, BENCH_SERVER, 3, plan, run};
+const struct benchmark bench_fanout = {"fanout",
+                                       "posts to many, as fast as a window allows",
+                                       "payload checksum",
+                                       BENCH_SERVER,
+                                       3,
+                                       plan,
+                                       run};

@@ -65,6 +65,18 @@ static void on_mark(struct swarm *w, const struct swarm_member *m)
     w->mark_left--;
 }
 
+/* The first post of the publisher: all others have the same name and text. */
+static void learn_body(struct swarm *w, const struct record *r)
+{
+    struct body_message b;
+    w->body = malloc(r->body_len);
+    if (!w->body)
+        return; /* checksums, then */
+    w->wrong += body_message_get(r, &b) < 0 || !str_eq(b.text, *w->payload);
+    memcpy(w->body, r->body, r->body_len);
+    w->size = r->size;
+}
+
 static void on_logged(struct swarm_member *m, const struct record *r)
 {
     struct swarm *w = m->w;
@@ -76,10 +88,47 @@ static void on_logged(struct swarm_member *m, const struct record *r)
     m->counter = r->counter;
     m->got++;
     w->posts++;
+    if (w->payload && !w->body)
+        learn_body(w, r);
     if (r->counter == w->mark && w->mark_left)
         on_mark(w, m);
     if (w->on_post)
         w->on_post(w->ctx, m, r);
+}
+
+size_t swarm_check(struct swarm_member *m, const uint8_t *p, size_t n)
+{
+    struct swarm *w = m->w;
+    const uint32_t size = w->size;
+    const uint64_t got = m->got;
+    size_t at = 0;
+    if (size == 0 || m->room == 0)
+        return 0;
+    for (; n - at >= size; at += size) {
+        const uint8_t *b = p + at;
+        if (record_size_at(b) != size || b[2] != RECORD_MESSAGE || b[3] != 0 ||
+            le32_get(b + 8) != m->room || le64_get(b + 32) != w->publisher)
+            break;
+        uint32_t counter = le32_get(b + 12);
+        w->wrong += le64_get(b + 16) != m->seq + 1 || counter != m->counter + 1 ||
+                    memcmp(b + RECORD_HEADER, w->body, size - RECORD_HEADER) != 0;
+        m->seq = le64_get(b + 16);
+        m->counter = counter;
+        m->got++;
+        if (counter == w->mark && w->mark_left)
+            on_mark(w, m);
+    }
+    w->posts += m->got - got;
+    return at;
+}
+
+static size_t on_bytes(void *ctx, const uint8_t *p, size_t n, uint32_t *room, uint64_t *seq)
+{
+    struct swarm_member *m = ctx;
+    size_t taken = swarm_check(m, p, n);
+    *room = m->room;
+    *seq = m->seq;
+    return taken;
 }
 
 static void on_record(void *ctx, const struct record *r)
@@ -294,6 +343,8 @@ static int make_members(struct swarm *w, const struct options *o, int kinds)
         options_session(&o[i % (uint32_t)kinds], &so);
         *m = (struct swarm_member){.w = w, .index = i};
         so.ctx = m;
+        if (w->payload && i > 0)
+            so.on_bytes = on_bytes;
         if (session_new(&m->s, &so, &why) < 0) {
             fail(w, EXIT_USAGE, "%s", why);
             return -EINVAL;
@@ -374,5 +425,6 @@ int swarm_close(struct swarm *w, struct bench_result *r, int code)
     free(w->members);
     free(w->hot);
     free(w->spare);
+    free(w->body);
     return judge(w, r, code);
 }

@@ -1,6 +1,7 @@
 /* Many sessions of one process in one room, on one epoll: the load of the benchmarks. Member 0 is
- * the publisher, the others subscribe. All of them verify what they get: checksums by the session,
- * the room's numbers without a hole, the publisher's counters without a hole.
+ * the publisher, the others subscribe. All of them verify what they get: checksums by the session
+ * (or the whole text, see `payload`), the room's numbers without a hole, the publisher's counters
+ * without a hole.
  *
  *     struct swarm w = SWARM_INIT;
  *     code = swarm_open(&w, &options, 1, subscribers + 1);
@@ -37,6 +38,10 @@ struct swarm {
     enum join_start from; /* where members begin to read, with its argument */
     uint64_t from_arg;
     int reconnect; /* as in session_options */
+    /* Not NULL: all posts of the publisher have this text, and subscribers check each delivery
+     * themselves, in the bytes that came: sequence, counter and every byte of the body, but no
+     * checksum. Not with on_post. Borrowed. */
+    const struct str *payload;
     /* The posts that are counted and timed are those of this producer. 0: of member 0, which is set
      * when it has joined; otherwise somebody else's, and all members subscribe. */
     uint64_t publisher;
@@ -50,6 +55,8 @@ struct swarm {
     struct swarm_member *members;
     uint32_t count, joined;
     uint64_t posts; /* of the publisher that have reached members, itself included */
+    uint8_t *body; /* owned: what the body of a delivery must be (payload), from the first one … */
+    uint32_t size;  /* … and the size of its record; 0: none has come */
     uint64_t wrong; /* records that came out of order, twice or damaged */
     /* The post that is timed now, and when its first and last delivery were received. */
     uint32_t mark, mark_left; /* mark_left 0: none */
@@ -82,6 +89,11 @@ int swarm_open(struct swarm *w, const struct options *o, int kinds, uint32_t cou
 /* Wait until `until` (mono_ns; 0: look once; UINT64_MAX) for anything, and do it. 1: go on; 0: it
  * has ended, see w->code. */
 int swarm_turn(struct swarm *w, uint64_t until);
+
+/* Deliveries as they lie in what came: sequence, counter and body of each are verified, what is
+ * wrong is counted in w->wrong. Returns the bytes of those that were dealt with, from the front up
+ * to anything else: it is for the session, a traced one too. */
+size_t swarm_check(struct swarm_member *m, const uint8_t *p, size_t n);
 
 /* Call after queueing posts: the session is driven in the next turn without waiting. */
 void swarm_touch(struct swarm_member *m);

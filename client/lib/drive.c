@@ -140,6 +140,18 @@ static int push(struct session *s)
 
 /* --- pulling ------------------------------------------------------------------------------- */
 
+/* Records that the owner takes as they are. Returns their bytes. */
+static size_t take_bytes(struct session *s, const uint8_t *p, size_t n)
+{
+    uint32_t number;
+    uint64_t seq;
+    size_t taken = s->o.on_bytes(s->o.ctx, p, n, &number, &seq);
+    struct session_room *room = taken ? session_find_room(s, number) : NULL;
+    if (room)
+        room->seen = seq;
+    return taken;
+}
+
 /* All whole records of `p`; *used is how far it got. Returns how many were delivered, or a negative
  * errno with s->error set. */
 static int take_records(struct session *s, const uint8_t *p, size_t n, size_t *used)
@@ -148,6 +160,13 @@ static int take_records(struct session *s, const uint8_t *p, size_t n, size_t *u
     size_t at = 0;
     while (at < n) {
         struct record r;
+        if (s->o.on_bytes) {
+            size_t taken = take_bytes(s, p + at, n - at);
+            delivered += taken > 0;
+            at += taken;
+            if (at == n)
+                break;
+        }
         ssize_t size = record_decode(p + at, n - at, &r);
         if (size == -EAGAIN)
             break;

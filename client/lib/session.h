@@ -45,7 +45,7 @@ struct session_options {
     int transport_count;                 /* 0: auto */
     int strict;                          /* transports were asked for by name: never another */
     const char *nick;                    /* wanted */
-    int alone;     /* only rooms that were joined: others who talk to us open no conversations here */
+    int alone; /* only rooms that were joined: others who talk to us open no conversations here */
     int reconnect; /* 0: the first loss is final (SESSION_CLOSED, -ECONNRESET) */
     enum wait_mode wait;
     /* Name of what is being said here, at most INPUT_NAME_MAX bytes, Unix socket only; NULL: none.
@@ -64,6 +64,11 @@ struct session_options {
      * and repeats after a resume, are dealt with inside and do not appear. Our own posts, and
      * errors about them, carry the number that session_post gave while they are unacknowledged. */
     void (*on_record)(void *ctx, const struct record *r);
+    /* Bytes that came, from the beginning of a record on, before anything is verified. An owner
+     * that checks what it gets by itself may take whole records of a room's log from their front
+     * (not our own posts): it returns how many bytes, and sets the room and the last record's
+     * number. 0: none, then the first record is dealt with as always. NULL: all are. */
+    size_t (*on_bytes)(void *ctx, const uint8_t *p, size_t n, uint32_t *room, uint64_t *seq);
     /* The state changed; `detail` is a sentence for people ("reconnecting in 2 s"), or "". */
     void (*on_state)(void *ctx, enum session_state state, const char *detail);
     /* A transport that was asked for could not be given. Called during negotiation. The reason,
@@ -72,9 +77,9 @@ struct session_options {
     /* The server lost or forgot something about us; a sentence that can be shown as it is. Like
      * on_unknown, called before on_state says that the session is open again. */
     void (*on_notice)(void *ctx, enum session_notice what, uint32_t count, const char *sentence);
-    /* A post (RECORD_POST, EDIT or DELETE, number in `counter`) that the session gives up: sent more than
-     * SERVER_MEMORY_NS ago, never acknowledged, and the server has forgotten us since, so that it
-     * may have been said or not. Oldest first. */
+    /* A post (RECORD_POST, EDIT or DELETE, number in `counter`) that the session gives up: sent
+     * more than SERVER_MEMORY_NS ago, never acknowledged, and the server has forgotten us since, so
+     * that it may have been said or not. Oldest first. */
     void (*on_unknown)(void *ctx, const struct record *post);
 };
 
@@ -86,8 +91,8 @@ struct session_room {
     uint32_t room; /* number in records; changes only with `uuid` */
     struct id128 uuid;
     uint32_t epoch;
-    uint64_t seen; /* last sequence number delivered to on_record */
-    uint64_t next; /* as JOINED said: records below are history */
+    uint64_t seen;    /* last sequence number delivered to on_record */
+    uint64_t next;    /* as JOINED said: records below are history */
     uint64_t dropped; /* records below were dropped by the server before they could be sent */
     char name[ROOM_NAME_MAX + 1];
     uint64_t read; /* as JOINED said: the person has read so far, in whatever session */
@@ -170,8 +175,9 @@ int session_watch(struct session *s, uint16_t rate, uint32_t *counter);
  * *counter is this post's number for good, whatever number a later server gets to see. */
 int session_post(struct session *s, uint32_t room, uint8_t flags, struct str text,
                  uint32_t *counter);
-/* Change one's own message `target` (0: the last one) in the room, or take it back: posts like others,
- * acknowledged by their EDITED or DELETED record. The server refuses all but one's last message. */
+/* Change one's own message `target` (0: the last one) in the room, or take it back: posts like
+ * others, acknowledged by their EDITED or DELETED record. The server refuses all but one's last
+ * message. */
 int session_edit(struct session *s, uint32_t room, uint64_t target, struct str text,
                  uint32_t *counter);
 int session_delete(struct session *s, uint32_t room, uint64_t target, uint32_t *counter);

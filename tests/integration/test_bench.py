@@ -26,6 +26,7 @@ SHORT = {
     "idle": ["-C", "50", "--rounds", "30", "--rate", "2000"],
     "stopped": ["-C", "2000", "-S", "3"],
 }
+KINDS = {"raw": ["pingpong", "stream"], "fanout": ["payload", "checksum"]}
 MANY = {"idle": "1500"}  # -C of a run that is not meant to end; sessions there, not posts
 HEAD = {"latency": ["first_p50", "last_p50", "last_p99"], "fanout": ["posts_per_s", "deliveries_per_s"]}
 MEASURED = list(SHORT)  # also by what they cost each process
@@ -87,7 +88,7 @@ def test_list_names_every_benchmark(place):
 def test_list_for_programs(place):
     lines = results(place.run("--json"))
     assert {line["type"] for line in lines} == {"benchmark"}
-    assert {line["name"]: line["kinds"] for line in lines} == {n: ["pingpong", "stream"] if n == "raw" else [] for n in SHORT}
+    assert {line["name"]: line["kinds"] for line in lines} == {n: KINDS.get(n, []) for n in SHORT}
     assert all(line["summary"] for line in lines)
 
 

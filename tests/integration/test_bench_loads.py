@@ -70,6 +70,15 @@ def test_latency_counts_all_that_waits_behind_a_delay(server):
     assert median(r, "last_count") == rounds and median(r, "last_p99") >= still / 2 * 1e9
 
 
+def test_fanout_says_what_is_verified_of_each_delivery(place):
+    for kind, words in [((), "each byte of name and text"), (("payload",), "no checksum"), (("checksum",), "checksum, sequence")]:
+        (r,) = measure(place, "fanout", *kind, "-t", "unix", "-S", "3", "-C", "5000")
+        assert r["case"]["variant"] == (kind or ("payload",))[0] and words in r["notes"]
+        assert median(r, "posts_per_s") > 0
+    done = place.run("fanout", "payload", "-t", "unix", "-S", "2", "-C", "500", "--repeat", "1")
+    assert done.returncode == 0 and "payload" in done.out and "no checksum" in " ".join(done.out.split())
+
+
 def test_fanout_mixed_verifies_all_transports_in_one_room(place):
     (r,) = measure(place, "fanout", "--mixed", "-t", ",".join(TRANSPORTS), "-S", "14", "-C", "2000")
     assert r["case"]["transport"] == "+".join(TRANSPORTS)

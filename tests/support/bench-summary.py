@@ -104,8 +104,9 @@ def delays(t, got):
 
 def speed(t, got):
     for s, name in [(1, "posts"), (10, "deliveries"), (100, "deliveries"), (1000, "deliveries")]:
-        for r in got.find(f"fanout-{s}"):
-            t.row(f"{name} a second, S={s}, {r['case']['transport']}", r, values(r, f"{name}_per_s"))
+        for r in got.find(f"fanout-{s}") + got.find(f"fanout-{s}-checksum"):
+            how = " (checksums)" if r["case"].get("variant") == "checksum" else ""
+            t.row(f"{name} a second, S={s}, {r['case']['transport']}{how}", r, values(r, f"{name}_per_s"))
 
 
 def cpu(t, got):

@@ -8,6 +8,7 @@
 #include "client/bench/fields.h"
 #include "client/bench/poster.h"
 #include "client/bench/report.h"
+#include "client/bench/swarm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -390,6 +391,98 @@ static void test_schedule_forgives_only_the_timer_that_woke_an_idle_sender(void 
     assert_int_equal(r.late_max, TIMER_NS + 1);
 }
 
+/* --- verifying deliveries -------------------------------------------------------------------- */
+
+#define ROOM     7u
+#define PRODUCER 77ull
+#define RECORDS  4
+
+struct deliveries {
+    struct swarm w;
+    struct swarm_member m;
+    uint8_t bytes[RECORDS * 128], body[128];
+    size_t each, n; /* bytes of one, of all */
+};
+
+static void put_delivery(struct deliveries *d, size_t i, uint64_t seq, uint32_t counter,
+                         const char *text)
+{
+    struct record r = {
+        .type = RECORD_MESSAGE, .room = ROOM, .counter = counter, .seq = seq, .producer = PRODUCER};
+    struct body_message b = {.from = str_of("p"), .text = str_of(text)};
+    ssize_t n = body_message_put(d->bytes + i * d->each, sizeof d->bytes - i * d->each, &r, &b);
+    assert_true(n > 0 && (d->each == 0 || (size_t)n == d->each));
+    d->each = (size_t)n;
+}
+
+/* Numbers 5 to 8 of the room, posts 1 to 4 of the publisher, before any has come. */
+static struct deliveries *deliveries(void)
+{
+    static struct deliveries d;
+    memset(&d, 0, sizeof d);
+    for (uint32_t i = 0; i < RECORDS; i++)
+        put_delivery(&d, i, 5 + i, 1 + i, "hello");
+    d.n = RECORDS * d.each;
+    memcpy(d.body, d.bytes + RECORD_HEADER, d.each - RECORD_HEADER);
+    d.m = (struct swarm_member){.w = &d.w, .room = ROOM, .seq = 4};
+    d.w.publisher = PRODUCER;
+    d.w.size = (uint32_t)d.each;
+    d.w.body = d.body;
+    return &d;
+}
+
+static void test_deliveries_that_are_right_are_counted(void **state)
+{
+    (void)state;
+    struct deliveries *d = deliveries();
+    assert_int_equal(swarm_check(&d->m, d->bytes, d->n - 1), d->n - d->each); /* not all is there */
+    assert_int_equal(d->m.got, RECORDS - 1);
+    assert_int_equal(swarm_check(&d->m, d->bytes + d->n - d->each, d->each), d->each);
+    assert_int_equal(d->w.posts, RECORDS);
+    assert_int_equal(d->m.seq, 8);
+    assert_int_equal(d->w.wrong, 0);
+}
+
+static void test_deliveries_that_are_wrong_are_found(void **state)
+{
+    (void)state;
+    for (int fault = 0; fault < 5; fault++) {
+        struct deliveries *d = deliveries();
+        if (fault == 0)
+            put_delivery(d, 2, 8, 3, "hello"); /* a hole in the room */
+        else if (fault == 1)
+            put_delivery(d, 2, 7, 4, "hello"); /* a post was skipped */
+        else if (fault == 2)
+            put_delivery(d, 2, 7, 3, "hellO");
+        else if (fault == 3)
+            memcpy(d->bytes + 2 * d->each, d->bytes + d->each, d->each); /* twice */
+        else
+            d->bytes[2 * d->each + RECORD_HEADER] ^= 1; /* damaged */
+        assert_int_equal(swarm_check(&d->m, d->bytes, d->n), d->n);
+        assert_true(d->w.wrong > 0);
+    }
+}
+
+static void test_deliveries_stop_at_what_is_for_the_session(void **state)
+{
+    (void)state;
+    for (int other = 0; other < 4; other++) {
+        struct deliveries *d = deliveries();
+        uint8_t *at = d->bytes + 2 * d->each;
+        if (other == 0)
+            at[2] = RECORD_JOINED;
+        else if (other == 1)
+            at[3] = RECORD_TRACED;
+        else if (other == 2)
+            at[8] ^= 1; /* another room */
+        else
+            at[32] ^= 1; /* another publisher */
+        assert_int_equal(swarm_check(&d->m, d->bytes, d->n), 2 * d->each);
+        assert_int_equal(d->m.got, 2);
+        assert_int_equal(d->w.wrong, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -404,6 +497,9 @@ int main(void)
         cmocka_unit_test(test_compare_refuses_files_without_a_like_case),
         cmocka_unit_test(test_chart_passes_nothing_on_that_gnuplot_would_run),
         cmocka_unit_test(test_chart_of_sizes_has_a_line_for_each_transport),
+        cmocka_unit_test(test_deliveries_that_are_right_are_counted),
+        cmocka_unit_test(test_deliveries_that_are_wrong_are_found),
+        cmocka_unit_test(test_deliveries_stop_at_what_is_for_the_session),
         cmocka_unit_test(test_schedule_in_time_posts_one_by_one),
         cmocka_unit_test(test_schedule_after_a_stall_counts_each_post_from_its_intended_time),
         cmocka_unit_test(test_schedule_forgives_only_the_timer_that_woke_an_idle_sender),
