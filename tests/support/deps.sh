@@ -38,6 +38,7 @@ python3-pexpect     python  pexpect
 python3-pyte        python  pyte
 tmux                command tmux
 strace              command strace
+openssl             command openssl
 procps              command ps
 iproute2            command ip
 clang               command clang

@@ -113,7 +113,8 @@ TYPES = {
     "DROPPED": (120, "u64 before"),
 }
 # Last fields that records of earlier releases do not have.
-LATER = {"SEARCH": {"until": 0, "from_": "", "context": 0, "most": 0}, "JOINED": {"read": 0}, "MEMBER": {"away": "", "person": "", "op": 0},
+LATER = {"HELLO": {"account": "", "secret": ""},
+         "SEARCH": {"until": 0, "from_": "", "context": 0, "most": 0}, "JOINED": {"read": 0}, "MEMBER": {"away": "", "person": "", "op": 0},
          "ROOM": {"read": 0, "modes": 0}}
 FIELDS = {name: [tuple(f.split()) for f in fields.split(",") if f.strip()]
           for name, (_, fields) in TYPES.items()}
