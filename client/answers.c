@@ -1,5 +1,6 @@
 /* Requests that wait for an answer, and what is shown when it is complete. */
 #include "client/chat_private.h"
+#include "client/verbs_people.h"
 
 #include "base/clock.h"
 
@@ -57,7 +58,6 @@ static void table_head(struct pending *p)
 {
     switch (p->ask) {
     case ASK_WHO:
-    case ASK_WHOIS:
         table_add(&p->table, TABLE_ROW("nick", "transport", "idle", "behind", "worker", "rooms"));
         break;
     case ASK_LIST:
@@ -213,7 +213,7 @@ static void add_member(struct chat *c, struct pending *p, const struct record *r
     snprintf(worker, sizeof worker, "%u", b.worker);
     if (p->ask == ASK_NAMES)
         table_add(&p->table, TABLE_ROW(nick));
-    else if (p->ask == ASK_WHO || (p->ask == ASK_WHOIS && names_same(b.nick, str_of(p->text))))
+    else if (p->ask == ASK_WHO)
         table_add(&p->table, TABLE_ROW(nick, t ? t->name : "?", idle, lag, worker,
                                        z(b.rooms, rooms, sizeof rooms)));
 }
@@ -260,6 +260,8 @@ void chat_on_item(struct chat *c, const struct record *r)
         add_member(c, p, r);
     else if (r->type == RECORD_ROOM)
         add_room(c, p, r);
+    else if (r->type == RECORD_SETTING || r->type == RECORD_PROFILE)
+        people_on_item(c, p, r);
     else
         add_transport(c, p, r);
 }
@@ -308,7 +310,7 @@ static void show_table(struct chat *c, struct pending *p)
 {
     struct buf out = {0};
     if (p->table.rows < 2) {
-        chat_note(c, p->ask == ASK_WHOIS ? "nobody of that name is here" : "none");
+        chat_note(c, "none");
         return;
     }
     if (p->ask != ASK_TRANSPORTS)
@@ -335,10 +337,13 @@ void chat_on_done(struct chat *c, const struct record *r)
             chat_stats(c, NULL);
         break;
     case ASK_WHO:
-    case ASK_WHOIS:
     case ASK_LIST:
     case ASK_TRANSPORTS:
         show_table(c, p);
+        break;
+    case ASK_MODES:
+    case ASK_DECIDE:
+        people_on_done(c, p);
         break;
     default:
         break;

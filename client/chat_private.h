@@ -85,7 +85,9 @@ enum ask {
     ASK_SWITCHED, /* a PING by the new transport; text: name of the old one */
     ASK_STATS,    /* WHO: what the server says of us */
     ASK_AWAY,
-    ASK_LEARN, /* nobody asked: names for completion */
+    ASK_MODES,  /* lines_wanted: an enum rule_kind, or 0 for all */
+    ASK_DECIDE, /* /kick and the like; text: a nick that is released */
+    ASK_LEARN,  /* nobody asked: names for completion */
 };
 
 struct pending {

@@ -8,7 +8,7 @@
 struct chat;
 
 /* What the first word of an argument is, for Tab. */
-enum arg { ARG_NONE, ARG_TEXT, ARG_NICK, ARG_ROOM, ARG_TRANSPORT, ARG_VERB };
+enum arg { ARG_NONE, ARG_TEXT, ARG_NICK, ARG_ROOM, ARG_TRANSPORT, ARG_VERB, ARG_MODE };
 
 struct verb {
     const char *name; /* without the slash */

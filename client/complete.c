@@ -69,6 +69,15 @@ static char *next_word(struct completion *c, size_t start, const char *text)
     return next_name(c, c->nicks, text, "", start == 0 ? ":" : "");
 }
 
+static char *next_mode(struct completion *c, const char *text)
+{
+    static const char *const names[] = {"private", "topic-ops"};
+    char *found = NULL;
+    while (!found && c->at < sizeof names / sizeof *names)
+        found = match(text, "", names[c->at++], "");
+    return found;
+}
+
 char *complete_next(struct completion *c, const char *line, size_t start, const char *text,
                     int first)
 {
@@ -84,6 +93,8 @@ char *complete_next(struct completion *c, const char *line, size_t start, const 
     case ARG_NICK:
         return text[0] == '#' ? next_name(c, c->rooms, text, "", "")
                               : next_name(c, c->nicks, text, text[0] == '@' ? "@" : "", "");
+    case ARG_MODE:
+        return next_mode(c, text);
     case ARG_TRANSPORT:
         return next_transport(c, text);
     case ARG_TEXT:

@@ -1,6 +1,7 @@
 /* Records that arrive, and what each one shows. Sequence numbers are counted here, where records
  * become lines on the screen: what /transport says of lost and doubled is what a reader saw. */
 #include "client/chat_private.h"
+#include "client/verbs_people.h"
 #include "proto/match.h"
 
 #include "base/clock.h"
@@ -144,6 +145,8 @@ static void show_logged(struct chat *c, struct chat_room *room, const struct rec
         show_presence(c, room, r, out);
     else if (live && r->type == RECORD_RENAME)
         show_rename(c, room, r, out);
+    else if (live)
+        people_show(c, chat_place(c, room), r, out);
 }
 
 /* --- past and present ---------------------------------------------------------------------- */
@@ -456,7 +459,12 @@ void chat_on_record(void *ctx, const struct record *r)
     case RECORD_MEMBER:
     case RECORD_ROOM:
     case RECORD_TRANSPORT:
+    case RECORD_SETTING:
+    case RECORD_PROFILE:
         chat_on_item(c, r);
+        break;
+    case RECORD_INVITATION:
+        people_on_invitation(c, r);
         break;
     case RECORD_DONE:
         chat_on_done(c, r);

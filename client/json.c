@@ -2,6 +2,7 @@
 #include "client/json.h"
 
 #include "base/clock.h"
+#include "client/decisions.h"
 #include "proto/text.h"
 #include "transport/transport.h"
 
@@ -166,6 +167,26 @@ static json_t *file(const struct record *r, struct str room)
     return o;
 }
 
+static json_t *decided(const struct record *r, struct str room)
+{
+    struct decision d;
+    if (!decision_get(r, &d))
+        return NULL;
+    json_t *o = begin_logged(d.type, r, room);
+    json_put(o, "from", d.from);
+    if (d.name.n) {
+        json_put(o, "name", d.name);
+        json_put(o, "value", d.value);
+        return o;
+    }
+    json_put(o, "to", d.to);
+    if (d.person.n)
+        json_put(o, "person", d.person);
+    if (r->type == RECORD_KICKED || r->type == RECORD_BANNED)
+        json_put(o, "text", d.text);
+    return o;
+}
+
 json_t *json_logged(const struct record *r, struct str room)
 {
     switch (r->type) {
@@ -183,7 +204,7 @@ json_t *json_logged(const struct record *r, struct str room)
     case RECORD_FILE:
         return file(r, room);
     default:
-        return NULL;
+        return decided(r, room);
     }
 }
 

@@ -155,12 +155,16 @@ static void arm_timer(struct loop_session *ls, uint64_t deadline)
 static void on_prepare(uv_prepare_t *p)
 {
     struct loop_session *ls = p->data;
-    for (int i = 0; ls->s && i < DRIVES_PER_TURN && session_deadline(ls->s) <= mono_ns(); i++)
+    int drives = 0;
+    while (ls->s && drives < DRIVES_PER_TURN && session_deadline(ls->s) <= mono_ns()) {
         session_drive(ls->s);
+        drives++;
+    }
     if (!ls->s)
         return; /* detached by a callback */
     uint64_t deadline = session_deadline(ls->s);
-    if (sync_watches(ls) < 0)
+    /* What came just now is looked at by the owner once a turn, behind the wait: it must not last. */
+    if (sync_watches(ls) < 0 || drives)
         deadline = 0;
     arm_timer(ls, deadline);
 }

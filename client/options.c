@@ -247,6 +247,7 @@ void options_session(const struct options *o, struct session_options *s)
     s->transport_count = o->transport_count;
     s->strict = o->strict;
     s->nick = o->nick;
+    s->nick_wished = !o->nick_defaulted;
     s->account = o->account;
     s->secret = o->secret;
     s->tls_fingerprint = o->tls_fingerprint;

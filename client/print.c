@@ -2,6 +2,7 @@
 #include "client/print.h"
 
 #include "base/clock.h"
+#include "client/decisions.h"
 #include "client/render.h"
 #include "proto/text.h"
 #include "transport/transport.h"
@@ -120,6 +121,16 @@ static int put_file(const struct print *p, FILE *to, const struct record *r)
     return 1;
 }
 
+static int put_decision(const struct print *p, FILE *to, const struct record *r)
+{
+    struct decision d;
+    char did[DECISION_TEXT];
+    if (!decision_get(r, &d))
+        return 0;
+    put_event(p, to, r, d.from, " ", (struct str){NULL, 0}, decision_did(&d, did, sizeof did));
+    return 1;
+}
+
 int print_record(const struct print *p, FILE *to, const struct record *r)
 {
     struct body_message m;
@@ -152,6 +163,6 @@ int print_record(const struct print *p, FILE *to, const struct record *r)
     case RECORD_LEAVE:
         return put_presence(p, to, r);
     default:
-        return 0;
+        return put_decision(p, to, r);
     }
 }

@@ -263,5 +263,5 @@ int tool_refused(struct tool *t, const struct record *r, const char *what)
         char safe[600];
         log_error("%s: %s: %s", what, reason_name(b.code), render_safe(b.text, safe, sizeof safe));
     }
-    return b.code == REASON_DENIED ? EXIT_DENIED : 1;
+    return b.code == REASON_DENIED || b.code == REASON_KICKED ? EXIT_DENIED : 1;
 }

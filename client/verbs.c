@@ -4,6 +4,7 @@
 
 #include "client/chat_private.h"
 #include "client/verbs.h"
+#include "client/verbs_people.h"
 
 #include "client/lib/negotiate.h"
 
@@ -174,26 +175,6 @@ static void do_stats(struct chat *c, struct str arg)
         chat_expect(c, 0, ASK_STATS, counter, 0, (struct str){0});
 }
 
-static void do_topic(struct chat *c, struct str arg)
-{
-    char safe[SAFE_TEXT];
-    struct chat_room *r = chat_here(c);
-    uint32_t counter = 0;
-    if (!r)
-        return;
-    const struct session_room *s = session_room(c->session, r->room);
-    if (!arg.n) {
-        int has = s && s->topic && *s->topic;
-        chat_note(c, has ? "topic: %s" : "no topic. To set one: /topic TEXT",
-                  render_safe(str_of(has ? s->topic : ""), safe, sizeof safe));
-        return;
-    }
-    if (str_eq(arg, str_of("-")))
-        arg.n = 0;
-    int e = session_set_topic(c->session, r->room, arg, &counter);
-    chat_expect(c, e, ASK_TOPIC, counter, r->room, (struct str){0});
-}
-
 static void do_trace(struct chat *c, struct str arg)
 {
     struct chat_room *r = chat_here(c);
@@ -256,42 +237,41 @@ static void do_who(struct chat *c, struct str arg)
     ask(c, ASK_WHO, RECORD_WHO, r ? r->room : 0, (struct str){0});
 }
 
-static void do_whois(struct chat *c, struct str arg)
-{
-    struct str who = verb_nick(verb_word(&arg));
-    if (who.n)
-        ask(c, ASK_WHOIS, RECORD_WHO, 0, who);
-    else
-        verb_usage(c, "whois");
-}
-
 /* clang-format off */
 const struct verb verbs[] = {
     {"away",       ARG_TEXT,      "[TEXT]",      "say that you are away, or back again",      verb_away},
+    {"ban",        ARG_NICK,      "[NICK [WHY]]", "keep somebody out of this room; show who is", do_ban},
     {"delete",     ARG_NONE,      "",            "take back your last line in this room",     verb_delete},
+    {"deop",       ARG_NICK,      "NICK",        "an operator of this room no longer",        do_deop},
     {"edit",       ARG_TEXT,      "[TEXT]",      "correct your last line here; s/old/new/",   verb_edit},
     {"file",       ARG_TEXT,      "PATH|get N|list|stop", "send a file here, or fetch one",    chat_file},
     {"help",       ARG_VERB,      "[COMMAND]",   "this list, or more about one",              do_help},
     {"history",    ARG_NONE,      "[N]",         "earlier lines; again for still earlier",    do_history},
     {"ignore",     ARG_NICK,      "[NICK]",      "do not show what NICK says, or list",        verb_ignore},
+    {"invite",     ARG_NICK,      "[NICK|-NICK]", "ask somebody in; take that back; show whom", do_invite},
     {"join",       ARG_ROOM,      "#ROOM",       "enter a room, or go back to it",            do_join},
+    {"kick",       ARG_NICK,      "NICK [WHY]",  "put somebody out of this room",             do_kick},
     {"list",       ARG_NONE,      "",            "the rooms of this server",                  do_list},
     {"me",         ARG_TEXT,      "TEXT",        "say what you do: * alice waves",            verb_me},
+    {"mode",       ARG_MODE,      "[NAME on|off]", "the settings of this room: private, topic-ops", do_mode},
     {"msg",        ARG_NICK,      "NICK TEXT",   "tell one person (or #ROOM) something",      verb_msg},
     {"names",      ARG_NONE,      "",            "who is in this room",                       do_names},
     {"nick",       ARG_TEXT,      "[NICK]",      "change your name, or see it",               do_nick},
+    {"op",         ARG_NICK,      "[NICK]",      "make somebody an operator; show who is",    do_op},
     {"part",       ARG_ROOM,      "[#ROOM]",     "leave this room, or another",               do_part},
     {"query",      ARG_NICK,      "NICK",        "talk to one person from now on",            do_query},
     {"quit",       ARG_TEXT,      "[REASON]",    "leave",                                     do_quit},
+    {"release",    ARG_NICK,      "NICK",        "a nick belongs to nobody any more",         do_release},
     {"search",     ARG_TEXT,      "TEXT",        "earlier lines of this room with TEXT",      do_search},
     {"stats",      ARG_NONE,      "",            "what has been counted on this connection",  do_stats},
     {"topic",      ARG_TEXT,      "[TEXT|-]",    "see, set or clear the room's topic",        do_topic},
     {"trace",      ARG_TEXT,      "TEXT",        "say it, and see how it reached everybody",  do_trace},
     {"transport",  ARG_TRANSPORT, "[NAME]",      "move to another one in mid-conversation",   do_transport},
     {"transports", ARG_NONE,      "",            "what this server offers, and its limits",   do_transports},
+    {"unban",      ARG_NICK,      "NICK",        "let somebody in again",                     do_unban},
     {"unignore",   ARG_NICK,      "NICK",        "show what NICK says again",                 verb_unignore},
     {"who",        ARG_ROOM,      "[#ROOM]",     "everybody: transport, idle time, rooms",    do_who},
-    {"whois",      ARG_NICK,      "NICK",        "one person",                                do_whois},
+    {"whois",      ARG_NICK,      "NICK",        "who somebody is: user, transport, rooms",    do_whois},
 };
 /* clang-format on */
 const size_t verb_count = sizeof verbs / sizeof *verbs;

@@ -6,6 +6,7 @@
 #include "server/fanout.h"
 #include "server/files.h"
 #include "server/marks.h"
+#include "server/nicks.h"
 #include "server/sandbox.h"
 #include "server/statefile.h"
 
@@ -192,6 +193,7 @@ static void on_tick(uv_timer_t *t)
     traces_expire(h, now);
     files_tick(h, now);
     retention_tick(h, now);
+    nicks_tick(h, now);
     targets_retry(h);
     if (h->stopping && (!h->conns || now > h->stop_deadline))
         h->turn.stop = 1;
@@ -291,7 +293,8 @@ static int start(struct hub *h)
 {
     int r;
     if ((r = become_user(h->opt)) < 0 || (r = listen_lock(h)) < 0 || (r = open_state(h)) < 0 ||
-        (r = rooms_open(h)) < 0 || (r = marks_open(h)) < 0 || (r = files_open(h)) < 0)
+        (r = nicks_open(h)) < 0 || (r = rooms_open(h)) < 0 || (r = marks_open(h)) < 0 ||
+        (r = files_open(h)) < 0)
         return r;
     hubstats_start(h);
     start_handles(h);
@@ -338,6 +341,7 @@ static void finish(struct hub *h)
     traces_free(h);
     marks_close(h);
     retention_free(h);
+    nicks_close(h);
     sessions_free(h);
     rooms_close(h);
     files_close(h);

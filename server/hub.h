@@ -28,6 +28,7 @@
 #include "server/people.h"
 #include "server/pipelink.h"
 #include "server/place.h"
+#include "server/settings.h"
 #include "server/stats.h"
 #include "server/tls.h"
 #include "transport/transport.h"
@@ -96,7 +97,11 @@ struct room {
     char key[ROOM_NAME_MAX * 4];
     size_t key_len;
     struct logwriter log;
-    struct buf batch; /* records numbered from log.next_seq on, not yet written */
+    struct settings settings;
+    int unsettled;     /* a SETTINGS record is due before the next one */
+    uint64_t settling; /* … and is in the batch, with this number */
+    int mapped;        /* somebody has the newest segment by mmap */
+    struct buf batch;  /* records numbered from log.next_seq on, not yet written */
     uint64_t batch_count;
     int epoch_marked; /* this epoch's EPOCH record is in, or none is needed */
     int dirty;        /* in the hub's list */
@@ -271,6 +276,11 @@ struct hub {
     struct room *dirty;
     struct session *sessions, *lost; /* lost: oldest first */
     struct nick *nicks;
+    struct bound *bound; /* whose nicks are, see nicks.h */
+    struct {
+        int dirty, writing;
+        uint64_t due; /* monotonic: not before */
+    } nicks_file;
     struct conn *conns, *conns_by_id, *ready;
     struct owner *owners;
     size_t throttled;
@@ -428,7 +438,8 @@ struct room *room_by_id(struct hub *h, uint32_t id);
 struct room *room_by_uuid(struct hub *h, struct id128 uuid);
 struct room *room_by_name(struct hub *h, struct str name);
 /* Find or make; on failure NULL with *why and *text (static) set. */
-struct room *room_open(struct hub *h, struct str name, enum reason *why, const char **text);
+struct room *room_open(struct hub *h, struct str name, const struct person *founder,
+                       enum reason *why, const char **text);
 /* Where the next record of `n` bytes goes; NULL: no memory. Then room_added with its size. */
 uint8_t *room_reserve(struct room *r, size_t n);
 /* The header of a record that is written next: all of it but flags, counter and producer. */
@@ -445,8 +456,18 @@ void room_added(struct room *r, size_t n);
 void room_commit(struct room *r); /* write the batch now */
 void room_announce(struct room *r, uint64_t pos, uint64_t next);
 int room_is_dm(const struct room *r);
-/* May this nick (by key) be in the room? Only the two may be in a room of two. */
+enum admission { ADMITTED, NOT_OF_TWO, NOT_INVITED, BANNED };
+/* May this session be in the room? Only the two may be in a room of two. */
+enum admission room_admission(const struct room *r, const struct session *s);
 int room_admits(const struct room *r, const struct session *s);
+/* May it know that there is such a room? */
+int room_shows(const struct room *r, const struct session *s);
+/* Is it an operator there? */
+int room_op(const struct room *r, const struct session *s);
+/* The settings are about to change: the first time, what they were is written too. */
+void room_settle(struct room *r);
+/* How many of the `n` oldest segments may go: what was decided is written anew if it stands there. */
+size_t room_spare(struct room *r, size_t n);
 
 /* sync.c: --sync */
 void sync_start(struct hub *h);
@@ -482,6 +503,9 @@ int session_proves(const struct hub *h, uint64_t producer, struct id128 token, u
                    struct id128 stamp);
 /* Give `s` the nick `want`, or the nearest one free. 0 or a negative errno. */
 int session_name(struct hub *h, struct session *s, struct str want);
+/* Why it cannot have the nick `want`, and which one is free, as a sentence. */
+void session_refusal(struct hub *h, const struct session *s, struct str want, char *out,
+                     size_t cap);
 /* Exactly this nick: -EEXIST if somebody else has it. */
 int session_rename(struct hub *h, struct session *s, struct str want);
 void session_lost(struct hub *h, struct session *s);

@@ -1,6 +1,7 @@
 /* JOIN and PART: into rooms and out of them, and the rooms of two. */
 #include "server/hub.h"
 #include "server/marks.h"
+#include "server/nicks.h"
 #include "server/requests.h"
 
 #include "proto/types.h"
@@ -22,7 +23,8 @@ static int dm_name(struct conn *c, const struct record *r, struct str who, char 
     struct nick *n = nick_find(c->hub, who);
     char key[NICK_MAX * 4];
     ssize_t len = text_key(who, key, sizeof key);
-    struct str theirs = n ? str_of(n->holders->nick) : who;
+    const struct bound *b = n ? NULL : nicks_owner(c->hub, who);
+    struct str theirs = n ? str_of(n->holders->nick) : b ? str_of(b->nick) : who;
     if (len <= 0 || text_check(TEXT_NICK, who, NULL) != TEXT_OK) {
         request_error(c, r, REASON_NICK, "that is not a nick");
         return -1;
@@ -39,10 +41,11 @@ static int dm_name(struct conn *c, const struct record *r, struct str who, char 
         snprintf(out, cap, "@%s,%.*s", me->nick, (int)theirs.n, theirs.p);
     else
         snprintf(out, cap, "@%.*s,%s", (int)theirs.n, theirs.p, me->nick);
-    if (!n && !room_by_name(c->hub, str_of(out))) {
+    /* Whoever it belongs to will read it when they come. */
+    if (!n && !b && !room_by_name(c->hub, str_of(out))) {
         char text[128];
-        snprintf(text, sizeof text, "nobody called %.*s is here: /who lists everybody", (int)who.n,
-                 who.p);
+        snprintf(text, sizeof text, "nobody called %.*s is known here: /who lists everybody",
+                 (int)who.n, who.p);
         request_error(c, r, REASON_NICK, text);
         return -1;
     }
@@ -59,6 +62,17 @@ uint64_t request_first(struct room *r, enum join_start start, uint64_t arg)
     else if (start == JOIN_SINCE)
         first = logwriter_seq_at(&r->log, arg);
     return first < oldest ? oldest : first > next ? next : first;
+}
+
+/* Who makes a room is its first operator: but the lobby is the server's, and a room of two
+ * nobody's. */
+static const struct person *founder_of(const struct conn *c, struct str name)
+{
+    static const struct person nobody;
+    char key[ROOM_NAME_MAX * 4];
+    ssize_t n = text_key(name, key, sizeof key);
+    int lobby = n > 0 && str_eq((struct str){key, (size_t)n}, str_of(LOBBY));
+    return name.p[0] == '@' || lobby ? &nobody : session_person(c->session);
 }
 
 static struct room *find_to_join(struct conn *c, const struct record *r, struct str name)
@@ -85,15 +99,58 @@ static struct room *find_to_join(struct conn *c, const struct record *r, struct 
         request_error(c, r, REASON_LIMIT, "you have made as many rooms as one user may");
         return NULL;
     }
-    if (!room && (room = room_open(c->hub, name, &why, &text)))
+    if (!room && (room = room_open(c->hub, name, founder_of(c, name), &why, &text)))
         c->owner->rooms++;
     if (!room) {
         request_error(c, r, why, text);
-    } else if (!room_admits(room, c->session)) {
-        request_error(c, r, REASON_DENIED, "that conversation is between two other people");
-        room = NULL;
+        return NULL;
+    }
+    enum admission a = room_admission(room, c->session);
+    if (a != ADMITTED) {
+        request_error(c, r, REASON_DENIED, request_not_admitted(a));
+        return NULL;
     }
     return room;
+}
+
+const struct rule *request_kicked(const struct room *r, const struct session *s, uint64_t seen)
+{
+    struct person nobody = person_nobody();
+    const struct rule *k =
+        settings_about(&r->settings, RULE_KICK, &nobody, (struct str){s->nick, s->nick_len});
+    return k && seen < k->seq ? k : NULL;
+}
+
+void request_put_out(struct member *m, enum reason code, const char *text)
+{
+    struct conn *c = m->session->conn;
+    struct room *room = m->room;
+    member_remove(m);
+    if (!c)
+        return;
+    target_unsubscribe(c->target, c, room);
+    REPLY(c, PARTED, room->id, 0, refuse, .code = (uint16_t)code, .text = str_of(text));
+}
+
+const char *request_not_admitted(enum admission a)
+{
+    switch (a) {
+    case NOT_OF_TWO:
+        return "that conversation is between two other people";
+    case NOT_INVITED:
+        return "that room is private: ask one of its operators for an invitation";
+    case BANNED:
+        return "you are banned there: an operator of the room can take that back";
+    default:
+        return "";
+    }
+}
+
+static void refuse_kicked(struct conn *c, const struct record *r, const struct rule *kick)
+{
+    char text[120];
+    snprintf(text, sizeof text, "you were put out by %s: /join the room to go back", kick->by);
+    request_error(c, r, REASON_KICKED, text);
 }
 
 void handle_join(struct conn *c, const struct record *r)
@@ -106,6 +163,14 @@ void handle_join(struct conn *c, const struct record *r)
     struct room *room = find_to_join(c, r, b.room);
     if (!room)
         return;
+    const struct rule *kick =
+        r->flags & RECORD_AGAIN && !member_find(c->session, room)
+            ? request_kicked(room, c->session, b.start == JOIN_AFTER ? b.arg : 0)
+            : NULL;
+    if (kick) {
+        refuse_kicked(c, r, kick);
+        return;
+    }
     room_commit(room); /* positions are of what is in the log */
     uint64_t first = request_first(room, b.start, b.arg);
     if (member_find(c->session, room)) {

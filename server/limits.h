@@ -22,9 +22,19 @@
 #define PER_USER_DEFAULT 256
 /* Rooms that one owner may make between two starts of the server. */
 #define ROOMS_PER_OWNER 1024
+/* The room that everybody comes to first: nobody becomes its operator by making it. By its key. */
+#define LOBBY "#lobby"
 /* A session that is in so many rooms is not brought into rooms of two by others any more: the rest
  * of CURSORS_MAX is for those it asks for itself. */
 #define ROOMS_UNASKED 48
+/* Nicks that belong to one person: the one that was used least recently goes for a new one. More
+ * than a person remembers, and a script with random names does not fill the table of all. */
+#define NICKS_EACH 32
+/* … and to all persons; each is about 100 bytes here and 60 in a file that is written as a whole.
+ */
+#define NICKS_MAX 16384
+/* The file is written again at most so often. */
+#define NICKS_WRITE_NS NS_PER_SEC
 /* --rate: posts, and other records written into rooms, a second by each session of another user or
  * from TCP. A person never gets near it; a script of the server's own user is not limited. */
 #define RATE_DEFAULT 1000

@@ -8,29 +8,37 @@
 
 #include <stdio.h>
 
-static void send_member(struct conn *c, const struct record *r, const struct session *s)
+size_t request_rooms_of(const struct session *s, const struct session *asker, char *out, size_t cap)
 {
-    char rooms[1024];
     size_t n = 0;
-    struct conn *theirs = s->conn;
     struct member *m;
     DL_FOREACH2(s->members, m, next_of)
     {
         size_t len = strlen(m->room->log.name);
-        if (room_is_dm(m->room) || n + len + 1 > sizeof rooms)
+        if (room_is_dm(m->room) || !room_shows(m->room, asker) || n + len + 1 > cap)
             continue;
         if (n)
-            rooms[n++] = ' ';
-        memcpy(rooms + n, m->room->log.name, len);
+            out[n++] = ' ';
+        memcpy(out + n, m->room->log.name, len);
         n += len;
     }
+    return n;
+}
+
+static void send_member(struct conn *c, const struct record *r, const struct session *s,
+                        const struct room *room)
+{
+    char rooms[1024];
+    struct conn *theirs = s->conn;
+    size_t n = request_rooms_of(s, c->session, rooms, sizeof rooms);
     int worker = theirs->target ? theirs->target->index : HUB_TARGET;
     uint64_t since = s->spoke ? s->spoke : theirs->since;
     REPLY(c, MEMBER, r->room, r->counter, member, .nick = str_of(s->nick),
           .transport = theirs->t->id, .session = theirs->id,
           .uid = s->local ? (uint32_t)s->uid : UINT32_MAX,
           .worker = worker == HUB_TARGET ? 255 : (uint8_t)worker, .lag = theirs->lag,
-          .idle = mono_ns() - since, .rooms = {rooms, n}, .away = str_of(s->away ? s->away : ""));
+          .idle = mono_ns() - since, .rooms = {rooms, n}, .away = str_of(s->away ? s->away : ""),
+          .person = person_text(session_person(s)), .op = room && room_op(room, s));
 }
 
 void handle_who(struct conn *c, const struct record *r)
@@ -40,7 +48,7 @@ void handle_who(struct conn *c, const struct record *r)
         DL_FOREACH(c->hub->conns, o)
         {
             if (o->session && o->state == CONN_OPEN)
-                send_member(c, r, o->session);
+                send_member(c, r, o->session, NULL);
         }
     } else {
         struct room *room = request_room(c, r);
@@ -50,7 +58,7 @@ void handle_who(struct conn *c, const struct record *r)
         DL_FOREACH(room->members, m)
         {
             if (m->session->conn)
-                send_member(c, r, m->session);
+                send_member(c, r, m->session, room);
         }
     }
     request_done(c, r);
@@ -60,12 +68,15 @@ void handle_rooms(struct conn *c, const struct record *r)
 {
     struct room *room, *tmp;
     HASH_ITER (by_id, c->hub->rooms_by_id, room, tmp) {
-        if (!room_admits(room, c->session))
+        if (!room_shows(room, c->session))
             continue;
+        unsigned modes = settings_on(&room->settings, MODE_PRIVATE) ? ROOM_PRIVATE : 0u;
+        modes |= member_find(c->session, room) ? ROOM_IN : 0u;
+        modes |= room_op(room, c->session) ? ROOM_OP : 0u;
         REPLY(c, ROOM, room->id, r->counter, room, .name = str_of(room->log.name),
               .members = (uint32_t)room->member_count,
               .next = room->log.next_seq + room->batch_count, .topic = str_of(room->log.topic),
-              .read = marks_get(c->session, room));
+              .read = marks_get(c->session, room), .modes = (uint8_t)modes);
     }
     request_done(c, r);
 }

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "proto/types.h"
+#include "server/nicks.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -23,6 +24,8 @@ struct login {
     uint8_t skipped[1600];
     size_t skipped_len;
     char tried[512]; /* the same for REFUSE, as a sentence */
+    int wished;      /* the nick was chosen by somebody */
+    char said[200];  /* may be `why` */
     int known;       /* the session was there before */
     enum reason code;
     const char *why; /* for REFUSE: there is no session, because */
@@ -87,6 +90,15 @@ static const struct transport *choose(struct conn *c, struct login *l)
 
 /* --- who ---------------------------------------------------------------------------------- */
 
+/* Somebody chose a nick that belongs to another: better none than one they did not choose. */
+static int refused_nick(struct conn *c, struct login *l, struct session *s)
+{
+    if (!l->wished || !id128_none(l->hello.token) || !nicks_foreign(c->hub, s, l->hello.nick))
+        return 0;
+    session_refusal(c->hub, s, l->hello.nick, l->said, sizeof l->said);
+    return 1;
+}
+
 static struct session *named(struct conn *c, struct login *l, uint64_t producer)
 {
     struct hub *h = c->hub;
@@ -95,13 +107,15 @@ static struct session *named(struct conn *c, struct login *l, uint64_t producer)
         s->person = c->person;
         s->stamp = c->stamp;
     }
-    if (s && (s->key_len || session_name(h, s, l->hello.nick) == 0))
-        return s;
     if (!s)
         return no_session(l, REASON_LIMIT, "the server is out of memory");
+    int refused = s->key_len == 0 && refused_nick(c, l, s);
+    if (s->key_len || (!refused && session_name(h, s, l->hello.nick) == 0))
+        return s;
     s->gone = 1;
     session_lost(h, s);
-    return no_session(l, REASON_NICK, "no nick like this one is free, choose another");
+    return no_session(l, REASON_NICK,
+                      refused ? l->said : "no nick like this one is free, choose another");
 }
 
 static uint64_t fresh_producer(struct hub *h)
@@ -181,12 +195,27 @@ static void write_posts(struct hub *h)
 
 /* --- rooms taken up again ----------------------------------------------------------------- */
 
+/* Out of a room that it was in: banned or kicked since, or the room is private now. */
+static int room_shut(struct conn *c, struct room *r, const struct cursor *k)
+{
+    char text[120];
+    enum admission a = room_admission(r, c->session);
+    const struct rule *kick =
+        member_find(c->session, r) ? NULL : request_kicked(r, c->session, k->seq);
+    if (a == ADMITTED && !kick)
+        return 0;
+    snprintf(text, sizeof text, "put out by %s while you were away", kick ? kick->by : "");
+    REPLY(c, PARTED, r->id, 0, refuse, .code = kick ? REASON_KICKED : REASON_DENIED,
+          .text = str_of(kick ? text : request_not_admitted(a)));
+    return 1;
+}
+
 static void resume_room(struct conn *c, const struct cursor *k)
 {
     struct hub *h = c->hub;
     struct session *s = c->session;
     struct room *r = room_by_uuid(h, k->uuid);
-    if (!r || !room_admits(r, s))
+    if (!r || room_shut(c, r, k))
         return;
     struct member *m = member_find(s, r);
     if (!m && s->room_count < CURSORS_MAX)
@@ -435,6 +464,7 @@ void login_hello(struct conn *c, const struct record *r)
         refuse(c, REASON_MALFORMED, "malformed HELLO");
         return;
     }
+    l->wished = r->flags & RECORD_WISHED;
     if (judge(c, l) < 0 || judge_account(c, l) < 0)
         return;
     c->target = NULL;

@@ -50,6 +50,10 @@ static int make_file(struct logwriter *w, const char *name, uint64_t size, int *
                                     .size = size,
                                     .name = str_of(w->name),
                                     .topic = str_of(w->topic),
+                                    .topic_by = str_of(w->topic_by),
+                                    .topic_time = w->topic_time,
+                                    .founder = str_of(w->founder),
+                                    .settings_seq = w->settings_seq,
                                 });
     int fd = openat(w->dir, "new", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -72,7 +76,8 @@ static int make_file(struct logwriter *w, const char *name, uint64_t size, int *
 
 static uint64_t next_size(const struct logwriter *w, size_t need)
 {
-    uint64_t size = w->count ? w->segs[w->count - 1].seg.size * 4 : SEGMENT_FIRST;
+    /* A cut that was asked for says nothing about how much is said here. */
+    uint64_t size = w->count && !w->roll_due ? w->segs[w->count - 1].seg.size * 4 : SEGMENT_FIRST;
     uint64_t most = w->largest ? w->largest : SEGMENT_LARGEST;
     size = size < most ? size : most;
     while (size < SEGMENT_HEADER + need)
@@ -106,6 +111,7 @@ static int roll_to(struct logwriter *w, uint64_t size)
         return r;
     }
     w->dir_dirty = 1;
+    w->roll_due = 0;
     if (w->count > 1) {
         struct logseg *before = &w->segs[w->count - 2];
         before->seg.end_pos = w->end_pos;
@@ -140,11 +146,13 @@ int logwriter_open_dir(struct logwriter *w, const char *rooms_dir, const char *e
 }
 
 int logwriter_create(struct logwriter *w, const char *rooms_dir, uint32_t room, struct str name,
-                     uint32_t epoch)
+                     struct str founder, uint32_t epoch)
 {
     *w = (struct logwriter){.dir = -1, .room = room, .epoch = epoch, .next_seq = 1};
     w->uuid = io_random_id();
     memcpy(w->name, name.p, name.n);
+    if (founder.n)
+        memcpy(w->founder, founder.p, founder.n);
     char entry[16], path[4096];
     snprintf(entry, sizeof entry, "%08x", room);
     if ((size_t)snprintf(path, sizeof path, "%s/%s", rooms_dir, entry) >= sizeof path)
@@ -223,9 +231,11 @@ size_t logwriter_append(struct logwriter *w, const uint8_t *p, size_t n, int *er
 {
     size_t done = 0;
     *error = 0;
+    if (w->next_seq == newest(w)->seg.base_seq)
+        w->roll_due = 0; /* it is a new one */
     while (done < n) {
         uint64_t count;
-        size_t run = whole_records(p + done, n - done, space(w), &count);
+        size_t run = whole_records(p + done, n - done, w->roll_due ? 0 : space(w), &count);
         if (run == 0) {
             size_t left = n - done;
             *error = roll(w, left < SEGMENT_LARGEST / 2 ? left : SEGMENT_LARGEST / 2);
@@ -364,8 +374,7 @@ static void extend_index(struct logwriter *w, size_t i)
     }
 }
 
-/* The segment that holds `seq`. */
-static size_t find_segment(const struct logwriter *w, uint64_t seq)
+size_t logwriter_segment_of(const struct logwriter *w, uint64_t seq)
 {
     size_t lo = 0, hi = w->count;
     while (hi - lo > 1) {
@@ -399,14 +408,14 @@ uint64_t logwriter_pos_of(struct logwriter *w, uint64_t seq)
         return w->end_pos;
     if (seq < logwriter_first_seq(w))
         seq = logwriter_first_seq(w);
-    size_t i = find_segment(w, seq);
+    size_t i = logwriter_segment_of(w, seq);
     return w->segs[i].seg.base_pos + offset_of(w, i, seq) - SEGMENT_HEADER;
 }
 
 /* Time of record `seq`, which exists. */
 static uint64_t time_of(struct logwriter *w, uint64_t seq)
 {
-    size_t i = find_segment(w, seq);
+    size_t i = logwriter_segment_of(w, seq);
     return record_time_at(w->segs[i].seg.map + offset_of(w, i, seq));
 }
 

@@ -10,6 +10,7 @@
 
 #include "proto/text.h"
 #include "roomlog/segment.h"
+#include "server/people.h"
 
 #include <stdint.h>
 #include <sys/types.h>
@@ -39,6 +40,14 @@ struct logwriter {
     struct id128 uuid;
     char name[ROOM_NAME_MAX + 1];
     char topic[TOPIC_MAX + 1];
+    char topic_by[NICK_MAX + 1]; /* who set it, and when; "" and 0: not known */
+    uint64_t topic_time;
+    char founder[PERSON_MAX + 1]; /* who made the room, see people.h */
+    /* The newest SETTINGS record; 0: none, then nothing but the founder and the topic is to be
+     * known of the room. Segments before the one that holds it may go, those from it on are needed.
+     */
+    uint64_t settings_seq;
+    int roll_due;        /* what comes next goes into a new segment */
     struct logseg *segs; /* ascending; the last one is written to */
     size_t count;
     uint64_t disk;    /* bytes of all these files */
@@ -49,10 +58,10 @@ struct logwriter {
     int dir_dirty;      /* a segment was made since the last sync */
 };
 
-/* Make a room's directory and first segment under `rooms_dir`. 0 or a negative errno with nothing
- * left behind. */
+/* Make a room's directory and first segment under `rooms_dir`; `founder` has at most PERSON_MAX
+ * bytes. 0 or a negative errno with nothing left behind. */
 int logwriter_create(struct logwriter *w, const char *rooms_dir, uint32_t room, struct str name,
-                     uint32_t epoch);
+                     struct str founder, uint32_t epoch);
 
 /* What recovery found, for the log. */
 struct recovery {
@@ -104,6 +113,9 @@ uint64_t logwriter_first_seq(const struct logwriter *w);
  * none did. What was read in `epoch` at or beyond it was lost in a crash, and its numbers given
  * again. */
 uint64_t logwriter_epoch_end(struct logwriter *w, uint32_t epoch);
+
+/* The segment that holds record `seq`, or would. */
+size_t logwriter_segment_of(const struct logwriter *w, uint64_t seq);
 
 /* Show every record of segment `i`. */
 void logwriter_walk(const struct logwriter *w, size_t i,

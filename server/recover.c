@@ -210,6 +210,10 @@ static int settle(struct logwriter *w, struct recovery *found,
     w->uuid = h.uuid;
     memcpy(w->name, h.name.p, h.name.n < ROOM_NAME_MAX ? h.name.n : ROOM_NAME_MAX);
     memcpy(w->topic, h.topic.p, h.topic.n < TOPIC_MAX ? h.topic.n : TOPIC_MAX);
+    memcpy(w->topic_by, h.topic_by.p, h.topic_by.n < NICK_MAX ? h.topic_by.n : NICK_MAX);
+    memcpy(w->founder, h.founder.p, h.founder.n < PERSON_MAX ? h.founder.n : PERSON_MAX);
+    w->topic_time = h.topic_time;
+    w->settings_seq = h.settings_seq;
     struct found f = scan(w, w->count - 1, each, ctx);
     w->next_seq = f.next_seq;
     w->end_pos = f.end_pos;

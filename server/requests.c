@@ -48,6 +48,22 @@ struct room *request_room(struct conn *c, const struct record *r)
     return c->last_room = room;
 }
 
+struct room *request_op(struct conn *c, const struct record *r, const char *what)
+{
+    char text[160];
+    struct room *room = request_room(c, r);
+    if (!room || room_op(room, c->session))
+        return room;
+    if (room_is_dm(room))
+        snprintf(text, sizeof text, "a conversation of two has no operators: nobody can %s there",
+                 what);
+    else
+        snprintf(text, sizeof text, "only an operator of %s can %s: /op shows who is one",
+                 room->log.name, what);
+    request_error(c, r, REASON_DENIED, text);
+    return NULL;
+}
+
 void request_done(struct conn *c, const struct record *r)
 {
     REPLY(c, DONE, r->room, r->counter, empty, .unused = 0);
@@ -110,6 +126,14 @@ static const struct request requests[256] = {
     [RECORD_PART] = {handle_part, WORK_CHANGE},
     [RECORD_NICK] = {handle_nick, WORK_CHANGE},
     [RECORD_TOPIC] = {handle_topic, WORK_CHANGE},
+    [RECORD_INVITE] = {handle_invite, WORK_CHANGE},
+    [RECORD_KICK] = {handle_kick, WORK_CHANGE},
+    [RECORD_BAN] = {handle_ban, WORK_CHANGE},
+    [RECORD_OP] = {handle_op, WORK_CHANGE},
+    [RECORD_MODE] = {handle_mode, WORK_CHANGE},
+    [RECORD_MODES] = {handle_modes, WORK_CHANGE},
+    [RECORD_WHOIS] = {handle_whois, WORK_CHANGE},
+    [RECORD_RELEASE] = {handle_release, WORK_CHANGE},
     [RECORD_WHO] = {handle_who, 0},
     [RECORD_ROOMS] = {handle_rooms, 0},
     [RECORD_TRANSPORTS] = {handle_transports, WORK_TRANSPORTS},

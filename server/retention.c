@@ -313,7 +313,7 @@ static void look(struct room *r, uint64_t now, uint64_t wall)
     if (r->dropping || now < r->retain_again || (!r->retain.age && !r->retain.size))
         return;
     roll_by_age(r, wall);
-    size_t n = too_many(r, wall);
+    size_t n = room_spare(r, too_many(r, wall));
     if (n > 0)
         drop(r, n, wall);
 }

@@ -64,7 +64,8 @@ static int enter(struct hub *h, struct room *r)
     return 0;
 }
 
-struct room *room_open(struct hub *h, struct str name, enum reason *why, const char **text)
+struct room *room_open(struct hub *h, struct str name, const struct person *founder,
+                       enum reason *why, const char **text)
 {
     struct room *r = room_by_name(h, name);
     if (r)
@@ -75,7 +76,9 @@ struct room *room_open(struct hub *h, struct str name, enum reason *why, const c
         return NULL;
     }
     r = calloc(1, sizeof *r);
-    int err = r ? logwriter_create(&r->log, h->rooms_dir, h->next_room, name, h->epoch) : -ENOMEM;
+    int err = r ? logwriter_create(&r->log, h->rooms_dir, h->next_room, name, person_text(founder),
+                                   h->epoch)
+                : -ENOMEM;
     if (err == 0)
         err = enter(h, r);
     if (err < 0) {
@@ -88,6 +91,7 @@ struct room *room_open(struct hub *h, struct str name, enum reason *why, const c
         return NULL;
     }
     r->epoch_marked = 1; /* born in this epoch */
+    settings_found(&r->settings, person_text(founder));
     return r;
 }
 
@@ -106,12 +110,51 @@ static void mark_epoch(struct room *r)
     room_added(r, (size_t)n);
 }
 
+/* All that is in force, in one record: older segments are not needed for it any more. */
+static void write_settings(struct room *r)
+{
+    static char entries[SETTINGS_MAX];
+    size_t n = settings_encode(&r->settings, entries, sizeof entries);
+    size_t cap = record_align(RECORD_HEADER + 2 + n);
+    uint8_t *p = buf_reserve(&r->batch, cap);
+    if (!p)
+        return;
+    struct record head = room_header(r, RECORD_SETTINGS);
+    ssize_t size =
+        body_settings_put(p, cap, &head, &(struct body_settings){.entries = {entries, n}});
+    if (size < 0)
+        return;
+    r->unsettled = 0;
+    r->settling = head.seq;
+    room_added(r, (size_t)size);
+}
+
+size_t room_spare(struct room *r, size_t n)
+{
+    struct logwriter *w = &r->log;
+    if (n == 0 || w->settings_seq == 0 || logwriter_segment_of(w, w->settings_seq) >= n)
+        return n;
+    r->unsettled = 1;
+    room_reserve(r, 0);
+    room_commit(r);
+    size_t i = logwriter_segment_of(w, w->settings_seq);
+    return i < n ? i : n; /* it could not be written: they stay */
+}
+
+void room_settle(struct room *r)
+{
+    if (r->log.settings_seq == 0 && r->settling == 0)
+        r->unsettled = 1;
+}
+
 uint8_t *room_reserve(struct room *r, size_t n)
 {
     if (r->batch.len > BATCH_BYTES)
         room_commit(r);
     if (!r->epoch_marked)
         mark_epoch(r);
+    if (r->unsettled)
+        write_settings(r);
     return buf_reserve(&r->batch, n);
 }
 
@@ -139,6 +182,8 @@ static void refuse_posts(struct room *r, const uint8_t *p, size_t n, int err)
          p += size, n -= (size_t)size) {
         if (rec.type == RECORD_EPOCH)
             r->epoch_marked = 0;
+        if (settings_concern(rec.type))
+            r->unsettled = 1; /* in force, and written again before the next record */
         struct session *s = rec.producer ? session_find(r->hub, rec.producer) : NULL;
         if (!s || !s->conn)
             continue;
@@ -161,8 +206,16 @@ void room_commit(struct room *r)
     r->hub->count.batches++;
     r->hub->count.records += r->batch_count;
     int err;
+    size_t segments = r->log.count;
     size_t done = logwriter_append(&r->log, p, r->batch.len, &err);
     size_t left = r->batch.len - done;
+    if (r->settling && r->log.next_seq > r->settling)
+        r->log.settings_seq = r->settling;
+    r->settling = 0;
+    if (r->log.count > segments) {
+        r->mapped = 0;
+        r->unsettled |= r->log.settings_seq != 0;
+    }
     if (r->traces)
         traces_logged(r, done);
     r->hub->count.bytes_logged += done;
@@ -203,10 +256,8 @@ int room_is_dm(const struct room *r)
     return r->dm;
 }
 
-int room_admits(const struct room *r, const struct session *s)
+static int is_one_of_two(const struct room *r, const struct session *s)
 {
-    if (!room_is_dm(r))
-        return 1;
     /* The key of the room is "@" key "," key: nicks cannot contain a comma. */
     const char *a = r->key + 1, *comma = memchr(a, ',', r->key_len - 1);
     if (!comma)
@@ -217,14 +268,54 @@ int room_admits(const struct room *r, const struct session *s)
     return str_eq(me, one) || str_eq(me, two);
 }
 
+/* --- who may be in ------------------------------------------------------------------------ */
+
+int room_op(const struct room *r, const struct session *s)
+{
+    const struct person *p = session_person(s);
+    if (room_is_dm(r) || !person_known(p))
+        return 0;
+    return person_rules(p) || settings_find(&r->settings, RULE_OP, person_text(p));
+}
+
+enum admission room_admission(const struct room *r, const struct session *s)
+{
+    const struct person *p = session_person(s);
+    if (room_is_dm(r))
+        return is_one_of_two(r, s) ? ADMITTED : NOT_OF_TWO;
+    if (r->settings.count == 0 || room_op(r, s))
+        return ADMITTED;
+    if (settings_about(&r->settings, RULE_BAN, p, (struct str){s->nick, s->nick_len}))
+        return BANNED;
+    if (settings_on(&r->settings, MODE_PRIVATE) &&
+        !(person_known(p) && settings_find(&r->settings, RULE_INVITE, person_text(p))))
+        return NOT_INVITED;
+    return ADMITTED;
+}
+
+int room_admits(const struct room *r, const struct session *s)
+{
+    return room_admission(r, s) == ADMITTED;
+}
+
+int room_shows(const struct room *r, const struct session *s)
+{
+    enum admission a = room_admission(r, s);
+    return a == ADMITTED || (a == BANNED && !settings_on(&r->settings, MODE_PRIVATE)) ||
+           member_find(s, r);
+}
+
 /* --- start and end ------------------------------------------------------------------------ */
 
 struct rebuild {
     struct hub *hub;
     uint64_t since; /* who spoke before is forgotten */
-    char topic[TOPIC_MAX + 1];
+    char topic[TOPIC_MAX + 1], topic_by[NICK_MAX + 1];
+    uint64_t topic_time;
     int retitled;
     int older; /* not the newest segment: its header has had the last word on the topic */
+    uint64_t settings_seq; /* of the last SETTINGS in the newest segment; 0: none there */
+    int decided;           /* something in the newest segment concerns the settings */
 };
 
 static void remember(struct hub *h, uint64_t producer, uint32_t counter)
@@ -262,12 +353,50 @@ static void rebuild_from(void *ctx, const uint8_t *p)
         remember(b->hub, rec.producer, rec.counter);
     if (rec.type == RECORD_PRODUCERS)
         remember_list(b, &rec);
-    if (!b->older && rec.type == RECORD_RETITLE && body_message_get(&rec, &m) == 0 &&
-        m.text.n <= TOPIC_MAX) {
+    if (b->older)
+        return;
+    if (rec.type == RECORD_RETITLE && body_message_get(&rec, &m) == 0 && m.text.n <= TOPIC_MAX &&
+        m.from.n <= NICK_MAX) {
         memcpy(b->topic, m.text.p, m.text.n);
         b->topic[m.text.n] = '\0';
+        memcpy(b->topic_by, m.from.p, m.from.n);
+        b->topic_by[m.from.n] = '\0';
+        b->topic_time = rec.time;
         b->retitled = 1;
     }
+    b->decided |= settings_concern(rec.type);
+    if (rec.type == RECORD_SETTINGS)
+        b->settings_seq = rec.seq;
+}
+
+static void rebuild_settings(void *ctx, const uint8_t *p)
+{
+    struct room *r = ctx;
+    struct record rec;
+    if (!settings_concern(record_type_at(p)) || record_decode(p, record_size_at(p), &rec) < 0)
+        return;
+    int e = settings_apply(&r->settings, &rec);
+    if (e < 0)
+        log_error("room %s: record %llu says something about its settings that cannot be used (%s)",
+                  r->log.name, (unsigned long long)rec.seq, errno_name(-e));
+}
+
+/* What was decided about the room: all from the newest SETTINGS on. */
+static void find_settings(struct room *r, const struct rebuild *b)
+{
+    struct logwriter *w = &r->log;
+    settings_found(&r->settings, str_of(w->founder));
+    if (b->settings_seq)
+        w->settings_seq = b->settings_seq;
+    if (w->settings_seq == 0 && !b->decided)
+        return;
+    size_t i = w->settings_seq ? logwriter_segment_of(w, w->settings_seq) : w->count - 1;
+    if (w->settings_seq && w->settings_seq < logwriter_first_seq(w))
+        log_error("room %s: record %llu, which says who may do what there, is missing with its "
+                  "segment; only what was decided later is known",
+                  w->name, (unsigned long long)w->settings_seq);
+    for (; i < w->count; i++)
+        logwriter_walk(w, i, rebuild_settings, r);
 }
 
 /* A server that was killed while it made the room left an empty directory. */
@@ -296,10 +425,15 @@ static int open_one(struct hub *h, const char *entry)
     for (size_t i = err == 0 ? r->log.count - 1 : 0;
          i > 0 && record_time_at(r->log.segs[i].seg.map + SEGMENT_HEADER) >= since; i--)
         logwriter_walk(&r->log, i - 1, rebuild_from, &b);
-    if (err == 0 && b.retitled)
+    if (err == 0 && b.retitled) {
         memcpy(r->log.topic, b.topic, sizeof b.topic);
+        memcpy(r->log.topic_by, b.topic_by, sizeof b.topic_by);
+        r->log.topic_time = b.topic_time;
+    }
     if (err == 0)
         err = enter(h, r);
+    if (err == 0)
+        find_settings(r, &b);
     if (err < 0) {
         log_error("room directory %s/%s is not usable (%s); left as it is", h->rooms_dir, entry,
                   errno_name(-err));
@@ -357,6 +491,7 @@ void rooms_close(struct hub *h)
         target_free_feeds(r);
         logwriter_close(&r->log);
         buf_free(&r->batch);
+        settings_free(&r->settings);
         free(r);
     }
 }

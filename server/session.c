@@ -4,6 +4,7 @@
 #include "server/requests.h"
 
 #include "base/log.h"
+#include "server/nicks.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -115,13 +116,15 @@ static void nick_release(struct hub *h, struct session *s)
     }
 }
 
-/* A nick may be held by several sessions of one person: the same user, vouched for by the kernel.
- */
+/* A nick may be held by several sessions of one person. What belongs to somebody else is not free,
+ * whether they are here or not. */
 static int nick_free_for(struct hub *h, const struct session *s, struct str name)
 {
     struct nick *n = nick_find(h, name);
+    if (!nicks_sound(name) || nicks_foreign(h, s, name))
+        return 0;
     for (struct session *o = n ? n->holders : NULL; o; o = o->next_same)
-        if (o != s && !(o->local && s->local && o->uid == s->uid))
+        if (o != s && !person_same(session_person(o), session_person(s)))
             return 0;
     return 1;
 }
@@ -151,6 +154,7 @@ static int nick_take(struct hub *h, struct session *s, struct str name)
     memcpy(s->nick, name.p, name.n);
     s->nick[name.n] = '\0';
     s->nick_len = (uint8_t)name.n;
+    nicks_claim(h, s);
     return 0;
 }
 
@@ -159,23 +163,47 @@ int session_rename(struct hub *h, struct session *s, struct str want)
     return nick_free_for(h, s, want) ? nick_take(h, s, want) : -EEXIST;
 }
 
-int session_name(struct hub *h, struct session *s, struct str want)
+/* The nearest free one to `want`, with a number behind it. 0, or -EEXIST. */
+static int nearest(struct hub *h, const struct session *s, struct str want, char out[NICK_MAX + 1])
 {
-    if (nick_free_for(h, s, want))
-        return nick_take(h, s, want);
     for (int i = 2; i < 1000; i++) {
-        char name[NICK_MAX + 8], tail[8];
+        char tail[8];
         int t = snprintf(tail, sizeof tail, "%d", i);
         size_t keep = want.n + (size_t)t > NICK_MAX ? NICK_MAX - (size_t)t : want.n;
-        while (keep && ((unsigned char)want.p[keep] & 0xc0) == 0x80 && keep < want.n)
+        while (keep && keep < want.n && ((unsigned char)want.p[keep] & 0xc0) == 0x80)
             keep--; /* never cut inside a character */
-        memcpy(name, want.p, keep);
-        memcpy(name + keep, tail, (size_t)t);
-        struct str candidate = {name, keep + (size_t)t};
-        if (nick_free_for(h, s, candidate))
-            return nick_take(h, s, candidate);
+        memcpy(out, want.p, keep);
+        memcpy(out + keep, tail, (size_t)t + 1);
+        if (nick_free_for(h, s, str_of(out)))
+            return 0;
     }
     return -EEXIST;
+}
+
+int session_name(struct hub *h, struct session *s, struct str want)
+{
+    char name[NICK_MAX + 1];
+    if (nick_free_for(h, s, want))
+        return nick_take(h, s, want);
+    int r = nearest(h, s, want, name);
+    return r < 0 ? r : nick_take(h, s, str_of(name));
+}
+
+void session_refusal(struct hub *h, const struct session *s, struct str want, char *out, size_t cap)
+{
+    char name[NICK_MAX + 1] = "";
+    const struct bound *b = nicks_owner(h, want);
+    if (!nicks_sound(want)) {
+        snprintf(out, cap, "%.*s looks like a person, not like a nick: choose another", (int)want.n,
+                 want.p);
+        return;
+    }
+    int r = nearest(h, s, want, name);
+    snprintf(out, cap, "%.*s %s%s%s%s", (int)want.n, want.p,
+             b ? "belongs to somebody else (" : "is in use by somebody else", b ? b->person.id : "",
+             b ? ")" : "", r == 0 ? ". Free: " : "; choose another");
+    if (r == 0)
+        snprintf(out + strlen(out), cap - strlen(out), "%s", name);
 }
 
 /* --- membership --------------------------------------------------------------------------- */

@@ -174,6 +174,7 @@ static uint64_t still_there(struct conn *c, const struct room *r, uint64_t pos)
 
 void target_subscribe(struct target *t, struct conn *c, struct room *r, uint64_t pos)
 {
+    r->mapped |= c->t->id == TRANSPORT_MMAP;
     if (c->move) {
         send_about(c, ORDER_SUBSCRIBE, r, pos, 0, NULL, 0);
         return;

@@ -341,6 +341,7 @@ static int begin(struct parley *p)
     const char *why = "";
     struct session_options o = {.server = p->server,
                                 .nick = p->nick,
+                                .nick_wished = p->nick != NULL,
                                 .reconnect = p->reconnect,
                                 .wait = p->wait,
                                 .input = p->input};

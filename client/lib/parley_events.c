@@ -69,7 +69,7 @@ static int code_of(unsigned reason)
         [REASON_SHUTDOWN] = -ECONNRESET, [REASON_SLOW] = -ECONNRESET,
         [REASON_UNKNOWN] = -ENOSYS,      [REASON_GAP] = -EPROTO,
         [REASON_EXPIRED] = -ESTALE,      [REASON_REPLACED] = -ECONNRESET,
-        [REASON_WORKER] = -ECONNRESET,
+        [REASON_WORKER] = -ECONNRESET,   [REASON_KICKED] = -EACCES,
     };
     int code = reason < sizeof codes / sizeof *codes ? codes[reason] : 0;
     return reason == REASON_NONE ? 0 : code ? code : -EPROTO;

@@ -217,6 +217,53 @@ size_t session_unacked(const struct session *s)
     return s->out.posts;
 }
 
+/* --- rooms and people --------------------------------------------------------------------- */
+
+/* The rest of a function with `s` and `counter`: one request with a body. */
+#define REQUEST(TYPE, room_, name, ...)                                                    \
+    uint8_t b[REQUEST_MAX];                                                                \
+    struct record h = {.type = RECORD_##TYPE, .room = (room_), .counter = next_number(s)}; \
+    const struct body_##name body = {__VA_ARGS__};                                         \
+    return queue(s, b, body_##name##_put(b, sizeof b, &h, &body), h.counter, counter)
+
+int session_invite(struct session *s, uint32_t room, struct str nick, int on, uint32_t *counter)
+{
+    REQUEST(INVITE, room, invite, .nick = nick, .on = on != 0);
+}
+
+int session_kick(struct session *s, uint32_t room, struct str nick, struct str why,
+                 uint32_t *counter)
+{
+    REQUEST(KICK, room, kick, .nick = nick, .text = why);
+}
+
+int session_ban(struct session *s, uint32_t room, struct str who, int on, struct str why,
+                uint32_t *counter)
+{
+    REQUEST(BAN, room, ban, .who = who, .on = on != 0, .text = why);
+}
+
+int session_op(struct session *s, uint32_t room, struct str who, int on, uint32_t *counter)
+{
+    REQUEST(OP, room, op, .who = who, .on = on != 0);
+}
+
+int session_mode(struct session *s, uint32_t room, struct str name, struct str value,
+                 uint32_t *counter)
+{
+    REQUEST(MODE, room, mode, .name = name, .value = value);
+}
+
+int session_whois(struct session *s, struct str nick, uint32_t *counter)
+{
+    REQUEST(WHOIS, 0, nick, .nick = nick);
+}
+
+int session_release(struct session *s, struct str nick, uint32_t *counter)
+{
+    REQUEST(RELEASE, 0, nick, .nick = nick);
+}
+
 /* --- a new uplink -------------------------------------------------------------------------- */
 
 /* The name to JOIN `room` by: for a room of two that is the other one's nick. */
@@ -254,7 +301,7 @@ int session_greet(struct session *s, struct conn *c, int rejoin)
             continue;
         char name[ROOM_NAME_MAX + 2];
         h = (struct record){.type = RECORD_JOIN,
-                            .flags = room->quiet ? RECORD_QUIET : 0,
+                            .flags = RECORD_AGAIN | (room->quiet ? RECORD_QUIET : 0),
                             .counter = next_number(s)};
         struct body_join j = {
             .room = join_name(s, room, name, sizeof name), .start = JOIN_AFTER, .arg = room->seen};

@@ -223,6 +223,7 @@ static int start(struct session *s, const uint8_t *wish, int count, int strict)
         .transport_count = count,
         .strict = strict,
         .nick = str_of(s->nick),
+        .nick_wished = s->o.nick_wished,
         .token = s->token,
         .producer = s->producer,
         .cursors = {(const char *)cursors, used},

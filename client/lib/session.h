@@ -46,7 +46,8 @@ struct session_options {
     int strict;                          /* transports were asked for by name: never another */
     const char *nick;                    /* wanted */
     int alone; /* only rooms that were joined: others who talk to us open no conversations here */
-    int reconnect; /* 0: the first loss is final (SESSION_CLOSED, -ECONNRESET) */
+    int nick_wished; /* … by somebody: if it belongs to another, be refused rather than renamed */
+    int reconnect;   /* 0: the first loss is final (SESSION_CLOSED, -ECONNRESET) */
     enum wait_mode wait;
     /* Name of what is being said here, at most INPUT_NAME_MAX bytes, Unix socket only; NULL: none.
      * The counters of a named input are its places: session_already posts of it need not be said
@@ -150,6 +151,19 @@ int session_join(struct session *s, struct str room, enum join_start start, uint
 int session_part(struct session *s, uint32_t room, uint32_t *counter);
 int session_set_nick(struct session *s, struct str nick, uint32_t *counter);
 int session_set_topic(struct session *s, uint32_t room, struct str topic, uint32_t *counter);
+/* Rooms and people: each is answered by DONE or ERROR, `session_whois` by PROFILEs before it.
+ * `who`: a nick or a person ("uid:1000"). on: 1 give, 0 take back. MODES is asked for with
+ * session_ask. */
+int session_invite(struct session *s, uint32_t room, struct str nick, int on, uint32_t *counter);
+int session_kick(struct session *s, uint32_t room, struct str nick, struct str why,
+                 uint32_t *counter);
+int session_ban(struct session *s, uint32_t room, struct str who, int on, struct str why,
+                uint32_t *counter);
+int session_op(struct session *s, uint32_t room, struct str who, int on, uint32_t *counter);
+int session_mode(struct session *s, uint32_t room, struct str name, struct str value,
+                 uint32_t *counter);
+int session_whois(struct session *s, struct str nick, uint32_t *counter);
+int session_release(struct session *s, struct str nick, uint32_t *counter); /* nobody's any more */
 /* session_history and session_search: one at a time for each room. Until the first is answered
  * (DONE or ERROR), a second would be answered among its records, and lose some of them. */
 int session_history(struct session *s, uint32_t room, uint64_t before, uint32_t count,

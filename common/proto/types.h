@@ -297,7 +297,6 @@ enum rule_kind {
     RULE_MODE = 4,   /* name: of the setting, value: what it is */
     RULE_KICK = 5,   /* name: "nick:NAME"; only in SETTINGS: who may not resume past `seq` */
     RULE_TOPIC = 6,  /* value: the topic; only in MODES */
-    RULE_FOUNDER = 7 /* name: the person that made the room; only in MODES */
 };
 /* SEARCH: limits of `context` and `most`. What is found is remembered as positions. */
 #define SEARCH_CONTEXT_MAX 100u

@@ -29,10 +29,19 @@ enum {
     NAME_ROOM = 80,
     AT_TOPIC = AT_NAME + NAME_ROOM,
     TOPIC_ROOM = 304,
+    AT_TOPIC_TIME = AT_TOPIC + TOPIC_ROOM,
+    AT_SETTINGS = AT_TOPIC_TIME + 8,
+    AT_BY_LEN = AT_SETTINGS + 8,
+    AT_FOUNDER_LEN = AT_BY_LEN + 1,
+    AT_BY = AT_FOUNDER_LEN + 1,
+    BY_ROOM = 32,
+    AT_FOUNDER = AT_BY + BY_ROOM,
+    FOUNDER_ROOM = 40,
     AT_CRC = SEGMENT_HEADER - 4,
 };
 
 _Static_assert(ROOM_NAME_MAX <= NAME_ROOM, "a room's name fits its place in the header");
+_Static_assert(NICK_MAX <= BY_ROOM, "a nick fits its place in the header");
 _Static_assert(TOPIC_MAX <= TOPIC_ROOM, "a topic fits its place in the header");
 
 static uint32_t header_crc(const uint8_t *page)
@@ -42,7 +51,8 @@ static uint32_t header_crc(const uint8_t *page)
 
 void segment_header_encode(uint8_t page[SEGMENT_HEADER], const struct segment_header *h)
 {
-    assert(h->name.n <= NAME_ROOM && h->topic.n <= TOPIC_ROOM);
+    assert(h->name.n <= NAME_ROOM && h->topic.n <= TOPIC_ROOM && h->topic_by.n <= BY_ROOM &&
+           h->founder.n <= FOUNDER_ROOM);
     memset(page, 0, SEGMENT_HEADER);
     memcpy(page, magic, sizeof magic);
     le32_put(page + AT_VERSION, SEGMENT_VERSION);
@@ -57,6 +67,14 @@ void segment_header_encode(uint8_t page[SEGMENT_HEADER], const struct segment_he
     memcpy(page + AT_NAME, h->name.p, h->name.n);
     if (h->topic.n)
         memcpy(page + AT_TOPIC, h->topic.p, h->topic.n);
+    le64_put(page + AT_TOPIC_TIME, h->topic_time);
+    le64_put(page + AT_SETTINGS, h->settings_seq);
+    page[AT_BY_LEN] = (uint8_t)h->topic_by.n;
+    page[AT_FOUNDER_LEN] = (uint8_t)h->founder.n;
+    if (h->topic_by.n)
+        memcpy(page + AT_BY, h->topic_by.p, h->topic_by.n);
+    if (h->founder.n)
+        memcpy(page + AT_FOUNDER, h->founder.p, h->founder.n);
     le32_put(page + AT_CRC, header_crc(page));
 }
 
@@ -79,11 +97,16 @@ int segment_header_decode(const uint8_t page[SEGMENT_HEADER], struct segment_hea
         .size = le64_get(page + AT_SIZE),
         .name = {(const char *)page + AT_NAME, le16_get(page + AT_NAME_LEN)},
         .topic = {(const char *)page + AT_TOPIC, le16_get(page + AT_TOPIC_LEN)},
+        .topic_time = le64_get(page + AT_TOPIC_TIME),
+        .settings_seq = le64_get(page + AT_SETTINGS),
+        .topic_by = {(const char *)page + AT_BY, page[AT_BY_LEN]},
+        .founder = {(const char *)page + AT_FOUNDER, page[AT_FOUNDER_LEN]},
     };
     memcpy(r.uuid.b, page + AT_UUID, sizeof r.uuid.b);
-    if (r.name.n > NAME_ROOM || r.topic.n > TOPIC_ROOM || r.base_seq == 0 ||
-        r.base_seq > NUMBER_MAX || r.base_pos > NUMBER_MAX || r.size < SEGMENT_HEADER ||
-        r.size % RECORD_ALIGN || r.base_pos % RECORD_ALIGN)
+    if (r.name.n > NAME_ROOM || r.topic.n > TOPIC_ROOM || r.topic_by.n > BY_ROOM ||
+        r.founder.n > FOUNDER_ROOM || r.base_seq == 0 || r.base_seq > NUMBER_MAX ||
+        r.base_pos > NUMBER_MAX || r.size < SEGMENT_HEADER || r.size % RECORD_ALIGN ||
+        r.base_pos % RECORD_ALIGN)
         return -EBADMSG;
     *h = r;
     return 0;

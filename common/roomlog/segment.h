@@ -19,6 +19,12 @@
  *    62  2  length of the topic when the segment was made
  *    64 80  name
  *   144 304 topic
+ *   448  8  when the topic was set, ns since 1970; 0: never, or before this was noted
+ *   456  8  number of the newest SETTINGS record before this segment; 0: none
+ *   464  1  length of the nick of who set the topic
+ *   465  1  length of the founder
+ *   466 32  nick of who set the topic
+ *   498 40  founder: the person that made the room (server/people.h), empty: nobody in particular
  *  4092  4  CRC32C of the first 4092 bytes
  *   then records from offset 4096.
  *
@@ -41,7 +47,8 @@ struct segment_header {
     uint32_t room, epoch;
     struct id128 uuid;
     uint64_t base_seq, base_pos, size;
-    struct str name, topic; /* borrowed from the page decoded */
+    uint64_t topic_time, settings_seq;
+    struct str name, topic, topic_by, founder; /* borrowed from the page decoded */
 };
 
 /* Pure codecs of the header page. decode: 0; -EBADMSG wrong magic, checksum or field;

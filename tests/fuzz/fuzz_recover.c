@@ -67,7 +67,7 @@ static void prepare(void)
     snprintf(dir, sizeof dir, "/dev/shm/parley-fuzz-XXXXXX");
     MUST(mkdtemp(dir));
     atexit(remove_dir);
-    MUST(logwriter_create(&w, dir, 7, str_of("#room"), 1) == 0);
+    MUST(logwriter_create(&w, dir, 7, str_of("#room"), str_of(""), 1) == 0);
     for (uint64_t seq = w.next_seq, i = 0; i < RECORDS; i++)
         MUST(logwriter_append(&w, buf, message(buf, seq + i), &error) > 0);
     snprintf(room, sizeof room, "%s", strrchr(w.path, '/') + 1);

@@ -22,7 +22,7 @@ static int setup(void **state)
     (void)state;
     test_dir_make(dir);
     clock_ns_fake = 1000;
-    return logwriter_create(&w, dir, 7, str_of("#room"), 1);
+    return logwriter_create(&w, dir, 7, str_of("#room"), str_of(""), 1);
 }
 
 static int teardown(void **state)
