@@ -336,16 +336,16 @@ static char *on_complete(void *ctx, const char *line, int start, const char *tex
     return complete_next(&c->completion, line, (size_t)start, text, state == 0);
 }
 
+int chat_color(const struct options *o)
+{
+    return o->color == COLOR_AUTO ? -1 : o->color == COLOR_ALWAYS;
+}
+
 static int open_terminal(struct chat *c)
 {
     const struct term_hooks hooks = {c,           chat_on_line, chat_on_paste, on_end,
                                      on_complete, chat_scroll,  chat_view,     chat_on_key};
-    static const int wishes[] = {
-        [COLOR_AUTO] = -1,
-        [COLOR_ALWAYS] = 1,
-        [COLOR_NEVER] = 0,
-    };
-    int r = term_open(&c->term, &c->loop, &hooks, wishes[c->o->color], c->o->plain);
+    int r = term_open(&c->term, &c->loop, &hooks, chat_color(c->o), c->o->plain);
     if (r < 0)
         return r;
     c->render.theme = &c->theme;
@@ -414,6 +414,8 @@ static void fini(struct chat *c)
     while (c->room_count)
         chat_drop_room(c, &c->rooms[0]);
     scroll_free(&c->nowhere);
+    for (size_t i = 0; i < OPTIONS_MAX; i++)
+        free(c->changed[i]);
     session_free(c->session);
     term_free(c->term);
     names_free(&c->nicks);
@@ -452,7 +454,8 @@ int chat_main(const struct options *o)
         free(c);
         return 2;
     }
-    if (!c || uv_loop_init(&c->loop) < 0 || (c->o = o, open_session(c, &why)) < 0) {
+    if (!c || uv_loop_init(&c->loop) < 0 ||
+        (c->options = *o, c->o = &c->options, open_session(c, &why)) < 0) {
         log_error("%s", why);
         free(c);
         return 2;

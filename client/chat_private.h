@@ -106,7 +106,9 @@ struct pending {
 #define PENDING_MAX 32
 
 struct chat {
+    struct options options; /* /set changes them */
     const struct options *o;
+    char *changed[OPTIONS_MAX]; /* what /set gave them */
     uv_loop_t loop;
     struct term *term;
     struct session *session;
@@ -162,6 +164,7 @@ struct chat {
 void chat_note(struct chat *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void chat_show(struct chat *c, struct buf *text); /* and empty the buffer */
 void chat_prompt(struct chat *c);
+int chat_color(const struct options *o); /* as term_open takes it */
 void chat_leave(struct chat *c, struct str reason);
 void chat_stop(struct chat *c, int code); /* at once */
 

@@ -8,7 +8,17 @@
 struct chat;
 
 /* What the first word of an argument is, for Tab. */
-enum arg { ARG_NONE, ARG_TEXT, ARG_NICK, ARG_ROOM, ARG_TRANSPORT, ARG_VERB, ARG_MODE };
+enum arg {
+    ARG_NONE,
+    ARG_TEXT,
+    ARG_NICK,
+    ARG_ROOM,
+    ARG_TRANSPORT,
+    ARG_VERB,
+    ARG_MODE,
+    ARG_SETTING, /* of all words */
+    ARG_FILE,    /* of the whole argument */
+};
 
 struct verb {
     const char *name; /* without the slash */

@@ -2,11 +2,13 @@
 #include "client/complete.h"
 
 #include "client/commands.h"
+#include "client/settings.h"
 #include "transport/transport.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 static const char *const aliases[] = {"auto", "mq", "pipe", "socket"};
 #define ALIASES (sizeof aliases / sizeof *aliases)
@@ -21,6 +23,8 @@ static enum arg arg_at(const char *line, size_t start)
     size_t first = n + strspn(line + n, " \t");
     if (!v)
         return ARG_NONE;
+    if (v->arg == ARG_SETTING || v->arg == ARG_FILE)
+        return v->arg;
     return start == first ? v->arg : ARG_TEXT; /* later words are text with nicks in it */
 }
 
@@ -60,6 +64,102 @@ static char *next_transport(struct completion *c, const char *text)
     return found;
 }
 
+/* --- /set ---------------------------------------------------------------------------------- */
+
+static char *next_setting(struct completion *c, const char *text)
+{
+    char *found = c->at == 0 ? match(text, "", "--save", "") : NULL;
+    c->at += c->at == 0;
+    while (!found && c->at <= setting_count) {
+        const struct setting *d = &settings[c->at++ - 1];
+        if (setting_of_chat(d))
+            found = match(text, "", d->name, "");
+    }
+    return found;
+}
+
+/* One of the words that the setting's values are; c->at is where the next one begins. */
+static char *next_value(struct completion *c, const struct setting *d, const char *text)
+{
+    const char *values = d->kind == KIND_FLAG ? "yes no" : setting_values(d);
+    char *found = NULL;
+    while (values && !found && c->at < strlen(values)) {
+        char word[64];
+        const char *at = values + c->at + strspn(values + c->at, " ,");
+        snprintf(word, sizeof word, "%.*s", (int)strcspn(at, " "), at);
+        c->at = (size_t)(at - values) + strlen(word);
+        if (*word)
+            found = match(text, "", word, "");
+    }
+    return found;
+}
+
+static char *next_of_set(struct completion *c, const char *line, size_t start, const char *text)
+{
+    struct str rest = {line, start};
+    verb_word(&rest);
+    struct str word = verb_word(&rest);
+    char name[64];
+    if (str_eq(word, str_of("--save")))
+        word = verb_word(&rest);
+    if (!word.n)
+        return next_setting(c, text);
+    snprintf(name, sizeof name, "%.*s", (int)word.n, word.p);
+    const struct setting *d = setting_find(name);
+    return d && !rest.n ? next_value(c, d, text) : NULL;
+}
+
+/* --- paths --------------------------------------------------------------------------------- */
+
+/* Folder and beginning of the name in a path that may have spaces, from the first argument on. */
+static void split_path(const char *path, char *dir, size_t cap, const char **name)
+{
+    const char *slash = strrchr(path, '/'), *home = getenv("HOME");
+    size_t n = slash ? (size_t)(slash - path) + 1 : 0;
+    *name = path + n;
+    if (path[0] == '~' && path[1] == '/' && home)
+        snprintf(dir, cap, "%s/%.*s", home, (int)n - 2, path + 2);
+    else if (n)
+        snprintf(dir, cap, "%.*s", (int)n, path);
+    else
+        snprintf(dir, cap, "./");
+}
+
+static int is_dir(DIR *d, const struct dirent *e)
+{
+    struct stat st;
+    return fstatat(dirfd(d), e->d_name, &st, 0) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Only names that can be typed: no control characters, and valid text. */
+static char *next_path(struct completion *c, const char *path, const char *text)
+{
+    char dir[4096], *found = NULL;
+    const char *name;
+    size_t shown = strlen(text); /* the part of the path behind its last space */
+    split_path(path, dir, sizeof dir, &name);
+    if (!c->dir)
+        c->dir = opendir(dir);
+    const struct dirent *e;
+    while (c->dir && !found && (e = readdir(c->dir))) {
+        size_t typed = strlen(name);
+        if (strncmp(e->d_name, name, typed) != 0 || (e->d_name[0] == '.' && *name != '.') ||
+            text_check(TEXT_BODY, str_of(e->d_name), NULL) != TEXT_OK || strpbrk(e->d_name, "\n\t"))
+            continue;
+        const char *slash = is_dir(c->dir, e) ? "/" : "";
+        /* text ends with the name as far as it has been typed; or, if there is a space in that,
+         * the name ends with text */
+        size_t before = shown > typed ? shown - typed : 0, skip = typed > shown ? typed - shown : 0;
+        if (asprintf(&found, "%.*s%s%s", (int)before, text, e->d_name + skip, slash) < 0)
+            found = NULL;
+    }
+    if (!found && c->dir) {
+        closedir(c->dir);
+        c->dir = NULL;
+    }
+    return found;
+}
+
 static char *next_word(struct completion *c, size_t start, const char *text)
 {
     if (text[0] == '#')
@@ -81,8 +181,12 @@ static char *next_mode(struct completion *c, const char *text)
 char *complete_next(struct completion *c, const char *line, size_t start, const char *text,
                     int first)
 {
-    if (first)
+    if (first) {
         c->at = 0;
+        if (c->dir)
+            closedir(c->dir);
+        c->dir = NULL;
+    }
     if (start == 0 && text[0] == '/')
         return next_verb(c, text, "/");
     switch (arg_at(line, start)) {
@@ -97,6 +201,15 @@ char *complete_next(struct completion *c, const char *line, size_t start, const 
         return next_mode(c, text);
     case ARG_TRANSPORT:
         return next_transport(c, text);
+    case ARG_SETTING:
+        return next_of_set(c, line, start, text);
+    case ARG_FILE: {
+        char path[4096];
+        size_t from = strcspn(line, " \t");
+        from += strspn(line + from, " \t");
+        snprintf(path, sizeof path, "%.*s", (int)(start + strlen(text) - from), line + from);
+        return from <= start ? next_path(c, path, text) : NULL;
+    }
     case ARG_TEXT:
         return next_word(c, start, text);
     case ARG_NONE:

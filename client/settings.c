@@ -2,6 +2,7 @@
 #include "client/settings.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define AT(field) offsetof(struct options, field)
@@ -152,15 +153,22 @@ const char *setting_expected(const struct setting *d)
         return "auto, always or never";
     case KIND_WAIT:
         return "block, adaptive or spin";
+    case KIND_THEME:
+        return "a theme (default, dark, light, mono) and changes to it: dark,mention=bold red";
+    case KIND_TRANSPORTS:
+        return "names with commas: fifo posixmq sysvmq shm mmap unix tcp pipe mq socket auto";
+    case KIND_SERVER:
+        return "unix:PATH or tcp:HOST:PORT";
     default:
         return "text";
     }
 }
 
+static const char *const colors[] = {"auto", "always", "never"};
+static const char *const waits[] = {"block", "adaptive", "spin"};
+
 int setting_set(struct options *o, const struct setting *d, const char *v)
 {
-    static const char *const colors[] = {"auto", "always", "never"};
-    static const char *const waits[] = {"block", "adaptive", "spin"};
     void *to = (char *)o + d->at;
     int i = 0;
     switch (d->kind) {
@@ -213,4 +221,41 @@ const struct setting *setting_find(const char *name)
         if (strcmp(settings[i].name, name) == 0 && setting_in_config(&settings[i]))
             return &settings[i];
     return NULL;
+}
+
+int setting_of_chat(const struct setting *d)
+{
+    return setting_in_config(d) && d->takes & (TAKES_ALL | TAKES_CHAT) &&
+           strcmp(d->name, "json") != 0;
+}
+
+const char *setting_text(const struct options *o, const struct setting *d, char *out, size_t cap)
+{
+    const void *at = (const char *)o + d->at;
+    const char *text = NULL;
+    uint64_t number;
+    int i;
+    switch (d->kind) {
+    case KIND_FLAG:
+    case KIND_COLOR:
+    case KIND_WAIT:
+        memcpy(&i, at, sizeof i);
+        text = d->kind == KIND_FLAG    ? (i ? "yes" : "no")
+               : d->kind == KIND_COLOR ? colors[i]
+               : i < 0                 ? ""
+                                       : waits[i];
+        break;
+    case KIND_NUMBER:
+    case KIND_SECONDS:
+        memcpy(&number, at, sizeof number);
+        if (number != OPTION_UNSET)
+            snprintf(out, cap, "%llu", (unsigned long long)number);
+        else
+            *out = '\0';
+        return out;
+    default:
+        memcpy(&text, at, sizeof text);
+    }
+    snprintf(out, cap, "%s", text ? text : "");
+    return out;
 }

@@ -560,6 +560,14 @@ int term_color(const struct term *t)
     return t->color;
 }
 
+int term_set_color(struct term *t, int color)
+{
+    t->color = pick_color(t, color);
+    page_forget(&t->page);
+    t->stale = 1;
+    return t->color;
+}
+
 int term_dropped(const struct term *t)
 {
     return t->dropped;

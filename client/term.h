@@ -49,6 +49,8 @@ void term_free(struct term *t);
 int term_edits(const struct term *t);       /* there is a screen with an edited line */
 int term_interactive(const struct term *t); /* a person sits there */
 int term_color(const struct term *t);
+/* As term_open has it, from now on; returns what term_color says then. Draws everything anew. */
+int term_set_color(struct term *t, int color);
 
 /* Whole lines. Text that came from others must have been escaped (render.h). */
 void term_out(struct term *t, struct str text);

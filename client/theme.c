@@ -148,6 +148,8 @@ static int set_parts(struct theme *t, struct str text, char *why, size_t cap)
         size_t n = comma ? (size_t)(comma - text.p) : text.n;
         struct str words = {text.p, n};
         struct str name = next_word(&words, "=");
+        while (words.n && *words.p == ' ')
+            words = (struct str){words.p + 1, words.n - 1};
         if (words.n && *words.p == '=')
             words = (struct str){words.p + 1, words.n - 1};
         if (name.n && set_part(t, name, words, why, cap) < 0)

@@ -244,7 +244,7 @@ const struct verb verbs[] = {
     {"delete",     ARG_NONE,      "",            "take back your last line in this room",     verb_delete},
     {"deop",       ARG_NICK,      "NICK",        "an operator of this room no longer",        do_deop},
     {"edit",       ARG_TEXT,      "[TEXT]",      "correct your last line here; s/old/new/",   verb_edit},
-    {"file",       ARG_TEXT,      "PATH|get N|list|stop", "send a file here, or fetch one",    chat_file},
+    {"file",       ARG_FILE,      "PATH|get N|list|stop", "send a file here, or fetch one",    chat_file},
     {"help",       ARG_VERB,      "[COMMAND]",   "this list, or more about one",              do_help},
     {"history",    ARG_NONE,      "[N]",         "earlier lines; again for still earlier",    do_history},
     {"ignore",     ARG_NICK,      "[NICK]",      "do not show what NICK says, or list",        verb_ignore},
@@ -263,6 +263,7 @@ const struct verb verbs[] = {
     {"quit",       ARG_TEXT,      "[REASON]",    "leave",                                     do_quit},
     {"release",    ARG_NICK,      "NICK",        "a nick belongs to nobody any more",         do_release},
     {"search",     ARG_TEXT,      "TEXT",        "earlier lines of this room with TEXT",      do_search},
+    {"set",        ARG_SETTING,   "[--save] [NAME [VALUE]]", "see or change a setting", verb_set},
     {"stats",      ARG_NONE,      "",            "what has been counted on this connection",  do_stats},
     {"topic",      ARG_TEXT,      "[TEXT|-]",    "see, set or clear the room's topic",        do_topic},
     {"trace",      ARG_TEXT,      "TEXT",        "say it, and see how it reached everybody",  do_trace},
@@ -278,7 +279,10 @@ const size_t verb_count = sizeof verbs / sizeof *verbs;
 
 static const char *const keys_help[] = {
     "Unique beginnings of commands will do. //text says /text. Tab completes.",
-    "Up, Down, Ctrl-R: what you typed before.",
+    "Up, Down, Ctrl-R: what you typed before. Alt-Enter: a new line in the same message.",
+    "/1 … or Alt-1 … Alt-0: the room of that number; Alt-Left, Alt-Right: the one beside it;",
+    "Alt-A: the next with something new. PageUp, PageDown: back and forth in what was said;",
+    "Ctrl-Home, Ctrl-End: to the oldest line that is here, to the newest. Ctrl-L: draw anew.",
     "Ctrl-C: drop the line; Ctrl-Y brings it back. Ctrl-Z: stop; fg goes on.",
     "Ctrl-D on an empty line, or Ctrl-C twice: leave.",
 };

@@ -19,3 +19,4 @@ void verb_ignore(struct chat *c, struct str arg);
 void verb_me(struct chat *c, struct str arg);
 void verb_msg(struct chat *c, struct str arg);
 void verb_unignore(struct chat *c, struct str arg);
+void verb_set(struct chat *c, struct str arg); /* verbs_set.c */

@@ -62,6 +62,13 @@ struct cut {
     size_t next; /* bytes until the next row begins; 0: there is none */
 };
 
+/* Never beyond the end of the row. */
+static int tab_columns(int column, int width)
+{
+    int columns = TAB_STOP - column % TAB_STOP;
+    return columns <= width - column ? columns : width > column ? width - column : 0;
+}
+
 static struct cut find_cut(struct wrap *w)
 {
     const char *p = w->rest.p;
@@ -76,9 +83,12 @@ static struct cut find_cut(struct wrap *w)
             len = sgr_bytes(p + i, n - i);
         else if (p[i] == *WRAP_HANG) {
             w->hang = w->begun ? w->hang : indent_for(column, w->width);
-            text = column;
+            if (w->hang == column) { /* else the first word may go below what is before it */
+                text = column;
+                space = 0;
+            }
         } else if (p[i] == '\t')
-            columns = TAB_STOP - column % TAB_STOP;
+            columns = tab_columns(column, w->width);
         else
             len = width_next(p + i, n - i, &columns);
         if (columns && column + columns > w->width && column > (w->begun ? w->hang : 0)) {
@@ -107,7 +117,7 @@ static void put_part(struct wrap *w, struct buf *row, size_t n)
             keep_sgr(w->sgr, p + i, len);
             put(row, p + i, len);
         } else if (p[i] == '\t') {
-            columns = TAB_STOP - column % TAB_STOP;
+            columns = tab_columns(column, w->width);
             put_spaces(row, columns);
         } else if (p[i] != *WRAP_HANG) {
             len = width_next(p + i, n - i, &columns);

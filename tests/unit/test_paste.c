@@ -162,7 +162,7 @@ static void test_paste_report_is_heard_only_when_asked_for(void **state)
     feed(&p, "\033[1;2R"); /* Shift-F3 on many terminals */
     assert_string_equal(heard, "\033[1;2R");
     heard[0] = '\0';
-    p.want_report = 1;
+    p.want_reports = 1;
     feed(&p, "a\033[24;80Rb\033[1;2R\033[A");
     assert_string_equal(heard, "a<80>b\033[1;2R\033[A");
     paste_free(&p);
@@ -173,7 +173,7 @@ static void test_paste_random_bytes_lose_nothing_but_marks(void **state)
     static const char letters[] = "\033[2001~;R\n7x";
     (void)state;
     for (int round = 0; round < 2000; round++) {
-        struct paste p = {.want_report = round & 1};
+        struct paste p = {.want_reports = round & 1};
         char bytes[200];
         heard[0] = '\0';
         for (size_t i = 0; i < sizeof bytes; i++)
