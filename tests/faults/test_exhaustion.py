@@ -2,8 +2,10 @@
 a name, everybody else goes on, and it works again when there is room."""
 
 import ctypes
+import hashlib
 import os
 import resource
+import socket
 import subprocess
 
 import pytest
@@ -93,6 +95,62 @@ def test_full_state_disk_refuses_posts_and_recovers(make_server, objects, count)
         assert log == [*said, counter]
         server.stop()
     count(stored=len(said) + 1, refused=len(refused))
+
+
+@needs_root
+def test_files_and_a_full_state_disk(make_server, objects):
+    """Refused before a byte moves if it is known; else at the place where it is found out, and gone on with later."""
+    server = make_server()
+    if not objects.private:
+        pytest.skip("no mount namespace of our own")
+    data = os.urandom(1000) * 4000
+    total = hashlib.blake2b(data, digest_size=32).digest()
+    with Disk(server.state, 100 * 1024) as disk, socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        tcp = s.getsockname()
+        s.close()
+        server.start("--listen", "%s:%d" % tcp, "--workers", "1")
+        with wire.Client.connect(tcp, "a") as a:
+            room = a.join("#lobby").room
+            large = a.put_file(room, "large", 99_000_000)
+            assert (large.code, "no space" in large.text) == (wire.CODES["STORAGE"], True)
+            granted = a.put_file(room, "x", len(data))
+            assert granted.type == "FILE_TICKET"
+            disk.fill(leave=1000)
+            side = wire.Client.dial(tcp)
+            side.send(wire.encode("FILE_OPEN", ticket=granted.ticket, offset=0))
+            error = a.until("ERROR")
+            assert (error.code, "no space" in error.text) == (wire.CODES["STORAGE"], True)
+            side.close()
+            assert a.put_file(room, "y", 5).code == wire.CODES["STORAGE"]
+            counter = a.post(room, "the room goes on")
+            assert a.until("MESSAGE", "ERROR", counter=counter).type == "MESSAGE"
+            disk.free()
+            again = a.put_file(room, "x", len(data))
+            assert again.file == granted.file
+            side, first = a.open_file(tcp, again)
+            side.send(data[first.offset:] + wire.encode("FILE_END", hash=total))
+            assert a.until("FILE", file=granted.file).size == len(data)
+            side.close()
+        server.stop()
+
+
+@needs_root
+def test_a_full_disk_of_the_receiver(server, objects):
+    if not objects.private:
+        pytest.skip("no mount namespace of our own")
+    path = os.path.join(server.dir, "x")
+    with open(path, "wb") as f:
+        f.write(os.urandom(1000) * 2000)
+    server.ok("file", "put", "#lobby", path)
+    out = os.path.join(server.dir, "out")
+    with Disk(out, 1000):
+        done = server.run("file", "get", "-o", out, "#lobby", "x")
+        assert done.returncode == 1 and "ENOSPC" in done.stderr
+        subprocess.run(["mount", "-o", "remount,size=64m", out], check=True)
+        assert server.ok("file", "get", "-o", out, "#lobby", "x") == os.path.join(out, "x") + "\n"
+        assert subprocess.run(["cmp", path, os.path.join(out, "x")]).returncode == 0
+        assert os.listdir(out) == ["x"]
 
 
 @needs_root
