@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "client/lib/negotiate.h"
+#include "tls/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +36,7 @@
 
 struct carry {
     struct carry_wish w;
-    char server[320];
+    struct address server;
     struct conn conn;
     int news; /* eventfd */
     pthread_t thread;
@@ -114,32 +115,40 @@ static int wait_for(struct carry *c, short events, uint64_t deadline)
 
 static int dial(struct carry *c)
 {
-    struct address a;
-    const char *why = "";
-    if (address_parse(&a, c->server, &why) < 0)
-        return fail(c, CARRY_FAILED, "%s", why);
-    int r = conn_start(&c->conn, &a, NULL);
-    while (r == 0 && c->conn.stage == CONN_DIAL) {
+    int r = conn_start(&c->conn, &c->server, NULL);
+    while (r == 0 && c->conn.stage < CONN_HELLO) {
         if ((r = wait_for(c, conn_events(&c->conn), c->conn.deadline)))
             return r;
-        r = conn_step(&c->conn, &a);
+        r = conn_step(&c->conn, &c->server);
     }
     return r < 0 ? fail(c, CARRY_LOST, "%.500s", c->conn.why) : 0;
+}
+
+/* Bytes that the socket took; 0: none now; a negative errno. */
+static ssize_t put_some(struct carry *c, const void *p, size_t n)
+{
+    if (c->conn.tls)
+        return tls_write(c->conn.tls, p, n);
+    ssize_t r = send(c->conn.sock, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return r >= 0 ? r : errno == EAGAIN || errno == EINTR ? 0 : -errno;
+}
+
+/* What to wait for when nothing could be read or written. */
+static short wants(const struct carry *c, short events)
+{
+    return c->conn.tls ? c->conn.tls->wants : events;
 }
 
 static int put_bytes(struct carry *c, const void *p, size_t n)
 {
     const uint8_t *at = p;
     while (n > 0) {
-        ssize_t put = send(c->conn.sock, at, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (put < 0 && errno != EAGAIN && errno != EINTR)
-            return lost(c, errno);
-        if (put < 0) {
-            int r = wait_for(c, POLLOUT, mono_ns() + PATIENCE_NS);
-            if (r)
-                return r;
-            continue;
-        }
+        ssize_t put = put_some(c, at, n);
+        if (put < 0)
+            return lost(c, (int)-put);
+        int r = put ? 0 : wait_for(c, wants(c, POLLOUT), mono_ns() + PATIENCE_NS);
+        if (r)
+            return r;
         at += put;
         n -= (size_t)put;
     }
@@ -150,16 +159,22 @@ static int put_bytes(struct carry *c, const void *p, size_t n)
 static int get_some(struct carry *c, void *p, size_t n, size_t *got, int fds[IO_FDS_MAX], int *nfds)
 {
     for (;;) {
-        ssize_t r = io_recv_fds(c->conn.sock, p, n, fds, nfds);
+        ssize_t r;
+        if (c->conn.tls) {
+            c->conn.tls->budget = TLS_BUDGET;
+            r = tls_read(c->conn.tls, p, n);
+            if (r == 0)
+                r = -EAGAIN;
+        } else {
+            r = io_recv_fds(c->conn.sock, p, n, fds, nfds);
+        }
         if (r > 0) {
             *got = (size_t)r;
             return 0;
         }
-        if (r == 0)
-            return lost(c, ECONNRESET);
         if (r != -EAGAIN)
-            return lost(c, (int)-r);
-        int e = wait_for(c, POLLIN, mono_ns() + PATIENCE_NS);
+            return lost(c, r == 0 ? ECONNRESET : (int)-r);
+        int e = wait_for(c, wants(c, POLLIN), mono_ns() + PATIENCE_NS);
         if (e)
             return e;
     }
@@ -426,7 +441,7 @@ int carry_start(struct carry **out, const struct carry_wish *w)
     if (!c)
         return -ENOMEM;
     c->w = *w;
-    snprintf(c->server, sizeof c->server, "%s", w->server);
+    c->server = *w->server;
     c->buf = malloc(CHUNK);
     c->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int r = !c->buf ? -ENOMEM : c->news < 0 ? -errno : 0;

@@ -14,7 +14,7 @@
 struct carry;
 
 struct carry_wish {
-    const char *server; /* as session_server says it; copied */
+    const struct address *server; /* session_address; copied */
     struct id128 ticket;
     int put;       /* to the server */
     int file;      /* put: readable; else read-write, what is there is gone on with. Borrowed */

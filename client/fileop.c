@@ -201,7 +201,7 @@ static int start(struct fileop *f, const struct body_file_ticket *t)
             return gave_up(f, "cannot write %s (%s)", f->part, -r);
     }
     f->file = t->file;
-    struct carry_wish w = {.server = session_server(f->s),
+    struct carry_wish w = {.server = session_address(f->s),
                            .ticket = t->ticket,
                            .put = f->put,
                            .file = f->fd,

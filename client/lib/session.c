@@ -424,6 +424,11 @@ const char *session_server(const struct session *s)
     return s->address.text;
 }
 
+const struct address *session_address(const struct session *s)
+{
+    return &s->address;
+}
+
 const struct transport *session_transport(const struct session *s)
 {
     return s->state == SESSION_OPEN ? s->t : NULL;

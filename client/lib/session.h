@@ -21,6 +21,7 @@
 #include <poll.h>
 
 struct session;
+struct address;
 
 enum session_state {
     SESSION_CONNECTING,
@@ -136,6 +137,8 @@ int session_exit_code(const struct session *s);
 const char *session_error(const struct session *s);
 const char *session_nick(const struct session *s);   /* as the server granted it */
 const char *session_server(const struct session *s); /* "unix:/run/…/parley.sock" */
+/* The same for another connection to it (negotiate.h), as long as the session. */
+const struct address *session_address(const struct session *s);
 const struct transport *session_transport(const struct session *s); /* NULL unless open */
 uint64_t session_producer(const struct session *s);                 /* of our own records */
 /* Rooms joined; stable until the next session_drive. */

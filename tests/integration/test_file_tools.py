@@ -12,7 +12,7 @@ import pytest
 import harness
 from harness import PARLEY, TRANSPORTS, until
 from test_files import content, data_dir, digest, stored, tcp_server, transfers
-from test_terminal import Terminal
+from terminal import Terminal
 
 
 class Gate:
@@ -326,7 +326,7 @@ def test_progress_is_shown_on_a_terminal_only(gate):
 def test_the_chat_sends_fetches_and_lists(server):
     data = content(100_000)
     make_file(server, "photo.jpg", data)
-    env = dict(server.env(), PWD=server.dir)
+    env = dict(server.env(TERM="xterm-256color"), PWD=server.dir)
     t = Terminal(["sh", "-c", f"cd {server.dir} && exec {PARLEY} -n alice"], env)
     t.until(lambda: "#lobby>" in t.text(), "the prompt")
     t.enter("/file photo.jpg")
@@ -349,7 +349,7 @@ def test_the_chat_sends_fetches_and_lists(server):
 def test_the_chat_goes_on_while_a_file_moves_and_can_stop_it(gate):
     server, way = gate(150_000)
     path = make_file(server, "x.bin", content(20_000_000))
-    t = Terminal([PARLEY, "-n", "alice", "-s", way.address], server.env())
+    t = Terminal([PARLEY, "-n", "alice", "-s", way.address], server.env(TERM="xterm-256color"))
     t.until(lambda: "#lobby>" in t.text(), "the prompt")
     t.enter(f"/file {path}")
     t.until(lambda: re.search(r"\(file \d+ %\)", t.text()), "the prompt says how far it is")
@@ -371,3 +371,15 @@ def test_a_file_in_a_script_is_waited_for(server):
         capture_output=True, timeout=harness.DEADLINE)
     assert done.returncode == 0, done.stderr
     assert [f["name"] for f in server.json("file", "list", "#lobby")] == ["x"]
+
+
+def test_files_over_tls(make_server, free_port):
+    server = make_server().start("--listen", f"tls:127.0.0.1:{free_port}", "--workers", "1")
+    known = re.search(r"SHA256:[0-9a-f]{64}", server.output()).group(0)
+    data = content(3_000_000)
+    path = make_file(server, "x", data)
+    way = ["-s", f"tls:127.0.0.1:{free_port}", "--tls-fingerprint", known]
+    for args in (["put", *way, "#lobby", path], ["get", *way, "-o", path + "2", "#lobby", "x"]):
+        done = subprocess.run([PARLEY, "file", *args], env=server.env(), capture_output=True, timeout=harness.DEADLINE)
+        assert done.returncode == 0, done.stderr
+    assert read(path + "2") == data
