@@ -61,6 +61,8 @@ static void put_message(const struct print *p, FILE *to, const struct record *r,
     put_safe(to, b->text);
     if (edits)
         fprintf(to, " (edits%s)", edits);
+    if (p->after)
+        fprintf(to, p->color ? " \033[2m%s\033[0m" : " %s", p->after);
     putc('\n', to);
 }
 

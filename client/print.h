@@ -14,7 +14,8 @@
 
 struct print {
     int color;
-    int quiet; /* messages and files only: no arrivals, departures and renames */
+    const char *after; /* a remark behind a message; NULL: none */
+    int quiet;         /* messages and files only: no arrivals, departures and renames */
 };
 
 /* 1: a line was written to `to`; 0: there is nothing to show of this type. */

@@ -9,6 +9,7 @@
  * With all three, tail first takes what is there and then waits for the messages that are still
  * missing: -e alone asks for no more than there is, -C says how many are wanted, and -W how long
  * they are worth waiting for. */
+#include "client/amend.h"
 #include "client/command.h"
 #include "client/print.h"
 #include "client/tool.h"
@@ -38,6 +39,7 @@ struct tail {
     uint64_t newest;   /* number of the last record that came */
     uint64_t lost;     /* that we have complained about */
     int wrote;
+    struct amend amend; /* history for people: lines as they read in the end */
 };
 
 /* Where to start, as was asked for. */
@@ -120,6 +122,7 @@ static void on_joined(struct tail *c, const struct record *r)
 /* All is printed that was asked for, if it can be: a reader that went away counts first. */
 static void finish(struct tail *c)
 {
+    amend_flush(&c->amend);
     tool_flush(&c->tool);
     tool_end(&c->tool, 0);
 }
@@ -146,9 +149,29 @@ static int is_wanted(const struct tail *c, const struct record *r)
     const char *from = c->tool.o->from;
     if (!c->wanted && !c->match && !from)
         return 1;
-    return r->type == RECORD_MESSAGE && body_message_get(r, &b) == 0 &&
-           (!c->wanted || match_in(c->wanted, b.text)) &&
+    return (r->type == RECORD_MESSAGE || r->type == RECORD_EDITED) &&
+           body_message_get(r, &b) == 0 && (!c->wanted || match_in(c->wanted, b.text)) &&
            (!c->match || match_in(c->match, b.text)) && (!from || same_nick(str_of(from), b.from));
+}
+
+/* History is held back until it is known how each line reads in the end. A search does not see what
+ * changes its lines, unless that is found too. */
+static int amends(const struct tail *c)
+{
+    return c->tool.o->exit_at_end && !c->wanted && !c->tool.o->json && c->end;
+}
+
+static void on_amended(void *ctx, const struct record *r, int edited)
+{
+    struct tail *c = ctx;
+    if (c->messages >= c->tool.o->count)
+        return;
+    c->print.after = edited ? "(edited)" : NULL;
+    int shown = print_record(&c->print, stdout, r);
+    c->print.after = NULL;
+    c->wrote |= shown;
+    if (shown && r->type == RECORD_MESSAGE && ++c->messages >= c->tool.o->count)
+        tool_end(&c->tool, 0);
 }
 
 static void on_logged(struct tail *c, const struct record *r)
@@ -163,6 +186,10 @@ static void on_logged(struct tail *c, const struct record *r)
         return;
     if (c->wanted)
         c->found = r->seq;
+    if (amends(c)) {
+        amend_add(&c->amend, r);
+        return;
+    }
     int replay = r->seq < room->next;
     int shown = c->tool.o->json ? json_record(stdout, r, str_of(room->name), replay)
                                 : print_record(&c->print, stdout, r);
@@ -260,7 +287,10 @@ static int read_room(const struct options *o, const struct match *wanted)
         code = tool_open(&c.tool, 1);
     if (code != 0)
         return code;
+    c.amend.out = on_amended;
+    c.amend.ctx = &c;
     run(&c);
+    amend_flush(&c.amend); /* it ended early */
     return tool_close(&c.tool);
 }
 

@@ -327,3 +327,40 @@ def test_an_away_text_that_is_none_is_refused(people):
     assert a.until("ERROR", counter=n).code == wire.CODES["TEXT"]
     n = a.ask("AWAY", text="x" * 400)
     assert a.until("ERROR", counter=n).code == wire.CODES["TEXT"]
+
+
+# --- the commands --------------------------------------------------------------------------------------
+
+
+def test_commands_show_corrections(server, people):
+    a = people("alice")
+    room = a.join("#lobby").room
+    first = say(a, room, "teh cat")
+    change(a, room, "EDIT", first, text="the cat")
+    gone = say(a, room, "a secret")
+    change(a, room, "DELETE", gone)
+    say(a, room, "so much for that")
+    plain = [line.split(" ", 1)[1] for line in server.ok("history", "#lobby", "-q").splitlines()]
+    assert plain == ["<alice> the cat (edited)", "<alice> so much for that"]
+    events = [e for e in server.json("history", "#lobby") if e["type"] in ("message", "edit", "delete")]
+    assert [(e["type"], e.get("text"), e.get("target")) for e in events] == [
+        ("message", "teh cat", None), ("edit", "the cat", first), ("message", "a secret", None), ("delete", None, gone),
+        ("message", "so much for that", None)]
+    assert all(e["from"] == "alice" for e in events)
+    lines = [line.split(" ", 1)[1] for line in server.ok("tail", "#lobby", "--after", str(first), "-C", "1", "-q", "-W", "20").splitlines()]
+    assert lines[0] == f"<alice> the cat (edits {first})"
+    found = server.json("search", "#lobby", "the cat")
+    assert [(e["type"], e["text"], e["target"]) for e in found] == [("edit", "the cat", first)]
+
+
+def test_listings_say_who_is_away_and_what_is_read(server, people):
+    a = people("alice")
+    room = a.join("#lobby").room
+    last = say(a, room, "hm")
+    read(a, room, last)
+    n = a.ask("AWAY", text="until Monday")
+    a.until("STATUS", counter=n)
+    assert [m["away"] for m in server.json("who") if m["nick"] == "alice"] == ["until Monday"]
+    assert re.search(r"^alice .*#lobby  away: until Monday$", server.ok("who"), re.M)
+    assert [r["read"] for r in server.json("rooms", "-n", "alice") if r["room"] == "#lobby"] == [last]
+    assert [r["read"] for r in server.json("rooms", "-n", "bob") if r["room"] == "#lobby"] == [0]
