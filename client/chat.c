@@ -423,6 +423,7 @@ static void fini(struct chat *c)
     names_free(&c->ignored);
     notify_free(c->notify);
     free(c->away);
+    buf_free(&c->begun);
     free(c->held);
     free(c->paste);
     uv_loop_close(&c->loop);

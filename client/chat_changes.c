@@ -1,6 +1,7 @@
 /* Lines that were corrected or taken back. Where the line they are about can still be drawn anew,
  * it is; elsewhere the change is a line of its own. */
 #include "client/chat_private.h"
+#include "client/edit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,14 @@ void chat_own(struct chat_room *room, const struct record *r)
 void chat_draft_edit(struct chat *c, const struct chat_room *r)
 {
     char safe[SAFE_TEXT];
+    struct buf line = {0};
+    buf_append(&line, "/edit ", 6);
+    buf_append(&line, r->own_text ? r->own_text : "", r->own_text ? strlen(r->own_text) + 1 : 1);
+    if (term_edits(c->term) && line.len > 6)
+        edit_put((const char *)buf_head(&line), (int)line.len - 1);
+    buf_free(&line);
+    if (term_edits(c->term))
+        return;
     chat_note(c, "your last line here: %s. To correct it: /edit TEXT, or /edit s/old/new/",
               render_safe(str_of(r->own_text ? r->own_text : ""), safe, sizeof safe));
 }

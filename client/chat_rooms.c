@@ -51,6 +51,14 @@ struct chat_room *chat_add_room(struct chat *c, uint32_t room, struct str name)
     return r;
 }
 
+struct chat_room *chat_first_room(struct chat *c, struct chat_room *r)
+{
+    struct chat_room *first = c->rooms, moved = *r;
+    memmove(first + 1, first, (size_t)(r - first) * sizeof *r);
+    *first = moved;
+    return first;
+}
+
 void chat_drop_room(struct chat *c, struct chat_room *r)
 {
     for (size_t i = 0; i < BACKLOG_LINES; i++)

@@ -66,6 +66,7 @@ void chat_unread_read(struct chat *c, struct chat_room *room)
     if (room->last_said <= room->unread.read || !term_interactive(c->term))
         return; /* arrivals and the like need no mark */
     unread_mark(&room->unread, room->seen);
+    term_changed(c->term);
     if (!uv_is_active((uv_handle_t *)&c->telling)) {
         uv_update_time(&c->loop);
         uv_timer_start(&c->telling, on_told, TELL_MS, 0);
@@ -94,7 +95,8 @@ void chat_on_marked(struct chat *c, const struct record *r)
         chat_forget(p);
     if (!room || body_mark_get(r, &b) < 0)
         return;
-    unread_mark(&room->unread, b.seq);
+    if (unread_mark(&room->unread, b.seq))
+        term_changed(c->term); /* the bar shows how many there are */
     if (b.seq > room->told_read)
         room->told_read = b.seq;
 }

@@ -2,6 +2,7 @@
 #include "client/commands.h"
 
 #include "client/chat_private.h"
+#include "client/edit.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -145,9 +146,9 @@ void chat_run_held(struct chat *c)
     free(held);
 }
 
-void chat_on_line(void *ctx, struct str text)
+/* Say it, or do it. */
+static void take(struct chat *c, struct str text)
 {
-    struct chat *c = ctx;
     if (c->leaving || trim(text).n == 0)
         return;
     if (text.p[0] != '/' || (text.n > 1 && text.p[1] == '/')) {
@@ -161,4 +162,37 @@ void chat_on_line(void *ctx, struct str text)
     } else {
         run_command(c, text);
     }
+}
+
+/* A line that a person ends with a backslash goes on in the next one: 1, and it is kept till then.
+ */
+static int goes_on(struct chat *c, struct str text)
+{
+    if (!term_interactive(c->term) || text.n == 0 || text.p[text.n - 1] != '\\')
+        return 0;
+    buf_append(&c->begun, text.p, text.n - 1);
+    buf_append(&c->begun, "\n", 1);
+    if (!term_edits(c->term))
+        return 1;
+    size_t n = c->begun.len;
+    if (buf_append(&c->begun, "", 1) == 0) /* it can still be edited as a whole */
+        edit_put((const char *)buf_head(&c->begun), (int)n);
+    buf_free(&c->begun);
+    return 1;
+}
+
+void chat_on_line(void *ctx, struct str text)
+{
+    struct chat *c = ctx;
+    if (goes_on(c, text))
+        return;
+    if (c->begun.len == 0) {
+        take(c, text);
+        return;
+    }
+    struct buf whole = c->begun;
+    c->begun = (struct buf){0};
+    if (buf_append(&whole, text.p, text.n) == 0)
+        take(c, (struct str){(const char *)buf_head(&whole), whole.len});
+    buf_free(&whole);
 }

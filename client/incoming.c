@@ -330,6 +330,8 @@ static struct chat_room *on_joined_new(struct chat *c, const struct record *r,
     struct chat_room *room = chat_add_room(c, r->room, b->name);
     if (!room)
         return NULL;
+    if (asked && c->home_asked)
+        room = chat_first_room(c, room);
     room->seen = b->first ? b->first - 1 : 0;
     room->live = asked ? b->next : b->first;
     room->unread.read = room->told_read = b->read;

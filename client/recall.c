@@ -37,7 +37,8 @@ void recall_open(void)
 
 void recall_add(const char *line)
 {
-    if (line[strspn(line, " \t\n")] == '\0')
+    size_t n = strlen(line);
+    if (line[strspn(line, " \t\n")] == '\0' || line[n - 1] == '\\') /* nothing, or not all of it */
         return;
     HIST_ENTRY *last = history_length > 0 ? history_get(history_base + history_length - 1) : NULL;
     if (last && strcmp(last->line, line) == 0)
