@@ -309,7 +309,7 @@ $(EXAMPLES): $(MAN_DIR)/%: docs/packaging/%.in docs/man/expand.awk $(MAN_DIR)/$$
 	@$(EXPAND) -v mode=conf $(MAN_DIR)/$(basename $*).table $< >$@
 
 .PHONY: man man-pages
-man: ## build the man pages (needs scdoc) and example configurations
+man: | $(filter all,$(MAKECMDGOALS)) ## build the man pages (needs scdoc) and example configurations
 	@CC='$(CC)' tests/support/deps.sh build docs
 	@$(AGAIN) man-pages
 man-pages: $(MAN_PAGES) $(EXAMPLES)

@@ -75,10 +75,14 @@ static void help(void)
         if (commands[i].hidden)
             continue;
         snprintf(left, sizeof left, "%s %s", commands[i].name, commands[i].usage);
-        printf("  %-24s %s\n", left, commands[i].summary);
+        int n = (int)strlen(left);
+        printf("  %s%s%*s%s\n", left, n > 24 ? "\n" : "", n > 24 ? 27 : 25 - n, "",
+               commands[i].summary);
     }
     printf("\nOptions of every command:\n");
     options_help(TAKES_ALL);
+    printf("\nOptions of the chat:\n");
+    options_help(TAKES_CHAT);
     printf(
         "\nparley COMMAND --help tells the others. Defaults: $XDG_CONFIG_HOME/parley/parley.conf\n"
         "\nExit: 0 done, 1 error, 2 usage, 69 no server, 75 acknowledgement unknown (safe to\n"

@@ -141,6 +141,7 @@ int suggest_table(const struct command *commands, size_t count)
         put_line(&out, "command", commands[i].name, commands[i].usage, commands[i].summary);
         opt_table(&out, commands[i].name, rows, options_rows(commands[i].takes & ~TAKES_ALL, rows));
     }
+    opt_table(&out, "chat", rows, options_rows(TAKES_CHAT, rows));
     for (size_t i = 0; i < verb_count; i++)
         put_line(&out, "verb", verbs[i].name, verbs[i].usage, verbs[i].help);
     return flush(&out);

@@ -1,6 +1,6 @@
 # Fills in what programs know themselves: awk -v mode=man|conf -f expand.awk TABLE PAGE.scd
 # TABLE is what PROGRAM --table prints (common/base/optrow.h); in PAGE stand, alone on their lines:
-#   @options COMMAND@   its options ("*": those of every command)
+#   @options COMMAND@   its options ("*": those of every command, "chat": those of the chat alone)
 #   @commands@          each command with its options
 #   @verbs@             the /commands of the chat
 #   @keys@              the keys of the configuration file; with mode=conf as an example of one

@@ -114,7 +114,7 @@ def long_options(text):
 
 def commands():
     text = run(harness.PARLEY, "--help").split("Commands:")[1].split("\nOptions")[0]
-    return re.findall(r"^  ([a-z]+) ", text, re.M)
+    return re.findall(r"^  ([a-z]+)\b", text, re.M)
 
 
 def offered(program, *words):
@@ -134,13 +134,15 @@ def test_options_of_commands_are_the_same_in_help_man_page_and_completion(tree):
     page = plain(os.path.join(harness.BIN, "man", "parley.1"))
     common = long_options(page.split("\nOPTIONS\n")[1].split("\nCOMMANDS\n")[0])
     assert {"transport", "help", "version"} <= common
+    chat = long_options(page.split("\nIN THE CHAT\n")[1])
+    assert "theme" in chat and not chat & common
     sections = re.split(r"^   parley ", page.split("\nCOMMANDS\n")[1].split("\nIN THE CHAT\n")[0], flags=re.M)[1:]
     assert [re.match(r"\w+", s).group() for s in sections] == commands()
     for name, section in zip(commands(), sections):
         told = long_options(run(harness.PARLEY, name, "--help")) | {"help", "version"}
         assert offered("parley", name) == told, name
         assert long_options(section) | common == told, name
-    assert offered("parley") == common
+    assert offered("parley") == long_options(run(harness.PARLEY, "--help")) | {"help", "version"} == common | chat
 
 
 @pytest.mark.parametrize("program", ["parley", "parleyd"])
@@ -159,7 +161,7 @@ def test_configuration_page_and_example_have_every_key_and_the_program_takes_the
             return "no"
         if values != "-" and values[0] != "@":
             return values.lstrip(",").split()[0]
-        return {"N": "7", "HOST:PORT": "127.0.0.1:0", "BYTES": "64", "SECONDS": "5", "AGE": "10m", "SEQ": "1"}.get(meta, "/x")
+        return {"N": "7", "ADDRESS": "127.0.0.1:0", "RULE": "#a 7d", "SIZE": "1M", "HOST:PORT": "127.0.0.1:0", "BYTES": "64", "SECONDS": "5", "AGE": "10m", "SEQ": "1"}.get(meta, "/x")
     os.makedirs(f"{scratch}/conf/parley", exist_ok=True)
     conf = f"{scratch}/conf/parley/{program}.conf"
     # The other server options would have the check look elsewhere, or need a user of that name.
