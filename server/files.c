@@ -5,6 +5,7 @@
 #include "server/requests.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -39,6 +40,40 @@ void file_refuse(struct hub *h, const struct asker *a, enum reason why, const ch
 
 /* --- the table ---------------------------------------------------------------------------- */
 
+/* Blocks are given back when the last descriptor goes, which takes milliseconds for a large file:
+ * not in the hub's turn. */
+struct closing {
+    uv_work_t work;
+    int fd;
+};
+
+static void close_run(uv_work_t *w)
+{
+    close(((struct closing *)w->data)->fd);
+}
+
+static void close_done(uv_work_t *w, int status)
+{
+    (void)status;
+    free(w->data);
+}
+
+static void remove_files(struct hub *h, const struct file *f)
+{
+    struct closing *k = malloc(sizeof *k);
+    int fd = k ? filestore_data(h->files, f, O_RDONLY | O_NONBLOCK) : -1;
+    filestore_unlink(h->files, f);
+    if (fd < 0) {
+        free(k);
+        return;
+    }
+    *k = (struct closing){.work.data = k, .fd = fd};
+    if (uv_queue_work(&h->loop, &k->work, close_run, close_done) < 0) {
+        close(fd);
+        free(k);
+    }
+}
+
 void file_drop(struct hub *h, struct file *f)
 {
     struct files *s = h->files;
@@ -48,7 +83,7 @@ void file_drop(struct hub *h, struct file *f)
         if (t->file == f)
             transfer_free(t);
     }
-    filestore_unlink(s, f);
+    remove_files(h, f);
     HASH_DEL(s->all, f);
     s->bytes -= f->size;
     free(f);

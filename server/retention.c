@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "proto/spoke.h"
+#include "server/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -305,6 +306,7 @@ static void drop(struct room *r, size_t n, uint64_t wall)
     log_debug("room %s: %zu segments dropped, it begins with record %llu", w->name, n,
               (unsigned long long)logwriter_first_seq(w));
     target_dropped(r, n);
+    files_forget(r->hub, r->uuid, logwriter_first_seq(w));
     uv_queue_work(&r->hub->loop, &j->work, job_run, job_done);
 }
 

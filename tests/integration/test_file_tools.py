@@ -383,3 +383,21 @@ def test_files_over_tls(make_server, free_port):
         done = subprocess.run([PARLEY, "file", *args], env=server.env(), capture_output=True, timeout=harness.DEADLINE)
         assert done.returncode == 0, done.stderr
     assert read(path + "2") == data
+
+
+def test_a_file_goes_with_the_record_that_tells_of_it(make_server):
+    server = make_server().start("--retain-size", "1M")
+    server.ok("file", "put", "#lobby", make_file(server, "old", b"old"))
+    server.ok("file", "put", "#other", make_file(server, "else", b"else"))
+
+    def talk():
+        server.ok("send", "#lobby", input=(b"x" * 1000 + b"\n") * 500)
+        return len(stored(server, ".data")) == 1
+    until(talk, "retention takes the file, too")
+    assert server.json("file", "list", "#lobby") == []
+    assert server.run("file", "get", "#lobby", "old").returncode == 1
+    assert [f["name"] for f in server.json("file", "list", "#other")] == ["else"]
+    server.ok("file", "put", "#lobby", make_file(server, "new", b"new"))
+    server.stop()
+    server.start(*server.options)
+    assert [f["name"] for f in server.json("file", "list", "#lobby")] == ["new"]
