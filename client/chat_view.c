@@ -217,13 +217,12 @@ void chat_older_done(struct chat *c, struct chat_room *room, int whole)
 static void page_up(struct chat *c)
 {
     struct chat_room *r = chat_room(c, c->current);
-    int at_top = term_pages_above(c->term) == 0;
-    term_scroll(c->term, 1);
+    int full = term_is_full(c->term), moved = term_scroll(c->term, 1);
     if (!r)
         return;
     if (term_pages_above(c->term) < 2)
         fetch(c, r);
-    r->wants_up = at_top && is_fetching(c, r);
+    r->wants_up = full && !moved && is_fetching(c, r);
 }
 
 void chat_on_key(void *ctx, int key)
@@ -238,8 +237,8 @@ void chat_on_key(void *ctx, int key)
         term_scroll(c->term, -1);
         break;
     case EDIT_OLDEST:
-        for (size_t i = 0; i <= chat_scroll(c)->n && term_pages_above(c->term); i++)
-            term_scroll(c->term, 2);
+        while (term_scroll(c->term, 1))
+            continue;
         page_up(c);
         break;
     case EDIT_NEWEST:

@@ -243,14 +243,24 @@ static void leave_screen(struct term *t, int for_good)
     write_out(t, STDOUT_FILENO, &t->out);
 }
 
-void term_scroll(struct term *t, int pages)
+int term_scroll(struct term *t, int pages)
 {
     struct page_view v = view_of(t);
     int height = page_height(&t->page, &v.line);
     int step = height > 2 ? height - 1 : 1; /* one row stays, to go on from */
-    scroll_by(v.scroll, pages * step, t->page.columns, height);
+    int moved = scroll_by(v.scroll, pages * step, t->page.columns, height);
     buf_free(&v.bar);
     t->typed = 1;
+    return moved;
+}
+
+int term_is_full(struct term *t)
+{
+    struct page_view v = view_of(t);
+    int height = page_height(&t->page, &v.line);
+    int rows = scroll_above(v.scroll, t->page.columns, 1, height) + 1;
+    buf_free(&v.bar);
+    return rows >= height;
 }
 
 int term_pages_above(struct term *t)

@@ -60,8 +60,9 @@ void term_note(struct term *t, struct str text);
 uint64_t term_touched(const struct term *t);
 /* With a screen: what the view hook tells has changed. */
 void term_changed(struct term *t);
-/* Pages up (> 0) or down in the current room. */
-void term_scroll(struct term *t, int pages);
+/* Pages up (> 0) or down in the current room. 1 if there was anything to move to. */
+int term_scroll(struct term *t, int pages);
+int term_is_full(struct term *t);     /* lines reach to the top of the screen */
 int term_pages_above(struct term *t); /* whole pages in memory above the view, 2 at most */
 /* Ring, at most once a second. */
 void term_bell(struct term *t);

@@ -70,6 +70,46 @@ def test_tab_completes(server, chats):
     a.prompt("#lobby> see bonnie")
 
 
+def test_tab_completes_settings_their_values_and_files(server, chats):
+    files = os.path.join(server.dir, "some files")
+    os.makedirs(os.path.join(files, "sub dir"))
+    with open(os.path.join(files, "report.txt"), "w"):
+        pass
+    a = chats.chat("alice", HOME=server.dir, columns=120)
+    a.type("/set --save th")
+    a.send("\tl\t")
+    a.prompt("#lobby> /set --save theme light")
+    a.send(CTRL_U)
+    a.type("/set quiet ")
+    a.send("y\t")
+    a.prompt("#lobby> /set quiet yes")
+    a.send(CTRL_U)
+    a.type("/set tr")
+    a.send("\tsh\t")
+    a.prompt("#lobby> /set transport shm")
+    a.send(CTRL_U)
+    a.type("/file ~/some f")
+    a.send("\t")
+    a.prompt("#lobby> /file ~/some files/")
+    a.send("\t")
+    a.sees("report.txt")  # both are shown
+    a.sees("sub dir/")
+    a.send("r\t")
+    a.prompt("#lobby> /file ~/some files/report.txt")
+    a.until(lambda: "sub dir/" not in a.text(), "the list is gone with the next key")
+
+
+def test_alt_enter_begins_a_new_line_of_the_same_message(server, chats):
+    a = chats.chat("alice")
+    a.type("one")
+    a.send("\033\r")
+    a.type("two")
+    a.prompt("#lobby> one\ntwo")
+    a.send("\r")
+    heard(server, "one\ntwo")
+    a.until(lambda: "<alice> one\n              two" in a.text(), "the second line below the first")
+
+
 @pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
 def test_letters_beyond_ascii(server, chats, locale):
     a = chats.chat("alice", LC_ALL=locale)

@@ -2,14 +2,13 @@
 
 import os
 import re
-import shutil
-import subprocess
+import signal
 import threading
 
 import pytest
 
 from harness import PARLEY, until
-from terminal import CTRL_U, DEADLINE, PROMPT, heard
+from terminal import DEADLINE, Terminal, heard
 
 
 DRAFT = "the quick brown fox jumps over the lazy dog and then some"
@@ -70,3 +69,262 @@ def test_resize_of_a_terminal_that_wraps_anew(server, chats, tmux):
     heard(server, DRAFT)
 
 
+
+
+def rows_of(a, pattern):
+    """What the rows of the room say, as far as they match."""
+    return [m.group(1) for m in (re.search(pattern, line) for line in a.lines()) if m]
+
+
+PAGE_UP, PAGE_DOWN, CTRL_END = "\033[5~", "\033[6~", "\033[1;5F"
+
+
+def test_scrolls_back_to_the_beginning_of_ten_thousand_lines(server, chats):
+    chats.say("bob", *[f"old {i:05}" for i in range(10000)])
+    a = chats.chat("alice", "-t", "unix", rows=200)
+    a.sees("old 09999")
+    a.type("a draft")
+    seen = set(rows_of(a, r"<bob> old (\d+)$"))
+
+    def without_gaps():
+        shown = [int(n) for n in rows_of(a, r"<bob> old (\d+)$")]
+        return shown == list(range(shown[0], shown[0] + len(shown)))
+    while "the beginning of #lobby" not in a.text():
+        first = a.lines()[:3]
+        a.send(PAGE_UP)
+        a.until(lambda: a.lines()[:3] != first and "fetching" not in a.text(), "an older page")
+        a.until(without_gaps, "lines without gaps")
+        seen.update(rows_of(a, r"<bob> old (\d+)$"))
+    assert seen == {f"{i:05}" for i in range(10000)}
+    a.prompt("#lobby> a draft")
+    a.send(PAGE_DOWN)
+    a.until(lambda: "the beginning" not in a.text(), "further down")
+    a.send(CTRL_END)
+    a.sees("old 09999")
+    assert "below" not in a.text()
+
+
+def test_new_lines_do_not_move_what_is_being_read(server, chats):
+    chats.say("bob", *[f"old {i}" for i in range(60)])
+    a = chats.chat("alice", "-t", "unix")
+    a.sees("old 59")
+    a.send(PAGE_UP)
+    a.until(lambda: "old 30" in a.text() and "fetching" not in a.text(), "a page back")
+    before = a.lines()[:20]
+    chats.say("bob", *[f"new {i}" for i in range(7)])
+    a.until(lambda: re.search(r"(\d+) below · PageDown", a.text()), "how many are below")
+    a.until(lambda: rows_of(a, r"(\d+) below") == [str(59 - int(rows_of(a, r"old (\d+)")[-1]) + 1 + 7)],
+            "seven more and the rule")
+    assert a.lines()[:20] == before
+    a.send(PAGE_DOWN + PAGE_DOWN)
+    a.sees("new 6")
+    assert "below" not in a.text()
+
+
+def test_rooms_keep_their_lines_drafts_and_places(server, chats):
+    chats.say("bob", *[f"dev {i}" for i in range(60)], room="#dev")
+    a = chats.chat("alice", "-t", "unix")
+    a.enter("/join #dev")
+    a.prompt("#dev>")
+    a.sees("dev 59")
+    a.send(PAGE_UP)
+    a.until(lambda: "dev 59" not in a.text() and "fetching" not in a.text(), "a page back")
+    place = a.lines()[:22]
+    a.type("for dev")
+    a.send("\0331")
+    a.prompt("#lobby>")
+    a.sees("[1:#lobby]  2:#dev ")
+    assert "dev 40" not in a.text()
+    a.type("for the lobby")
+    a.send("\033[1;3C")  # Alt-Right
+    a.prompt("#dev> for dev")
+    assert a.lines()[:22] == place
+    a.send("\033[D" * 4)  # into the middle
+    a.send("\033[1;3D")
+    a.prompt("#lobby> for the lobby")
+    chats.say("bob", "alice: here", "and here", room="#dev")
+    a.sees("2:#dev 2!")
+    a.send("\033a")  # the next with something new
+    a.prompt("#dev> for dev")
+    a.send("X")
+    a.prompt("#dev> forX dev")
+    a.send(CTRL_END)
+    a.sees("──── new ────")
+    assert a.text().index("dev 59") < a.text().index("──── new ────") < a.text().index("alice: here")
+    a.send("\r")
+    heard(server, "forX dev", room="#dev")
+    a.enter("/1")
+    a.prompt("#lobby> for the lobby")
+    a.send("\r")
+    heard(server, "for the lobby")
+    a.enter("/7")
+    a.sees("there is no room 7: you are in 2")
+
+
+def test_a_burst_is_one_redraw(server, chats):
+    """Counted at the terminal, each redraw hides the cursor; and by the kernel, as calls of write."""
+    a = chats.chat("alice", "-t", "unix")
+    a.type("a draft")
+
+    def writes():
+        with open(f"/proc/{a.child.pid}/io") as f:
+            return int(re.search(r"^syscw: (\d+)$", f.read(), re.M).group(1))
+    os.kill(a.child.pid, signal.SIGSTOP)
+    chats.say("bob", *[f"burst {i}" for i in range(300)])
+    drawn, calls = a.raw.count(b"\033[?25l"), writes()
+    os.kill(a.child.pid, signal.SIGCONT)
+    a.sees("burst 299")
+    a.prompt("#lobby> a draft")
+    # once after the stop (the terminal may have changed), once for the lines, and once if they came in two turns
+    assert 1 <= a.raw.count(b"\033[?25l") - drawn <= 3
+    assert writes() - calls <= 6
+
+
+SIZES = [(200, 50), (20, 5), (80, 24), (7, 3), (1, 1), (33, 11), (80, 24)]
+
+
+def test_resized_during_a_burst_leaves_no_debris(server, chats):
+    a = chats.chat("alice")
+    a.type("a draft")
+    lines = [f"line {i} " + "word " * (i % 40) for i in range(3000)]
+    sender = threading.Thread(target=chats.say, args=("bob", *[line.rstrip() for line in lines]))
+    sender.start()
+    for columns, rows in SIZES:
+        a.resize(columns, rows)
+        for _ in range(5):
+            a.pump()
+    sender.join()
+    a.sees("line 2999")
+    a.prompt("#lobby> a draft")
+    shown = a.lines()
+    assert len(shown) == 24 and shown[22].startswith("── [1:#lobby]") and shown[22].endswith("─")
+    text = re.sub(r"\n +", " ", "\n".join(shown[:22]))
+    found = re.findall(r"^\d\d:\d\d <bob> (line (\d+).*)$", text, re.M)
+    numbers = [int(n) for _, n in found]
+    assert numbers == list(range(numbers[0], 3000))
+    assert [line for line, _ in found] == [lines[n].rstrip() for n in numbers]
+
+
+FAMILY, HEART = "\U0001F468\u200d\U0001F469\u200d\U0001F467", "\u2764\ufe0f"
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_emoji_are_as_wide_as_the_terminal_draws_them(server, chats, joins):
+    """A family of three is two columns wide on terminals that join, six on others: 33 of them take one row of 80
+    columns beside the nick, or three. pyte can do neither, so its answer is put in its mouth."""
+    a = Terminal([PARLEY, "-n", "alice", "-s", server.address], chats.env("alice"))
+    chats.open.append(a)
+    a.screen.write_process_input = lambda text: a.send("\033[1;3R" if joins else "\033[1;7R")
+    a.sees("/help")
+    chats.say("bob", FAMILY * 33)
+    a.until(lambda: "<bob> " in a.text(), "the message")
+    a.pump()
+    rows = [len(re.findall(FAMILY, row)) for row in re.split("\033\\[\\d+;1H", a.raw.decode()) if FAMILY in row]
+    assert rows[1:] == ([33] if joins else [11, 11, 11])  # the first is the question
+
+
+def test_tmux_is_asked_how_wide_emoji_are(server, chats, tmux):
+    tmux("new-session", "-d", "-x", "80", "-y", "10", f"{PARLEY} -n alice -s {server.address}")
+
+    def screen():
+        return tmux("capture-pane", "-p").rstrip("\n").split("\n")
+    until(lambda: any("/help" in row for row in screen()), "status line")
+    words = f"\u4e2d\u6587 {FAMILY} {HEART} e\u0301"
+    tmux("send-keys", "-l", words + "x")
+    until(lambda: "x" in screen()[-1][8:], "typed", DEADLINE)
+    tmux("send-keys", "Left")
+    column = int(tmux("display-message", "-p", "#{cursor_x}"))
+
+    def under_cursor():
+        tmux("send-keys", "-l", "|")
+        until(lambda: "|" in screen()[-1], "inserted", DEADLINE)
+        return screen()[-1]
+    assert under_cursor().endswith("e\u0301|x") and column > 8
+
+
+def test_themes(server, chats):
+    chats.say("bob", "one")
+    config = os.path.join(server.dir, "config")
+    os.makedirs(os.path.join(config, "parley"))
+    file = os.path.join(config, "parley", "parley.conf")
+    with open(file, "w") as f:
+        f.write("# what I like\ntheme = light,event=magenta ; since Tuesday\n")
+    a = chats.chat("alice", "--color", "always", XDG_CONFIG_HOME=config)
+    a.sees("<bob> one")
+    assert b"\033[35m-- " in a.raw and b"\033[38;5;243m" in a.raw
+    a.enter("/set theme mono")
+    a.sees("theme = mono")
+    a.enter("/set theme mono,event=purpel")
+    a.sees('there is no colour "purpel"')
+    a.enter("/set color never")
+    a.sees("color = never")
+    after = len(a.raw)
+    a.enter("/set theme")
+    a.sees("default, dark, light or mono")
+    assert not re.search(rb"\033\[[0-9;]+m", a.raw[after:])
+    a.enter("/set --save theme dark")
+    a.sees("says so too")
+    with open(file) as f:
+        assert f.read() == "# what I like\ntheme = dark ; since Tuesday\n"
+    done = server.run("--theme=drak")
+    assert done.returncode == 2 and '"drak"' in done.stderr
+
+
+def test_set_shows_all_and_refuses_what_is_none(server, chats):
+    config = os.path.join(server.dir, "config")
+    a = chats.chat("alice", rows=60, XDG_CONFIG_HOME=config)
+    a.enter("/set")
+    a.sees("/set NAME VALUE changes one now")
+    for name in ("transport", "server", "nick", "wait", "color", "quiet", "theme", "plain", "notify"):
+        assert re.search(rf"^  {name} ", a.text(), re.M), name
+    a.enter("/set wait spin")
+    a.sees("wait is read when parley starts")
+    a.enter("/set quiet maybe")
+    a.sees("quiet = maybe: expected yes or no")
+    a.enter("/set colour never")
+    a.sees("there is no setting colour")
+    a.enter("/set --save wait = adaptive")
+    a.sees("parley/parley.conf says so too")
+    with open(os.path.join(config, "parley", "parley.conf")) as f:
+        assert f.read() == "wait = adaptive\n"
+    a.enter("/set nick alicia")
+    a.sees("you are now alicia")
+    a.enter("/set transport shm")
+    a.sees("unix → shm: 0 lost, 0 doubled")
+
+
+def test_leaving_gives_the_screen_back_and_leaves_the_last_lines(server, chats):
+    chats.say("bob", "the last words")
+    sh = chats.shell("alice")
+    sh.enter("echo before")
+    sh.sees("before", 2)
+    sh.send(f"{PARLEY} -n alice\r")
+    sh.sees("the last words")
+    assert "before" not in sh.text()
+    sh.enter("/quit")
+    sh.until(lambda: sh.text().endswith("sh>"), "the shell")
+    assert sh.text().index("before") < sh.text().index("the last words")
+
+
+def test_plain_is_line_after_line(server, chats):
+    chats.say("bob", "old")
+    a = chats.chat_plain("alice", NO_COLOR="")
+    a.sees("[#lobby] <bob> old")
+    a.send("hello\n")
+    a.sees("[#lobby] <alice> hello")
+    a.send("/join #dev\n")
+    a.sees("-- #dev · 1 here")
+    a.send("there\n")
+    a.sees("[#dev] <alice> there")
+    chats.say("bob", "still here")
+    a.sees("[#lobby] <bob> still here")
+    a.send("/1\n")
+    a.sees("-- now in #lobby")
+    a.send("back\n")
+    a.sees("[#lobby] <alice> back")
+    b = chats.chat("carol")
+    b.send("\033[200~one\rtwo\033[201~")
+    b.sees("[y/N/1 = one message]")
+    b.send("1")
+    a.sees("[#lobby] <carol> one / two")
+    assert b"\033" not in a.raw

@@ -148,6 +148,12 @@ class Chats:
         t.until(lambda: PROMPT.match(t.edited()), "a prompt")
         return t
 
+    def chat_plain(self, nick, *args, **env):
+        """A chat that only prints lines."""
+        t = self.start([PARLEY, "-n", nick, "-s", self.server.address, "--plain", *args], self.env(nick, **env))
+        t.sees("/help")
+        return t
+
     def shell(self, nick, **env):
         t = self.start(["bash", "--norc", "--noprofile", "-i"],
                        self.env(nick, PS1="sh> ", PARLEY_SOCKET=self.server.socket, **env))
