@@ -51,6 +51,13 @@ void parley_free(struct parley *p)
     free(p->nick);
     free(p->transports);
     free(p->input);
+    free(p->account);
+    if (p->secret)
+        explicit_bzero(p->secret, strlen(p->secret));
+    free(p->secret);
+    free(p->fingerprint);
+    free(p->ca);
+    free(p->known);
     free(p);
 }
 
@@ -80,6 +87,27 @@ static int choose(struct parley *p, const char *name, const char *value, const c
                        words[1], words[2] ? " or " : "", words[2] ? words[2] : "");
 }
 
+/* Where an option that is a text is kept; NULL: there is none of that name. */
+static char **text_option(struct parley *p, const char *name)
+{
+    const struct {
+        const char *name;
+        char **at;
+    } texts[] = {{"server", &p->server},
+                 {"nick", &p->nick},
+                 {"transport", &p->transports},
+                 {"input", &p->input},
+                 {"account", &p->account},
+                 {"secret", &p->secret},
+                 {"tls-fingerprint", &p->fingerprint},
+                 {"tls-ca", &p->ca},
+                 {"tls-known", &p->known}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (strcmp(name, texts[i].name) == 0)
+            return texts[i].at;
+    return NULL;
+}
+
 int parley_set(struct parley *p, const char *name, const char *value)
 {
     static const char *const flags[] = {"no", "yes", NULL};
@@ -88,14 +116,9 @@ int parley_set(struct parley *p, const char *name, const char *value)
         return parley_fail(p, -EISCONN, "options are set before parley_connect (EISCONN)");
     if (!value)
         return parley_fail(p, -EINVAL, "%s needs a value", name);
-    if (strcmp(name, "server") == 0)
-        return keep(p, &p->server, value);
-    if (strcmp(name, "nick") == 0)
-        return keep(p, &p->nick, value);
-    if (strcmp(name, "transport") == 0)
-        return keep(p, &p->transports, value);
-    if (strcmp(name, "input") == 0)
-        return keep(p, &p->input, value);
+    char **text = text_option(p, name);
+    if (text)
+        return keep(p, text, value);
     if (strcmp(name, "reconnect") == 0)
         return choose(p, name, value, flags, &p->reconnect);
     int mode = 0;
@@ -344,7 +367,12 @@ static int begin(struct parley *p)
                                 .nick_wished = p->nick != NULL,
                                 .reconnect = p->reconnect,
                                 .wait = p->wait,
-                                .input = p->input};
+                                .input = p->input,
+                                .account = p->account,
+                                .secret = p->secret,
+                                .tls_fingerprint = p->fingerprint,
+                                .tls_ca = p->ca,
+                                .tls_known = p->known};
     if (!o.nick) {
         path_user(user, sizeof user);
         o.nick = user;

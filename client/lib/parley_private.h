@@ -61,6 +61,7 @@ struct queued {
 struct parley {
     struct session *s; /* NULL before parley_connect */
     char *server, *nick, *transports, *input;
+    char *account, *secret, *fingerprint, *ca, *known; /* tls */
     int reconnect;
     enum wait_mode wait;
 

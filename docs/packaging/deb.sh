@@ -95,7 +95,7 @@ mkdir -p "$out/pkg/libparley-dev/usr/share/doc/libparley-dev/examples"
 mv "$root"/usr/share/doc/parley/examples/*.c "$out/pkg/libparley-dev/usr/share/doc/libparley-dev/examples"
 take libparley-dev usr/include "$lib/libparley.a" "$lib/libparley.so" "$lib/pkgconfig" usr/share/man/man3
 package libparley-dev <<END
-Depends: libparley0 (= $version), libisal-dev, libutf8proc-dev
+Depends: libparley0 (= $version), libisal-dev, libutf8proc-dev, libssl-dev
 Section: libdevel
 Multi-Arch: same
 Description: chat by the IPC mechanism of one's choice (development)

@@ -178,14 +178,18 @@ PARLEY_PUBLIC struct parley *parley_new(void);
 PARLEY_PUBLIC void parley_free(struct parley *p);
 
 /* Before parley_connect. Names, and what they are without being set:
- *   server     unix:PATH or tcp:HOST:PORT; $PARLEY_SOCKET, else where parley(1) looks
- *   nick       who to be; $USER, else the name of the process's user
- *   transport  as -t of parley(1): "shm", "shm,unix", "mq,auto"; "auto". Without "auto" in it, no
- *              other is taken
+ *   server     unix:PATH, tls:HOST:PORT or tcp:HOST:PORT; $PARLEY_SOCKET, else where parley(1)
+ * looks nick       who to be; $USER, else the name of the process's user transport  as -t of
+ * parley(1): "shm", "shm,unix", "mq,auto"; "auto". Without "auto" in it, no other is taken
  *   reconnect  yes or no; yes. no: the first loss closes the session
  *   wait       block, adaptive or spin: how parley_next waits; block
  *   input      name of what is going to be posted, at most 64 bytes, Unix sockets only; none. See
  *              parley_already
+ *   account, secret  tls: who to log in as, and the token or password; a guest
+ *   tls-fingerprint  tls: of the server's certificate, as parleyd prints it
+ *   tls-ca           tls: a file of CA certificates, or "system"
+ *   tls-known        tls, without these two: a file of known servers, which is only read;
+ *                    ~/.config/parley/known-servers. A server that is not there is refused
  * -ENOENT (no such name), -EINVAL (value), -EISCONN (too late), -ENOMEM. */
 PARLEY_PUBLIC int parley_set(struct parley *p, const char *name, const char *value);
 
