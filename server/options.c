@@ -53,7 +53,7 @@ enum {
 static const struct opt_row rows[] = {
     {"socket", 's', 0, "PATH", OPT_FILE, "where clients connect (default $PARLEY_SOCKET, else\n"
      "$XDG_RUNTIME_DIR/parley/parley.sock,\nelse /tmp/parley-$UID/parley.sock)", 1},
-    {"listen", 'l', 0, "ADDRESS", NULL, "tls:HOST:PORT for other machines, HOST:PORT without TLS\n"
+    {"listen", 'l', 0, "HOST:PORT", NULL, "tls:HOST:PORT for other machines, HOST:PORT without TLS\n"
      "for this one; may be repeated", 1},
     {"tls-cert", OPT_TLS_CERT, 0, "FILE", OPT_FILE, "certificates, PEM (default: one made on first use, in the\n"
      "state directory; clients pin its fingerprint)", 1},
