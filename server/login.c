@@ -91,12 +91,9 @@ static const struct transport *choose(struct conn *c, struct login *l)
 /* --- who ---------------------------------------------------------------------------------- */
 
 /* Somebody chose a nick that belongs to another: better none than one they did not choose. */
-static int refused_nick(struct conn *c, struct login *l, struct session *s)
+static int refuses_nick(struct conn *c, const struct login *l, const struct session *s)
 {
-    if (!l->wished || !id128_none(l->hello.token) || !nicks_foreign(c->hub, s, l->hello.nick))
-        return 0;
-    session_refusal(c->hub, s, l->hello.nick, l->said, sizeof l->said);
-    return 1;
+    return l->wished && id128_none(l->hello.token) && nicks_foreign(c->hub, s, l->hello.nick);
 }
 
 static struct session *named(struct conn *c, struct login *l, uint64_t producer)
@@ -109,13 +106,12 @@ static struct session *named(struct conn *c, struct login *l, uint64_t producer)
     }
     if (!s)
         return no_session(l, REASON_LIMIT, "the server is out of memory");
-    int refused = s->key_len == 0 && refused_nick(c, l, s);
-    if (s->key_len || (!refused && session_name(h, s, l->hello.nick) == 0))
+    if (s->key_len || (!refuses_nick(c, l, s) && session_name(h, s, l->hello.nick) == 0))
         return s;
+    session_refusal(h, s, l->hello.nick, l->said, sizeof l->said);
     s->gone = 1;
     session_lost(h, s);
-    return no_session(l, REASON_NICK,
-                      refused ? l->said : "no nick like this one is free, choose another");
+    return no_session(l, REASON_NICK, l->said);
 }
 
 static uint64_t fresh_producer(struct hub *h)
