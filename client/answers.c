@@ -61,7 +61,7 @@ static void table_head(struct pending *p)
         table_add(&p->table, TABLE_ROW("nick", "transport", "idle", "behind", "worker", "rooms"));
         break;
     case ASK_LIST:
-        table_add(&p->table, TABLE_ROW("room", "here", "records", "topic"));
+        table_add(&p->table, TABLE_ROW("room", "here", "records", "", "topic"));
         break;
     case ASK_TRANSPORTS:
         table_add(&p->table, TABLE_ROW("transport", "in use", "limits"));
@@ -221,7 +221,7 @@ static void add_member(struct chat *c, struct pending *p, const struct record *r
 static void add_room(struct chat *c, struct pending *p, const struct record *r)
 {
     struct body_room b;
-    char name[ROOM_NAME_MAX + 1], members[16], said[32], topic[TOPIC_MAX + 1];
+    char name[ROOM_NAME_MAX + 1], members[16], said[32], topic[TOPIC_MAX + 1], what[24];
     if (body_room_get(r, &b) < 0)
         return;
     names_add(&c->known_rooms, b.name);
@@ -229,7 +229,10 @@ static void add_room(struct chat *c, struct pending *p, const struct record *r)
         return;
     snprintf(members, sizeof members, "%u", b.members);
     snprintf(said, sizeof said, "%llu", (unsigned long long)(b.next ? b.next - 1 : 0));
-    table_add(&p->table, TABLE_ROW(z(b.name, name, sizeof name), members, said,
+    snprintf(what, sizeof what, "%s%s%s", b.modes & ROOM_PRIVATE ? "private" : "",
+             b.modes & ROOM_PRIVATE && b.modes & ROOM_OP ? ", " : "",
+             b.modes & ROOM_OP ? "op" : "");
+    table_add(&p->table, TABLE_ROW(z(b.name, name, sizeof name), members, said, what,
                                    z(b.topic, topic, sizeof topic)));
 }
 

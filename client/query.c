@@ -87,6 +87,8 @@ static int show_member(struct query *q, const struct record *r)
         json_put_int(o, "session", b.session);
         if (b.uid != UINT32_MAX)
             json_put_int(o, "uid", b.uid);
+        if (b.person.n)
+            json_put(o, "person", b.person);
         if (b.worker != UINT8_MAX)
             json_put_int(o, "worker", b.worker);
         json_put_int(o, "lag", b.lag);
@@ -131,12 +133,16 @@ static int show_room(struct query *q, const struct record *r)
         json_put_int(o, "records", records);
         json_put(o, "topic", b.topic);
         json_put_int(o, "read", b.read);
+        json_object_set_new(o, "private", json_boolean(b.modes & ROOM_PRIVATE));
+        json_object_set_new(o, "op", json_boolean(b.modes & ROOM_OP));
         json_line(stdout, o);
         return 1;
     }
     cell(q, b.name, 20);
     cellf(q, 0, "%7llu", b.members);
     cellf(q, 0, "%9llu ", records);
+    if (b.modes & ROOM_PRIVATE)
+        render_printf(&q->out, "(private) ");
     render_put(&q->out, b.topic, 0);
     end_line(q);
     return 1;
