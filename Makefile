@@ -296,7 +296,7 @@ MAN_PAGES := $(patsubst docs/man/%.scd,$(MAN_DIR)/%,$(wildcard docs/man/*.scd))
 EXAMPLES  := $(patsubst docs/packaging/%.in,$(MAN_DIR)/%,$(wildcard docs/packaging/*.conf.in))
 HAVE_SCDOC = $(shell command -v scdoc)
 EXPAND    := awk -f docs/man/expand.awk
-INSTALL_SH = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' docs/packaging/install.sh
+INSTALL_SH = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' LIB_REQUIRES='$(PC_COMMON)' docs/packaging/install.sh
 
 $(MAN_DIR)/%.table: $(B)/%
 	@mkdir -p $(@D)
@@ -327,7 +327,7 @@ deb: ## a Debian package in BUILD/deb
 	@CC='$(CC)' tests/support/deps.sh build docs
 	@$(AGAIN) deb-package
 deb-package: all lib man-pages
-	@docs/packaging/deb.sh $(B) $(MAN_DIR) $(BUILD)/deb $(LIB_VERSION)
+	@LIB_REQUIRES='$(PC_COMMON)' docs/packaging/deb.sh $(B) $(MAN_DIR) $(BUILD)/deb $(LIB_VERSION)
 
 .PHONY: deps
 deps: ## install what building, testing and linting need

@@ -31,12 +31,12 @@ struct bot {
     struct places places;
     struct job *first, **end; /* in the order of messages */
     unsigned count, running, most;
-    uint64_t time_ns;                       /* of one run */
-    uint64_t pause, pause_until;            /* after a failure */
-    uint64_t rate, burst, tokens, refilled; /* of answers */
-    uint64_t taken, handled;                /* for -C */
-    int joined;                             /* of the rooms */
-    int deaf;                               /* events are not taken: the queue of jobs is full */
+    uint64_t time_ns;            /* of one run */
+    uint64_t pause, pause_until; /* after a failure */
+    struct rate rate;            /* of answers */
+    uint64_t taken, handled;     /* for -C */
+    int joined;                  /* of the rooms */
+    int deaf;                    /* events are not taken: the queue of jobs is full */
     int ending, code;
     uint64_t end_at;
 };
@@ -186,67 +186,14 @@ static void serve_runs(struct bot *b)
 /* --- answering -----------------------------------------------------------------------------------
  */
 
-/* May one more answer leave? Tokens are counted in ns, so that nothing is rounded. */
-static int token(struct bot *b, int take)
-{
-    uint64_t now = mono_ns(), one = NS_PER_SEC / b->rate, most = one * b->burst;
-    b->tokens += now - b->refilled;
-    b->refilled = now;
-    if (b->tokens > most)
-        b->tokens = most;
-    if (b->tokens < one)
-        return 0;
-    b->tokens -= take ? one : 0;
-    return 1;
-}
-
-/* Everything is made fit to be said once, when the output is complete: ends of lines, and what is
- * no text. */
-static void clean(struct job *j)
-{
-    struct str all = {(const char *)buf_head(&j->output), j->output.len};
-    while (all.n && (all.p[all.n - 1] == '\n' || all.p[all.n - 1] == '\r'))
-        all.n--;
-    size_t cap = 6 * all.n + 1, n = 0;
-    char *text = malloc(cap);
-    for (size_t i = 0; text && i < all.n; i++) /* lines of other systems */
-        if (all.p[i] != '\r' || i + 1 >= all.n || all.p[i + 1] != '\n')
-            text[n++] = all.p[i];
-    if (text && text_check(TEXT_BODY, (struct str){text, n}, NULL) != TEXT_OK) {
-        char *safe = malloc(6 * n + 1);
-        size_t m = safe ? text_escape((struct str){text, n}, 1, safe, 6 * n) : 0;
-        free(text);
-        text = safe;
-        n = m;
-    }
-    buf_consume(&j->output, j->output.len);
-    if (text)
-        (void)buf_append(&j->output, text, n);
-    free(text);
-}
-
-/* The next message of the answer: all of it if it fits, else whole lines, else whole characters. */
-static size_t piece(const char *p, size_t n)
-{
-    if (n <= PARLEY_TEXT_MAX)
-        return n;
-    const char *nl = memrchr(p, '\n', PARLEY_TEXT_MAX);
-    if (nl && nl > p)
-        return (size_t)(nl - p);
-    n = PARLEY_TEXT_MAX;
-    while (((unsigned char)p[n] & 0xc0u) == 0x80u)
-        n--;
-    return n;
-}
-
 /* Post what the rate admits. 1: all is posted. */
 static int say(struct bot *b, struct job *j)
 {
     static char text[PARLEY_TEXT_MAX + 1];
     while (j->posted < j->output.len) {
         const char *p = (const char *)buf_head(&j->output) + j->posted;
-        size_t n = piece(p, j->output.len - j->posted);
-        if (!token(b, 1))
+        size_t n = answer_piece(p, j->output.len - j->posted);
+        if (!rate_take(&b->rate))
             return 0;
         memcpy(text, p, n);
         text[n] = '\0';
@@ -269,7 +216,7 @@ static void say_answers(struct bot *b)
         if (j->state != JOB_DONE)
             return;
         if (j->posted == 0 && j->output.len)
-            clean(j);
+            answer_clean(j);
         if (!say(b, j))
             return;
         j->state = JOB_SAID;
@@ -398,9 +345,9 @@ static uint64_t next_time(struct bot *b)
     }
     if (waits && b->pause && !b->running && b->pause_until < due)
         due = b->pause_until;
-    uint64_t one = NS_PER_SEC / b->rate;
-    if (says && !token(b, 0) && now + one - b->tokens < due)
-        due = now + one - b->tokens;
+    uint64_t later = says ? rate_wait(&b->rate) : 0;
+    if (later && now + later < due)
+        due = now + later;
     if (b->ending && b->end_at < due)
         due = b->end_at;
     return due;
@@ -586,16 +533,18 @@ int bot_run(const struct options *o)
 {
     struct bot b = {.o = o,
                     .most = o->jobs ? (unsigned)o->jobs : JOBS_DEFAULT,
-                    .rate = o->rate ? o->rate : RATE_DEFAULT,
-                    .burst = o->burst ? o->burst : BURST_DEFAULT,
                     .time_ns = o->run_time ? o->run_time : TIME_DEFAULT,
                     .p = parley_new()};
+    int code = b.p ? operands(&b) : 1;
     b.end = &b.first;
-    b.tokens = UINT64_MAX / 4; /* more than any burst: cut at the first look */
-    b.refilled = mono_ns();
+    if (code == 0 && (o->rate > NS_PER_SEC || o->burst > NS_PER_SEC)) {
+        log_error("--rate and --burst are at most %llu", NS_PER_SEC);
+        code = 2;
+    }
+    if (code == 0)
+        rate_init(&b.rate, o->rate ? o->rate : RATE_DEFAULT, o->burst ? o->burst : BURST_DEFAULT);
     if (b.most > JOBS_MAX)
         b.most = JOBS_MAX;
-    int code = b.p ? operands(&b) : 1;
     if (code == 0)
         code = places_load(&b.places, o->position);
     if (code == 0)

@@ -67,3 +67,17 @@ void run_stop(struct job *j, uint64_t now); /* SIGTERM, and SIGKILL after GRACE_
 int run_ended(struct job *j, int *status);
 /* Is there such a command? 0, or a negative errno. */
 int run_find(const char *name);
+
+/* answer.c: tokens are counted in ns, so that nothing is rounded. At most 10^9 a second. */
+struct rate {
+    uint64_t one, most, tokens, refilled;
+};
+
+void rate_init(struct rate *r, uint64_t per_second, uint64_t burst);
+int rate_take(struct rate *r);      /* 1: one more may leave */
+uint64_t rate_wait(struct rate *r); /* ns until it may; 0: now */
+
+/* Make the whole output fit to be said: ends of lines, and what is no text is escaped. */
+void answer_clean(struct job *j);
+/* Bytes of the next message: all of it if it fits, else whole lines, else whole characters. */
+size_t answer_piece(const char *p, size_t n);

@@ -68,88 +68,12 @@ static int code_of(unsigned reason)
         [REASON_NOT_MEMBER] = -ENOENT,   [REASON_STORAGE] = -ENOSPC,
         [REASON_SHUTDOWN] = -ECONNRESET, [REASON_SLOW] = -ECONNRESET,
         [REASON_UNKNOWN] = -ENOSYS,      [REASON_GAP] = -EPROTO,
-        [REASON_EXPIRED] = -ESTALE,      [REASON_REPLACED] = -ECONNRESET,
-        [REASON_WORKER] = -ECONNRESET,   [REASON_KICKED] = -EACCES,
+        [REASON_EXPIRED] = -ESTALE,      [REASON_KICKED] = -EACCES,
+        [REASON_FILE] = -EINVAL,         [REASON_REPLACED] = -ECONNRESET,
+        [REASON_WORKER] = -ECONNRESET,
     };
     int code = reason < sizeof codes / sizeof *codes ? codes[reason] : 0;
     return reason == REASON_NONE ? 0 : code ? code : -EPROTO;
-}
-
-/* --- rooms ---------------------------------------------------------------------------------------
- */
-
-static struct place *place_numbered(struct parley *p, uint32_t number)
-{
-    struct place *at = (struct place *)(void *)buf_head(&p->places);
-    for (size_t i = 0; i < p->places.len / sizeof *at; i++)
-        if (at[i].number == number)
-            return &at[i];
-    return NULL;
-}
-
-static struct place *place_named(struct parley *p, struct str name)
-{
-    struct place *at = (struct place *)(void *)buf_head(&p->places);
-    for (size_t i = 0; i < p->places.len / sizeof *at; i++)
-        if (str_eq(name, str_of(at[i].name)) || str_eq(name, str_of(at[i].asked)))
-            return &at[i];
-    return NULL;
-}
-
-static int same_name(struct str a, struct str b)
-{
-    char ka[4 * ROOM_NAME_MAX], kb[4 * ROOM_NAME_MAX];
-    ssize_t na = text_key(a, ka, sizeof ka), nb = text_key(b, kb, sizeof kb);
-    return na > 0 && na == nb && memcmp(ka, kb, (size_t)na) == 0;
-}
-
-struct place *parley_place(struct parley *p, const char *room)
-{
-    struct str name = str_of(room);
-    struct place *found = place_named(p, name);
-    struct place *at = (struct place *)(void *)buf_head(&p->places);
-    for (size_t i = 0; !found && i < p->places.len / sizeof *at; i++)
-        if (same_name(name, str_of(at[i].name)) || same_name(name, str_of(at[i].asked)))
-            found = &at[i];
-    return found;
-}
-
-/* "@alice,bob" is "@bob" to alice. */
-static void other_of_two(const struct parley *p, struct str name, room_name out)
-{
-    const char *comma = name.n ? memchr(name.p, ',', name.n) : NULL;
-    snprintf(out, sizeof(room_name), "%.*s", (int)name.n, name.p ? name.p : "");
-    if (!comma || name.p[0] != '@')
-        return;
-    struct str a = {name.p + 1, (size_t)(comma - name.p) - 1};
-    struct str b = {comma + 1, name.n - a.n - 2};
-    struct str other = same_name(a, str_of(session_nick(p->s))) ? b : a;
-    snprintf(out, sizeof(room_name), "@%.*s", (int)other.n, other.p);
-}
-
-static struct place *add_place(struct parley *p, const struct session_room *room,
-                               const struct asked *a)
-{
-    struct place new = {.number = room->room, .uuid = room->uuid};
-    snprintf(new.name, sizeof new.name, "%s", room->name);
-    if (a)
-        snprintf(new.asked, sizeof new.asked, "%s", a->name);
-    else
-        other_of_two(p, str_of(room->name), new.asked);
-    if (buf_append(&p->places, &new, sizeof new) < 0) {
-        p->no_memory = 1;
-        return NULL;
-    }
-    return place_numbered(p, room->room);
-}
-
-static void drop_place(struct parley *p, struct place *place)
-{
-    struct place *first = (struct place *)(void *)buf_head(&p->places);
-    size_t count = p->places.len / sizeof *first;
-    memmove(first + 1, first, (size_t)(place - first) * sizeof *first);
-    assert(count > 0);
-    buf_consume(&p->places, sizeof *first);
 }
 
 static void name_room(struct strings *s, const struct place *place)
@@ -178,7 +102,7 @@ static void on_error(struct parley *p, const struct record *r)
     int code = b.code == REASON_NONE ? -EPROTO : code_of(b.code);
     struct str reason = str_of(reason_name(b.code));
     if (r->producer && r->producer == session_producer(p->s)) {
-        const struct place *place = place_numbered(p, r->room);
+        const struct place *place = parley_place_numbered(p, r->room);
         refused(p, POST_BIT | r->counter, code, reason, b.text, str_of(place ? place->asked : ""));
         parley_post_done(p, r->counter, code);
         return;
@@ -206,9 +130,9 @@ static void on_joined(struct parley *p, const struct record *r)
     struct asked *a = r->counter ? parley_asked(p, r->counter) : NULL;
     if (!room || body_joined_get(r, &b) < 0)
         return;
-    struct place *place = place_named(p, b.name);
+    struct place *place = parley_place_named(p, b.name);
     int known = place != NULL;
-    if (!known && !(place = add_place(p, room, a)))
+    if (!known && !(place = parley_add_place(p, room, a)))
         return;
     if (known && (room->seen < place->newest || !id128_eq(place->uuid, room->uuid)))
         rewound(p, place, room->seen);
@@ -248,7 +172,7 @@ static void forget_about(struct parley *p, uint32_t room)
 static void on_parted(struct parley *p, const struct record *r)
 {
     struct body_refuse b;
-    struct place *place = place_numbered(p, r->room);
+    struct place *place = parley_place_numbered(p, r->room);
     struct asked *a = r->counter ? parley_asked(p, r->counter) : NULL;
     if (body_refuse_get(r, &b) < 0)
         b = (struct body_refuse){.code = REASON_NONE};
@@ -264,7 +188,7 @@ static void on_parted(struct parley *p, const struct record *r)
         parley_answered(p, a, 0);
     forget_about(p, r->room);
     if (place)
-        drop_place(p, place);
+        parley_drop_place(p, place);
 }
 
 static void on_listing(struct parley *p, const struct record *r)
@@ -281,8 +205,10 @@ static void on_listing(struct parley *p, const struct record *r)
         e.count = m.lag;
         e.idle_ns = m.idle;
         e.uid = m.uid == UINT32_MAX ? -1 : (int64_t)m.uid;
-        s = (struct strings){
-            .from = m.nick, .transport = transport_name(m.transport), .rooms = m.rooms};
+        s = (struct strings){.from = m.nick,
+                             .text = m.away,
+                             .transport = transport_name(m.transport),
+                             .rooms = m.rooms};
     } else if (r->type == RECORD_ROOM && body_room_get(r, &room) == 0) {
         e.type = PARLEY_ROOM;
         e.count = room.members;
@@ -321,6 +247,59 @@ static void on_nicked(struct parley *p, const struct record *r)
 /* --- records of a room ---------------------------------------------------------------------------
  */
 
+static int read_changed(const struct record *r, struct parley_event *e, struct strings *s)
+{
+    struct body_edited d;
+    struct body_deleted x;
+    struct body_file f;
+    if (r->type == RECORD_EDITED && body_edited_get(r, &d) == 0) {
+        e->type = PARLEY_EDIT;
+        e->target = d.target;
+        s->from = d.from;
+        s->text = d.text;
+        return 1;
+    }
+    if (r->type == RECORD_DELETED && body_deleted_get(r, &x) == 0) {
+        e->type = PARLEY_DELETE;
+        e->target = x.target;
+        s->from = x.from;
+        return 1;
+    }
+    if (r->type != RECORD_FILE || body_file_get(r, &f) < 0)
+        return 0;
+    e->type = PARLEY_FILE;
+    e->count = f.size;
+    s->from = f.from;
+    s->text = f.name;
+    return 1;
+}
+
+static int read_moderation(const struct record *r, struct parley_event *e, struct strings *s)
+{
+    struct body_granted g;
+    struct body_kicked k;
+    struct body_banned b;
+    struct body_changed c;
+    if ((r->type == RECORD_OPPED || r->type == RECORD_INVITED) && body_granted_get(r, &g) == 0) {
+        e->type = r->type == RECORD_OPPED ? PARLEY_OP : PARLEY_INVITE;
+        e->on = g.on != 0;
+        *s = (struct strings){.from = g.from, .to = g.nick};
+    } else if (r->type == RECORD_KICKED && body_kicked_get(r, &k) == 0) {
+        e->type = PARLEY_KICK;
+        *s = (struct strings){.from = k.from, .to = k.nick, .text = k.text};
+    } else if (r->type == RECORD_BANNED && body_banned_get(r, &b) == 0) {
+        e->type = PARLEY_BAN;
+        e->on = b.on != 0;
+        *s = (struct strings){.from = b.from, .to = b.nick.n ? b.nick : b.person, .text = b.text};
+    } else if (r->type == RECORD_CHANGED && body_changed_get(r, &c) == 0) {
+        e->type = PARLEY_MODE;
+        *s = (struct strings){.from = c.from, .to = c.name, .text = c.value};
+    } else {
+        return 0; /* EPOCH, SETTINGS, and what is newer than this library */
+    }
+    return 1;
+}
+
 /* What a record says besides its place. 1, or 0 for those that programs are not told of. */
 static int read_logged(const struct record *r, struct parley_event *e, struct strings *s)
 {
@@ -354,8 +333,12 @@ static int read_logged(const struct record *r, struct parley_event *e, struct st
         s->from = n.from;
         s->to = n.to;
         return 1;
+    case RECORD_EDITED:
+    case RECORD_DELETED:
+    case RECORD_FILE:
+        return read_changed(r, e, s);
     default:
-        return 0; /* EPOCH, and what is newer than this library */
+        return read_moderation(r, e, s);
     }
 }
 
@@ -367,6 +350,22 @@ static void tell_gap(struct parley *p, const struct place *place, uint64_t seq)
     name_room(&s, place);
     push(p, &e, &s);
     p->lost = lost;
+}
+
+/* Retention: what we had not read of the room before a number is gone. */
+static void on_dropped(struct parley *p, const struct record *r)
+{
+    struct body_dropped b;
+    struct place *place = parley_place_numbered(p, r->room);
+    if (!place || body_dropped_get(r, &b) < 0 || b.before <= place->newest + 1)
+        return;
+    struct strings s = {.text =
+                            str_of("the server has dropped them: they were too old, or too many")};
+    struct parley_event e = {
+        .type = PARLEY_GAP, .uid = -1, .seq = b.before, .count = b.before - 1 - place->newest};
+    name_room(&s, place);
+    push(p, &e, &s);
+    place->newest = b.before - 1;
 }
 
 /* The history or search that this record is a part of, or NULL: it comes by itself. */
@@ -388,10 +387,15 @@ static struct asked *title_asked(struct parley *p, const struct record *r, struc
     return NULL;
 }
 
+static int is_post(const struct record *r)
+{
+    return r->type == RECORD_MESSAGE || r->type == RECORD_EDITED || r->type == RECORD_DELETED;
+}
+
 static void on_logged(struct parley *p, const struct record *r)
 {
     const struct session_room *room = session_room(p->s, r->room);
-    struct place *place = place_numbered(p, r->room);
+    struct place *place = parley_place_numbered(p, r->room);
     if (!room || !place)
         return;
     if (session_counts(p->s).lost != p->lost)
@@ -410,7 +414,7 @@ static void on_logged(struct parley *p, const struct record *r)
         return;
     if (a)
         a->count++;
-    else if (own && r->type == RECORD_MESSAGE && parley_post_done(p, r->counter, 0))
+    else if (own && is_post(r) && parley_post_done(p, r->counter, 0))
         e.request = POST_BIT | r->counter;
     struct asked *title = title_asked(p, r, s.from);
     if (title)
@@ -448,6 +452,9 @@ static void on_record(void *ctx, const struct record *r)
         break;
     case RECORD_NICKED:
         on_nicked(p, r);
+        break;
+    case RECORD_DROPPED:
+        on_dropped(p, r);
         break;
     default:
         if (r->seq)
@@ -513,10 +520,10 @@ static void on_unknown(void *ctx, const struct record *post)
     struct parley *p = ctx;
     struct body_post b;
     struct strings s = {.text = {NULL, 0}};
-    const struct place *place = place_numbered(p, post->room);
+    const struct place *place = parley_place_numbered(p, post->room);
     struct parley_event e = {
         .type = PARLEY_UNKNOWN, .uid = -1, .request = POST_BIT | post->counter, .code = -EAGAIN};
-    if (body_post_get(post, &b) == 0)
+    if (post->type == RECORD_POST && body_post_get(post, &b) == 0)
         s.text = b.text;
     if (place)
         name_room(&s, place);

@@ -1,7 +1,7 @@
-/* The inside of struct parley, shared by parley.c (options, waiting), parley_events.c (what the
- * session reports becomes events) and parley_requests.c. A layer over session.h that adds what a
- * stranger's program should not have to do: rooms by name, a queue of events, one kind of number
- * for requests and posts, joins that are asked again. */
+/* The inside of struct parley, shared by parley.c (options, waiting), parley_places.c (rooms),
+ * parley_events.c (what the session reports becomes events) and parley_requests.c. A layer over
+ * session.h that adds what a stranger's program should not have to do: rooms by name, a queue of
+ * events, one kind of number for requests and posts, joins that are asked again. */
 #pragma once
 
 #include "client/lib/session.h"
@@ -91,9 +91,15 @@ int parley_fail(struct parley *p, int code, const char *fmt, ...)
 /* parley_events.c: the callbacks of the session, for session_new. */
 void parley_listen(struct parley *p, struct session_options *o);
 
-/* Numbers of a room that we are in, by any of its names; NULL: not in it. Until the next call that
- * adds a room. */
-struct place *parley_place(struct parley *p, const char *room);
+/* parley_places.c: NULL: not in that room. Good until a room is added or dropped. */
+struct place *parley_place(struct parley *p,
+                           const char *room); /* by any name, compared as the server does */
+struct place *parley_place_named(struct parley *p, struct str name); /* the same bytes */
+struct place *parley_place_numbered(struct parley *p, uint32_t number);
+/* `a`: the join that it answers, or NULL. NULL: no memory, which is noted. */
+struct place *parley_add_place(struct parley *p, const struct session_room *room,
+                               const struct asked *a);
+void parley_drop_place(struct parley *p, struct place *place);
 
 /* parley_requests.c */
 struct asked *parley_asked(struct parley *p, uint32_t inner); /* by the session's number, or NULL */

@@ -171,28 +171,66 @@ int parley_leave(struct parley *p, const char *room, uint64_t *request)
     return note(p, r, a, room, request);
 }
 
-int parley_post(struct parley *p, const char *room, const char *text, int flags, uint64_t *request)
+/* Posts of all kinds are under way until their record comes back. */
+static int note_post(struct parley *p, int r, uint32_t ticket, uint64_t *request)
 {
-    uint32_t ticket;
-    struct place *place = place_or_fail(p, room);
-    if (!place)
-        return -ENOENT;
-    int r = check(p, TEXT_BODY, "text", text);
-    if (r < 0)
-        return r;
-    if (!buf_reserve(&p->posts, sizeof ticket))
-        return sentence(p, -ENOMEM);
-    uint8_t said = flags & PARLEY_IS_ACTION ? RECORD_ACTION : 0;
-    if (flags & PARLEY_IS_BOT)
-        said |= RECORD_BOT;
-    r = session_post(p->s, place->number, said, str_of(text), &ticket);
     if (r < 0)
         return sentence(p, r);
-    (void)buf_append(&p->posts, &ticket, sizeof ticket); /* there is room */
+    (void)buf_append(&p->posts, &ticket, sizeof ticket); /* there is room: can_post */
     p->last_post = ticket;
     if (request)
         *request = POST_BIT | ticket;
     return 0;
+}
+
+/* 0: *place may be posted to, and there is room to note it. */
+static int can_post(struct parley *p, const char *room, struct place **place)
+{
+    *place = place_or_fail(p, room);
+    if (!*place)
+        return -ENOENT;
+    return buf_reserve(&p->posts, sizeof(uint32_t)) ? 0 : sentence(p, -ENOMEM);
+}
+
+int parley_post(struct parley *p, const char *room, const char *text, int flags, uint64_t *request)
+{
+    uint32_t ticket = 0;
+    struct place *place;
+    int r = can_post(p, room, &place);
+    if (r == 0)
+        r = check(p, TEXT_BODY, "text", text);
+    if (r < 0)
+        return r;
+    uint8_t said = flags & PARLEY_IS_ACTION ? RECORD_ACTION : 0;
+    if (flags & PARLEY_IS_BOT)
+        said |= RECORD_BOT;
+    r = session_post(p->s, place->number, said, str_of(text), &ticket);
+    return note_post(p, r, ticket, request);
+}
+
+int parley_edit(struct parley *p, const char *room, uint64_t target, const char *text,
+                uint64_t *request)
+{
+    uint32_t ticket = 0;
+    struct place *place;
+    int r = can_post(p, room, &place);
+    if (r == 0)
+        r = check(p, TEXT_BODY, "text", text);
+    if (r < 0)
+        return r;
+    r = session_edit(p->s, place->number, target, str_of(text), &ticket);
+    return note_post(p, r, ticket, request);
+}
+
+int parley_delete(struct parley *p, const char *room, uint64_t target, uint64_t *request)
+{
+    uint32_t ticket = 0;
+    struct place *place;
+    int r = can_post(p, room, &place);
+    if (r < 0)
+        return r;
+    r = session_delete(p->s, place->number, target, &ticket);
+    return note_post(p, r, ticket, request);
 }
 
 int parley_set_topic(struct parley *p, const char *room, const char *topic, uint64_t *request)

@@ -4,12 +4,12 @@
 #   install.sh install|uninstall BIN MAN
 #
 # BIN has the programs, MAN what `make man` made (may be missing: then there are no man pages). From the environment:
-# DESTDIR, PREFIX, LIBDIR; ZSH_DIR, UNIT_DIR (below which are system/ and user/) and EXAMPLES where a distribution has others.
+# DESTDIR, PREFIX, LIBDIR; LIB_REQUIRES (what the static library needs, for pkg-config); ZSH_DIR, UNIT_DIR (below which are system/ and user/) and EXAMPLES where a distribution has others.
 set -eu
 action=$1 bin=$2 man=$3
 here=$(dirname "$0")
 : "${DESTDIR:=}" "${PREFIX:=/usr/local}"
-: "${LIBDIR:=$PREFIX/lib}"
+: "${LIBDIR:=$PREFIX/lib}" "${LIB_REQUIRES:=}"
 share=$PREFIX/share
 : "${ZSH_DIR:=$share/zsh/site-functions}" "${UNIT_DIR:=$PREFIX/lib/systemd}" "${EXAMPLES:=$share/doc/parley/examples}"
 
@@ -59,7 +59,7 @@ files | while read -r source target mode; do
             ;;
         *.pc)
             version=$(basename "$bin"/libparley.so.*)
-            sed -i "s|@PREFIX@|$PREFIX|; s|@LIBDIR@|$LIBDIR|; s|@VERSION@|${version#libparley.so.}|" "$DESTDIR$target"
+            sed -i "s|@PREFIX@|$PREFIX|; s|@LIBDIR@|$LIBDIR|; s|@REQUIRES@|$LIB_REQUIRES|; s|@VERSION@|${version#libparley.so.}|" "$DESTDIR$target"
             ;;
         *.service) sed -i "s|@BINDIR@|$PREFIX/bin|" "$DESTDIR$target" ;;
         esac

@@ -27,10 +27,11 @@ static void show(const struct parley_event *e)
     printf("type=%d\tstate=%d\trequest=%" PRIu64 "\troom=%s\tseq=%" PRIu64 "\ttime=%" PRIu64
            "\tfrom=%s\ttext=%s\tto=%s\treason=%s\ttransport=%s\trooms=%s\tcode=%d\town=%d\taction=%"
            "d\treplay=%d"
-           "\tcount=%" PRIu64 "\tuid=%" PRId64 "\tname=%s\tlen=%zu\n",
+           "\tcount=%" PRIu64 "\tuid=%" PRId64 "\tname=%s\tlen=%zu"
+           "\tbot=%d\ttarget=%" PRIu64 "\ton=%d\n",
            e->type, e->state, e->request, e->room, e->seq, e->time, e->from, e->text, e->to,
            e->reason, e->transport, e->rooms, e->code, e->own, e->action, e->replay, e->count,
-           e->uid, e->name, e->text_len);
+           e->uid, e->name, e->text_len, e->bot, e->target, e->on);
 }
 
 static int ask(const char *c, uint64_t *request)
@@ -43,6 +44,10 @@ static int ask(const char *c, uint64_t *request)
         return parley_leave(p, word[1], request);
     if (!strcmp(c, "post"))
         return parley_post(p, word[1], word[2], flags, request);
+    if (!strcmp(c, "edit"))
+        return parley_edit(p, word[1], number(2), word[3], request);
+    if (!strcmp(c, "delete"))
+        return parley_delete(p, word[1], number(2), request);
     if (!strcmp(c, "topic"))
         return parley_set_topic(p, word[1], word[2] ? word[2] : "", request);
     if (!strcmp(c, "nick"))

@@ -343,6 +343,25 @@ def test_what_others_do_is_told(server, probe):
     assert "not in #lobby" in b.do("post", "#lobby", "x")[2]
 
 
+def test_messages_are_changed_and_marked(server, probe):
+    a = probe().open("#lobby", nick="ann")
+    b = probe().open("#lobby", nick="bob")
+    post = b.ok("post", "#lobby", "tpyo", 4)
+    seq = b.until("MESSAGE", post)["seq"]
+    e = a.until("MESSAGE")
+    assert (e["text"], e["bot"], e["own"]) == ("tpyo", 1, 0)
+    edit = b.ok("edit", "#lobby", 0, "typo")
+    assert b.do("wait", edit, 20000)[0] == 0
+    assert b.until("EDIT", edit)["own"] == 1
+    e = a.until("EDIT")
+    assert (e["target"], e["text"], e["from"], e["request"]) == (seq, "typo", "bob", 0)
+    assert b.do("wait", b.ok("delete", "#lobby", seq), 20000)[0] == 0
+    assert a.until("DELETE")["target"] == seq
+    r, _, text = b.do("wait", b.ok("edit", "#lobby", 1, "not mine"), 20000)
+    assert r < 0 and text
+    assert b.state()["unacked"] == 0
+
+
 def test_rooms_of_two_are_known_by_the_other_nick(server, probe):
     a = probe().open(nick="ann")
     b = probe().open(nick="bob")

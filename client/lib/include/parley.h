@@ -110,21 +110,31 @@ enum parley_event_type {
     /* `request` (of who, rooms, history, search) is answered completely; count: of events
      * that it had. */
     PARLEY_DONE = 19,
-    /* Somebody who is there: from, transport, uid, rooms (names, with spaces between), idle_ns,
-       count: records they are behind. */
+    /* Somebody who is there: from, text (why they are away, or ""), transport, uid, rooms (names,
+       with spaces between), idle_ns, count: records they are behind. */
     PARLEY_MEMBER = 20,
     /* A room that there is: room, text (topic), count: people in it, seq: the next number. */
     PARLEY_ROOM = 21,
     /* Our nick is `to` now: answers parley_set_nick, or the server changed it (request 0). */
     PARLEY_NICKED = 22,
 
-    /* In rooms that we joined. */
-    PARLEY_MESSAGE =
-        32,            /* logged, text, action, bot; request: the post's number if it is our own */
-    PARLEY_JOIN = 33,  /* logged, transport: `from` came in */
-    PARLEY_PART = 34,  /* logged, transport: `from` left; text: why, or "" */
-    PARLEY_NICK = 35,  /* logged: `from` is `to` now */
-    PARLEY_TOPIC = 36, /* logged: text is the topic now */
+    /* In rooms that we joined. All of them are logged. */
+    /* `from` says `text`; action, bot. request: the post's number if it is our own. */
+    PARLEY_MESSAGE = 32,
+    PARLEY_JOIN = 33,  /* `from` came in, by `transport` */
+    PARLEY_PART = 34,  /* `from` left; text: why, or "" */
+    PARLEY_NICK = 35,  /* `from` is `to` now */
+    PARLEY_TOPIC = 36, /* text is the topic now */
+    /* Message `target` reads `text` from now on, or is not to be shown any more. request: likewise.
+     */
+    PARLEY_EDIT = 37,
+    PARLEY_DELETE = 38,
+    PARLEY_FILE = 39,   /* `from` sent the file `text` of `count` bytes */
+    PARLEY_KICK = 40,   /* `from` put `to` out; text: why */
+    PARLEY_BAN = 41,    /* `to` may not be here (on), or may again; text: why */
+    PARLEY_OP = 42,     /* `to` is an operator (on), or no longer */
+    PARLEY_INVITE = 43, /* `to` may come in (on), or no longer */
+    PARLEY_MODE = 44,   /* `from` changed the setting `to` to `text` */
     /* The server lost the newest records of `room` in a crash of its machine: those after `seq`;
      * their numbers are given again. Forget what you know of them. */
     PARLEY_REWOUND = 48,
@@ -166,6 +176,8 @@ struct parley_event {
     int64_t uid;      /* verified by the kernel; -1: not known (or no PARLEY_MEMBER) */
     const char *name; /* as the server calls the room: "@alice,bob" where `room` is "@bob" */
     int bot;          /* said by a program that answers by itself; see PARLEY_IS_BOT */
+    uint64_t target;  /* number of the message that is changed */
+    int on;           /* granted; 0: taken back */
 };
 
 /* --- a session -----------------------------------------------------------------------------------
@@ -183,6 +195,8 @@ PARLEY_PUBLIC void parley_free(struct parley *p);
  * parley(1): "shm", "shm,unix", "mq,auto"; "auto". Without "auto" in it, no other is taken
  *   reconnect  yes or no; yes. no: the first loss closes the session
  *   wait       block, adaptive or spin: how parley_next waits; block
+ *   account, secret                    for tls: servers, who to log in as and what proves it; none
+ *   tls-fingerprint, tls-ca, tls-known how such a server is known, as the options of parley(1)
  *   input      name of what is going to be posted, at most 64 bytes, Unix sockets only; none. See
  *              parley_already
  *   account, secret  tls: who to log in as, and the token or password; a guest
@@ -253,6 +267,12 @@ PARLEY_PUBLIC int parley_leave(struct parley *p, const char *room, uint64_t *req
  * server has it. */
 PARLEY_PUBLIC int parley_post(struct parley *p, const char *room, const char *text, int flags,
                               uint64_t *request);
+/* Change our last message in the room (`target`: its number; 0: whichever it is), or take it back.
+ */
+PARLEY_PUBLIC int parley_edit(struct parley *p, const char *room, uint64_t target, const char *text,
+                              uint64_t *request);
+PARLEY_PUBLIC int parley_delete(struct parley *p, const char *room, uint64_t target,
+                                uint64_t *request);
 PARLEY_PUBLIC int parley_set_topic(struct parley *p, const char *room, const char *topic,
                                    uint64_t *request);
 PARLEY_PUBLIC int parley_set_nick(struct parley *p, const char *nick, uint64_t *request);
