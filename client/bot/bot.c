@@ -507,10 +507,13 @@ static void catch_signals(void)
 static int connect_and_run(struct bot *b)
 {
     const struct options *o = b->o;
-    const char *const given[][2] = {
-        {"server", o->server},   {"nick", o->nick},     {"transport", o->transport_text},
-        {"account", o->account}, {"secret", o->secret}, {"tls-fingerprint", o->tls_fingerprint},
-        {"tls-ca", o->tls_ca}};
+    const char *const given[][2] = {{"server", o->server},
+                                    {"nick", o->nick_defaulted ? NULL : o->nick},
+                                    {"transport", o->transport_text},
+                                    {"account", o->account},
+                                    {"secret", o->secret},
+                                    {"tls-fingerprint", o->tls_fingerprint},
+                                    {"tls-ca", o->tls_ca}};
     int code = 0;
     for (size_t i = 0; code == 0 && i < sizeof given / sizeof *given; i++)
         code = set(b, given[i][0], given[i][1]);

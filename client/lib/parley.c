@@ -373,6 +373,8 @@ static int begin(struct parley *p)
                                 .tls_fingerprint = p->fingerprint,
                                 .tls_ca = p->ca,
                                 .tls_known = p->known};
+    if (!o.nick)
+        o.nick = p->account;
     if (!o.nick) {
         path_user(user, sizeof user);
         o.nick = user;

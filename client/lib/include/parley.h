@@ -191,7 +191,7 @@ PARLEY_PUBLIC void parley_free(struct parley *p);
 
 /* Before parley_connect. Names, and what they are without being set:
  *   server     unix:PATH, tls:HOST:PORT or tcp:HOST:PORT; $PARLEY_SOCKET, else where parley(1)
- * looks nick       who to be; $USER, else the name of the process's user transport  as -t of
+ * looks nick       who to be; the account, else $USER, else the name of the process's user transport  as -t of
  * parley(1): "shm", "shm,unix", "mq,auto"; "auto". Without "auto" in it, no other is taken
  *   reconnect  yes or no; yes. no: the first loss closes the session
  *   wait       block, adaptive or spin: how parley_next waits; block
