@@ -49,8 +49,7 @@ static void on_signal(int n)
         signalled = n;
 }
 
-/* --- which messages ------------------------------------------------------------------------------
- */
+/* --- which messages ------------------------------------------------------------------------ */
 
 static int ignored(const char *patterns, const char *nick)
 {
@@ -108,8 +107,7 @@ static void on_message(struct bot *b, const struct parley_event *e)
     b->taken++;
 }
 
-/* --- running -------------------------------------------------------------------------------------
- */
+/* --- running ------------------------------------------------------------------------------- */
 
 static void failed(struct bot *b, const struct job *j, const char *how)
 {
@@ -183,8 +181,7 @@ static void serve_runs(struct bot *b)
     }
 }
 
-/* --- answering -----------------------------------------------------------------------------------
- */
+/* --- answering ----------------------------------------------------------------------------- */
 
 /* Post what the rate admits. 1: all is posted. */
 static int say(struct bot *b, struct job *j)
@@ -245,8 +242,7 @@ static void retire(struct bot *b)
     }
 }
 
-/* --- events --------------------------------------------------------------------------------------
- */
+/* --- events -------------------------------------------------------------------------------- */
 
 static void on_state(struct bot *b, const struct parley_event *e)
 {
@@ -327,8 +323,7 @@ static int take_events(struct bot *b)
     return r == -ENOTCONN ? r : 0;
 }
 
-/* --- the loop ------------------------------------------------------------------------------------
- */
+/* --- the loop ------------------------------------------------------------------------------ */
 
 static uint64_t next_time(struct bot *b)
 {
@@ -436,8 +431,7 @@ static void end_runs(struct bot *b)
     }
 }
 
-/* --- the beginning -------------------------------------------------------------------------------
- */
+/* --- the beginning ------------------------------------------------------------------------- */
 
 static int set(struct bot *b, const char *name, const char *value)
 {

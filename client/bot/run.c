@@ -86,8 +86,7 @@ int run_find(const char *name)
     return -ENOENT;
 }
 
-/* --- starting ------------------------------------------------------------------------------------
- */
+/* --- starting ------------------------------------------------------------------------------ */
 
 static void put_env(const char *name, const char *fmt, uint64_t value, const char *text)
 {
@@ -154,8 +153,7 @@ int run_start(struct job *j, char **argv, const char *nick, uint64_t time_ns)
     return 0;
 }
 
-/* --- while it runs -------------------------------------------------------------------------------
- */
+/* --- while it runs ------------------------------------------------------------------------- */
 
 int run_pollfds(const struct job *j, struct pollfd fds[2])
 {

@@ -61,8 +61,7 @@ void parley_free(struct parley *p)
     free(p);
 }
 
-/* --- options -------------------------------------------------------------------------------------
- */
+/* --- options ------------------------------------------------------------------------------- */
 
 static int keep(struct parley *p, char **to, const char *value)
 {
@@ -150,8 +149,7 @@ int parley_transports(struct parley *p, const char *list, uint8_t ids[TRANSPORT_
     return n;
 }
 
-/* --- waiting -------------------------------------------------------------------------------------
- */
+/* --- waiting ------------------------------------------------------------------------------- */
 
 /* Writing into a FIFO whose reader died raises SIGPIPE, which is not the program's business.
  * Blocked for this thread while the session works, and taken away if it came by our doing. */
@@ -355,8 +353,7 @@ int parley_timeout(struct parley *p)
     return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
-/* --- connecting ----------------------------------------------------------------------------------
- */
+/* --- connecting ---------------------------------------------------------------------------- */
 
 static int begin(struct parley *p)
 {
@@ -425,8 +422,7 @@ int parley_connect(struct parley *p, int timeout_ms)
     }
 }
 
-/* --- looking -------------------------------------------------------------------------------------
- */
+/* --- looking ------------------------------------------------------------------------------- */
 
 const char *parley_error(const struct parley *p)
 {

@@ -82,8 +82,7 @@ static void name_room(struct strings *s, const struct place *place)
     s->name = str_of(place->name);
 }
 
-/* --- answers -------------------------------------------------------------------------------------
- */
+/* --- answers ------------------------------------------------------------------------------- */
 
 static void refused(struct parley *p, uint64_t request, int code, struct str reason,
                     struct str text, struct str room)
@@ -244,8 +243,7 @@ static void on_nicked(struct parley *p, const struct record *r)
         parley_answered(p, a, 0);
 }
 
-/* --- records of a room ---------------------------------------------------------------------------
- */
+/* --- records of a room --------------------------------------------------------------------- */
 
 static int read_changed(const struct record *r, struct parley_event *e, struct strings *s)
 {
@@ -427,8 +425,7 @@ static void on_logged(struct parley *p, const struct record *r)
         parley_answered(p, title, 0);
 }
 
-/* --- what the session calls ----------------------------------------------------------------------
- */
+/* --- what the session calls ---------------------------------------------------------------- */
 
 static void on_record(void *ctx, const struct record *r)
 {

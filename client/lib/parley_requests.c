@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* --- what is under way ---------------------------------------------------------------------------
- */
+/* --- what is under way --------------------------------------------------------------------- */
 
 static struct asked *asked_at(const struct parley *p, size_t i)
 {
@@ -80,8 +79,7 @@ int parley_is_asked(const struct parley *p, uint64_t request)
     return 0;
 }
 
-/* --- asking --------------------------------------------------------------------------------------
- */
+/* --- asking -------------------------------------------------------------------------------- */
 
 static int sentence(struct parley *p, int code)
 {

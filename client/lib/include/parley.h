@@ -79,8 +79,7 @@ extern "C" {
 
 struct parley;
 
-/* --- events --------------------------------------------------------------------------------------
- */
+/* --- events -------------------------------------------------------------------------------- */
 
 /* What happened. Beside `type`, an event sets the fields named here; all others are 0, NULL or "".
  * "logged" stands for room, seq, time, from, own, replay: a record of a room's log. */
@@ -180,8 +179,7 @@ struct parley_event {
     int on;           /* granted; 0: taken back */
 };
 
-/* --- a session -----------------------------------------------------------------------------------
- */
+/* --- a session ----------------------------------------------------------------------------- */
 
 /* NULL: no memory. */
 PARLEY_PUBLIC struct parley *parley_new(void);
@@ -190,15 +188,14 @@ PARLEY_PUBLIC struct parley *parley_new(void);
 PARLEY_PUBLIC void parley_free(struct parley *p);
 
 /* Before parley_connect. Names, and what they are without being set:
- *   server     unix:PATH, tls:HOST:PORT or tcp:HOST:PORT; $PARLEY_SOCKET, else where parley(1)
- * looks nick       who to be; the account, else $USER, else the name of the process's user transport  as -t of
- * parley(1): "shm", "shm,unix", "mq,auto"; "auto". Without "auto" in it, no other is taken
+ *   server     unix:PATH, tls:HOST:PORT or tcp:HOST:PORT; $PARLEY_SOCKET, else as parley(1)
+ *   nick       who to be; the account, else $USER, else the name of the process's user
+ *   transport  as -t of parley(1): "shm", "shm,unix", "mq,auto"; "auto". Without "auto" in it,
+ *              no other is taken
  *   reconnect  yes or no; yes. no: the first loss closes the session
  *   wait       block, adaptive or spin: how parley_next waits; block
- *   account, secret                    for tls: servers, who to log in as and what proves it; none
- *   tls-fingerprint, tls-ca, tls-known how such a server is known, as the options of parley(1)
- *   input      name of what is going to be posted, at most 64 bytes, Unix sockets only; none. See
- *              parley_already
+ *   input      name of what is going to be posted, at most 64 bytes, Unix sockets only; none.
+ *              See parley_already
  *   account, secret  tls: who to log in as, and the token or password; a guest
  *   tls-fingerprint  tls: of the server's certificate, as parleyd prints it
  *   tls-ca           tls: a file of CA certificates, or "system"
@@ -296,8 +293,7 @@ PARLEY_PUBLIC int parley_search(struct parley *p, const char *room, const char *
  * done, PARLEY_NOTICE why not. -EBUSY: something like that is under way. */
 PARLEY_PUBLIC int parley_switch(struct parley *p, const char *transport);
 
-/* --- looking -------------------------------------------------------------------------------------
- */
+/* --- looking ------------------------------------------------------------------------------- */
 
 /* Why the last call that failed did, or why the session is closed. Good until the next call. */
 PARLEY_PUBLIC const char *parley_error(const struct parley *p);
