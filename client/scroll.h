@@ -18,7 +18,7 @@
 
 struct scroll_line {
     uint64_t seq, time; /* of the record it shows; 0: of none */
-    int day;      /* local, e.g. 20260131 */
+    int day;            /* local, e.g. 20260131 */
     int rows;
     int32_t counted; /* the width for which `rows` holds; 0: not counted yet */
     uint32_t n;
