@@ -120,11 +120,13 @@ static void show_file(struct chat *c, struct chat_room *room, const struct recor
 static void note_unread(struct chat *c, struct chat_room *room, const struct record *r, int live)
 {
     struct body_message b;
-    if (r->producer == session_producer(c->session))
+    if (r->type == RECORD_EDITED || r->type == RECORD_DELETED)
         chat_own(room, r);
     if (r->type != RECORD_MESSAGE || body_message_get(r, &b) < 0 || names_has(&c->ignored, b.from))
         return;
     int own = r->producer == session_producer(c->session) || is_me(c, b.from);
+    if (own)
+        chat_own(room, r);
     chat_unread_said(room, r->seq, !own && (live || room->unread.read),
                      render_mentions(b.text, session_nick(c->session)));
 }

@@ -7,6 +7,7 @@
  * nothing for it and a restart forgets nothing. */
 #include "server/hub.h"
 #include "server/logscan.h"
+#include "server/nicks.h"
 #include "server/requests.h"
 
 #include <stdio.h>
@@ -18,9 +19,17 @@ struct own {
     int deleted;
 };
 
+/* By this session; or by another one of the same person under the same nick, which is theirs. */
 static int is_mine(const struct session *s, const struct record *r)
 {
-    return r->producer == s->producer;
+    struct body_message m;
+    if (r->producer == s->producer)
+        return 1;
+    if (!person_known(session_person(s)) || body_message_get(r, &m) < 0 ||
+        !str_eq(m.from, (struct str){s->nick, s->nick_len}))
+        return 0;
+    const struct bound *b = nicks_owner(s->conn->hub, m.from);
+    return b && person_same(&b->person, session_person(s));
 }
 
 static int look_at(void *ctx, const uint8_t *p, size_t n)

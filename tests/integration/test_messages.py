@@ -166,6 +166,18 @@ def test_what_cannot_be_changed_is_refused_and_changes_nothing(people):
     assert change(a, room, "EDIT", second, text="zwei").type == "EDITED"  # the counters go on
 
 
+def test_another_session_of_the_same_person_may_correct_and_nobody_else(people):
+    a = people("alice")
+    room = a.join("#lobby").room
+    seq = say(a, room, "one")
+    a.close()
+    a, b = people("alice"), people("bob")
+    room = a.join("#lobby").room
+    assert change(a, room, "EDIT", seq, text="uno").target == seq
+    b.join("#lobby")
+    assert "you have said nothing here" in change(b, room, "EDIT", seq, text="mine").text
+
+
 def test_an_action_stays_one_and_too_far_back_is_too_late(people):
     a = people("alice")
     room = a.join("#lobby").room
@@ -250,6 +262,19 @@ def test_what_was_said_to_somebody_who_is_not_there_waits(server, people):
     again.ask("PING", stamp=1)
     again.until("PONG")
     assert not [r for r in again.kept if r.type == "JOINED"]  # all is read
+
+
+def test_somebody_who_was_here_once_can_be_written_to_and_nobody_else(server, people):
+    b = people("bob")
+    b.join("#lobby")
+    b.close()
+    a = people("alice")
+    dm = a.join("@bob")
+    assert dm.type == "JOINED"
+    say(a, dm.room, "welcome back")
+    r = a.join("@nobody-ever")
+    assert (r.type, r.code) == ("ERROR", wire.CODES["NICK"]) and "nobody called nobody-ever" in r.text
+    assert texts(upto_message(people("bob"), "welcome back")) == ["welcome back"]
 
 
 def test_ones_own_words_do_not_wait_for_oneself(server, people):
