@@ -62,12 +62,12 @@ step hops hops --rounds 300 --rate 1000 -C 100000
 step fanout-1 fanout -S 1 -C 200000
 step fanout-10 fanout -S 10 -C 50000
 step fanout-100 fanout -S 100 -C 10000 -t fifo,sysvmq,shm,mmap,unix,tcp
-step fanout-1000 fanout -S 1000 -C 2000 -t shm,mmap,unix
+step fanout-1000 fanout -S 1000 -C 6000 -t shm,mmap,unix
 # The same with every delivery decoded and checksummed by its reader, as a chat does.
 step fanout-1-checksum fanout checksum -S 1 -C 200000 -t shm,unix
 step fanout-10-checksum fanout checksum -S 10 -C 50000 -t shm,unix
 step fanout-100-checksum fanout checksum -S 100 -C 10000 -t shm,unix
-step fanout-1000-checksum fanout checksum -S 1000 -C 2000 -t shm,unix
+step fanout-1000-checksum fanout checksum -S 1000 -C 6000 -t shm,unix
 
 # Each mechanism through the chat against itself bare; many who are idle; one who is stopped.
 step stream stream -C 200000 --rounds 200

@@ -131,7 +131,7 @@ def measure(server, pids, count):
     got = json.loads(done.stdout.splitlines()[-1])["figures"]["deliveries_per_s"]["median"]
     with open(counted, encoding="utf-8") as f:
         numbers = [line.split(",")[0] for line in f if ",instructions" in line]
-    deliveries = (count + 1000) * (SUBSCRIBERS + 1)  # its warm-up and the publisher's own among them
+    deliveries = (count + 4000) * (SUBSCRIBERS + 1)  # its warm-up and the publisher's own among them
     known = numbers and all(n.isdigit() for n in numbers)
     return got, used / deliveries, sum(map(int, numbers)) / deliveries if known else None
 
