@@ -37,6 +37,8 @@ int rate_take(struct rate *r)
 void answer_clean(struct job *j)
 {
     struct str all = {(const char *)buf_head(&j->output), j->output.len};
+    if (!all.p)
+        return;
     while (all.n && (all.p[all.n - 1] == '\n' || all.p[all.n - 1] == '\r'))
         all.n--;
     size_t cap = 6 * all.n + 1, n = 0;

@@ -88,16 +88,18 @@ int run_find(const char *name)
 
 /* --- starting ------------------------------------------------------------------------------ */
 
-static void put_env(const char *name, const char *fmt, uint64_t value, const char *text)
+static void put_text(const char *name, const char *text)
 {
-    char number[64];
-    if (!text) {
-        snprintf(number, sizeof number, fmt, (unsigned long long)value);
-        text = number;
-    }
     if (strlen(text) <
         100000) /* longer ones the kernel refuses (MAX_ARG_STRLEN); they are on stdin */
         setenv(name, text, 1);
+}
+
+static void put_number(const char *name, uint64_t value)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+    setenv(name, text, 1);
 }
 
 /* In the child: never returns. */
@@ -109,13 +111,13 @@ static void become(const struct job *j, char **argv, const char *nick, int in, i
     signal(SIGPIPE, SIG_DFL);
     signal(SIGCHLD, SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    put_env("PARLEY_ROOM", NULL, 0, j->room);
-    put_env("PARLEY_FROM", NULL, 0, j->from);
-    put_env("PARLEY_TEXT", NULL, 0, j->text);
-    put_env("PARLEY_REST", NULL, 0, j->rest);
-    put_env("PARLEY_NICK", NULL, 0, nick);
-    put_env("PARLEY_SEQ", "%llu", j->seq, NULL);
-    put_env("PARLEY_TIME", "%llu", j->time, NULL);
+    put_text("PARLEY_ROOM", j->room);
+    put_text("PARLEY_FROM", j->from);
+    put_text("PARLEY_TEXT", j->text);
+    put_text("PARLEY_REST", j->rest);
+    put_text("PARLEY_NICK", nick);
+    put_number("PARLEY_SEQ", j->seq);
+    put_number("PARLEY_TIME", j->time);
     if (dup2(in, STDIN_FILENO) >= 0 && dup2(out, STDOUT_FILENO) >= 0) {
         execvp(argv[0], argv);
         dprintf(STDERR_FILENO, "parley: cannot run %s (%s)\n", argv[0], errno_name(errno));

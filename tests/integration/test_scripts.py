@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -172,3 +171,33 @@ def test_a_quiet_tail_notices_that_its_reader_went_away(server):
     p.stdout.close()
     assert (p.wait(harness.DEADLINE), p.stderr.read()) == (128 + signal.SIGPIPE, b"")
     p.stderr.close()
+
+
+def test_commands_of_the_readme_for_scripts(server):
+    with open(os.path.join(harness.ROOT, "README.md")) as f:
+        section = re.search(r"^## In scripts\n\n```\n(.*?)^```", f.read(), re.M | re.S)[1]
+    lines = section.splitlines()
+    assert len(lines) == 5
+    place = os.path.join(server.dir, "scripts")
+    os.mkdir(place)
+    with open(os.path.join(place, "report.txt"), "w") as f:
+        f.write("one\ntwo\n")
+    env = server.env(PATH=harness.BIN + ":/usr/bin:/bin")
+
+    def sh(line):
+        return subprocess.run(["bash", "-c", line], cwd=place, env=env, capture_output=True, text=True, timeout=2 * harness.DEADLINE)
+    for line in lines[:2] + lines[1:2] + lines[3:4]:
+        done = sh(line)
+        assert done.returncode == 0, line + done.stderr
+    assert texts(done.stdout.splitlines()) == ["build 7 is done"]
+    assert [m["text"] for m in server.json("history", "#ci")] == ["build 7 is done", "one", "two"]
+    waits = subprocess.Popen(["bash", "-c", lines[2]], env=env, stdout=subprocess.PIPE, text=True)
+    until(lambda: server.members("#ci") == 1, "tail is there")
+    server.ok("send", "-n", "bob", "#ci", "here I am")
+    assert texts(waits.communicate(timeout=harness.DEADLINE)[0].splitlines()) == ["here I am"] and waits.returncode == 0
+    bot = subprocess.Popen(["bash", "-c", "exec " + lines[4]], env=env)
+    until(lambda: server.members("#ci") == 1, "the bot is there")
+    server.ok("send", "-n", "bob", "#ci", "!uptime")
+    until(lambda: "load average" in server.json("history", "--last", "1", "#ci")[0]["text"], "it answers")
+    bot.terminate()
+    assert bot.wait(harness.DEADLINE) == 0
