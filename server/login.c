@@ -475,7 +475,7 @@ void login_hello(struct conn *c, const struct record *r)
     }
     c->t = choose(c, l);
     if (!c->t) {
-        char text[700];
+        char text[800];
         snprintf(text, sizeof text, "no transport can be given: %s",
                  l->tried[0] ? l->tried : "none was asked for");
         refuse(c, REASON_TRANSPORT, text);

@@ -297,13 +297,16 @@ int transfer_main(int argc, char **argv)
     j.offset = strtoull(argv[2], NULL, 10);
     j.sync = strcmp(argv[3], "sync") == 0;
     j.buf = malloc(CHUNK);
-    if (!j.buf || sodium_init() < 0)
+    if (!j.buf || sodium_init() < 0) {
+        free(j.buf);
         return 1;
+    }
     crypto_generichash_init(&j.hash, NULL, 0, FILE_HASH);
     int e = confine(allowed, sizeof allowed / sizeof *allowed, NULL);
     if (e < 0)
         log_warn("transfer: no system call filter (%s)", errno_name(e));
     struct transfer_report r = {.error = run((enum transfer_kind)strtol(argv[0], NULL, 10), &j)};
     memcpy(r.hash, j.sum, sizeof r.hash);
+    free(j.buf);
     return io_write_full(TRANSFER_FD_REPORT, &r, sizeof r) < 0;
 }
