@@ -185,11 +185,11 @@ static int get_some(struct carry *c, void *p, size_t n, size_t *got, int fds[IO_
 static int get_data(struct carry *c, struct body_file_data *b, int *fd)
 {
     uint8_t bytes[1024];
-    size_t have = 0, want = 2, got;
+    size_t have = 0, want = 2, got = 0;
     struct record r;
     *fd = -1;
     while (have < want) {
-        int fds[IO_FDS_MAX], n = 0;
+        int fds[IO_FDS_MAX] = {-1}, n = 0;
         int e = get_some(c, bytes + have, want - have, &got, fds, &n);
         for (int i = 0; i < n; i++) {
             io_close(fd); /* the last one that came; there is only one */
@@ -305,7 +305,7 @@ static int copy_file(struct carry *c, int from, int to, uint64_t at, const char 
 
 static int put_file(struct carry *c)
 {
-    struct body_file_data b;
+    struct body_file_data b = {0};
     uint8_t sum[FILE_HASH];
     int fd, r = open_file(c, 0, &b, &fd);
     if (r == 0 && b.how == FILE_DIRECT) {
@@ -377,7 +377,7 @@ static int get_bytes(struct carry *c, uint64_t at)
     begin_phase(c, 0, at);
     while (at < c->w.size) {
         uint64_t left = c->w.size - at;
-        size_t got;
+        size_t got = 0;
         int r = get_some(c, c->buf, left < CHUNK ? (size_t)left : CHUNK, &got, NULL, NULL);
         if (r)
             return r;
@@ -394,7 +394,7 @@ static int get_bytes(struct carry *c, uint64_t at)
 
 static int get_file(struct carry *c)
 {
-    struct body_file_data b;
+    struct body_file_data b = {0};
     struct stat st;
     int fd = -1, r = 0;
     if (fstat(c->w.file, &st) < 0)

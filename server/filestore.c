@@ -252,11 +252,15 @@ static int read_info(struct files *s, const char *name, struct file *f)
     if (fd < 0)
         return -errno;
     char *text = malloc(INFO_MAX);
-    ssize_t n = text ? read(fd, text, INFO_MAX) : -1;
+    if (!text) {
+        close(fd);
+        return -ENOMEM;
+    }
+    ssize_t n = read(fd, text, INFO_MAX);
     int r = n < 0 ? -errno : n == INFO_MAX ? -EFBIG : filestore_parse(text, (size_t)n, f);
-    const char *end = r == 0 ? (const char *)memrchr(text, '\n', (size_t)n) + 1 : NULL;
+    const char *nl = r == 0 ? memrchr(text, '\n', (size_t)n) : NULL;
     /* What is added next must not continue a torn line. */
-    if (end && end != text + n && ftruncate(fd, end - text) < 0)
+    if (nl && nl + 1 != text + n && ftruncate(fd, nl + 1 - text) < 0)
         r = -errno;
     free(text);
     close(fd);

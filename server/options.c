@@ -25,8 +25,10 @@ static const char usage_head[] =
     "Serves parley chat rooms in the foreground until SIGTERM or Ctrl-C.\n\n";
 static const char usage_tail[] =
     "\nSIGHUP reads the configuration again: transports, max-clients, max-per-user, rate,\n"
-    "file-max, files-total, files-per-user, place-budget, the three retain options, verbose and the\n"
-    "TLS certificate change at once; sessions on a transport that was switched off move to another.\n";
+    "file-max, files-total, files-per-user, place-budget, the three retain options, verbose and "
+    "the\n"
+    "TLS certificate change at once; sessions on a transport that was switched off move to "
+    "another.\n";
 
 enum {
     OPT_FIRST = 256,
