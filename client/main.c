@@ -90,8 +90,8 @@ static void help(void)
         "141 the reader of the output went away.\n");
 }
 
-/* What was printed must have arrived. A reader that went away (`| head`) had what it wanted: what
- * that means for the exit code is for the command to say. */
+/* What was printed must have arrived. A reader that went away (`| head`) had what it wanted: then we
+ * end as programs do that SIGPIPE kills, unless there is worse to be told. */
 static int end_of_output(int code)
 {
     struct pollfd p = {.fd = STDOUT_FILENO};
@@ -100,7 +100,7 @@ static int end_of_output(int code)
         return code;
     const char *why = errno ? errno_name(errno) : "an earlier write failed";
     if (poll(&p, 1, 0) > 0) /* nobody is at the other end, or it is closed */
-        return code;
+        return code ? code : 128 + SIGPIPE;
     log_error("cannot write to standard output (%s)", why);
     return code ? code : 1;
 }

@@ -165,6 +165,17 @@ def test_a_reader_that_went_away_ends_it_as_it_ends_other_programs(server, args,
         p.stderr.close()
 
 
+@pytest.mark.parametrize("command", [["who"], ["rooms"], ["search", "#lobby", "x"], ["history", "#lobby"], ["transports"], ["--help"]],
+                         ids=" ".join)
+def test_short_answers_too(server, command):
+    server.ok("send", "#lobby", "x")
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(server.client(*command), env=server.env(), stdout=write, stderr=subprocess.PIPE, timeout=harness.DEADLINE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
 def test_a_quiet_tail_notices_that_its_reader_went_away(server):
     p = subprocess.Popen(server.client("tail", "#lobby"), env=server.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     until(lambda: server.members("#lobby") == 1, "tail is there")
