@@ -108,6 +108,7 @@ def test_notify_is_told_by_json_and_variables_never_by_words_of_a_command(server
     evil = f"alice: $(touch {server.dir}/owned) `touch {server.dir}/owned` '; touch {server.dir}/owned; \" \\ \u00fc"
     chats.say("bob", "not for you", evil)
     until(lambda: lines_of(out) == [f"mention|#lobby|bob|{evil}"], lambda: f"told once: {lines_of(out)}")
+    until(lambda: lines_of(out + ".json"), "the command has read it all")
     told = json.loads(lines_of(out + ".json")[0])
     assert (told["type"], told["room"], told["from"], told["text"], told["replay"]) == ("message", "#lobby", "bob", evil, False)
     assert not os.path.exists(os.path.join(server.dir, "owned"))
