@@ -79,6 +79,8 @@ void view_drop(struct fanout *f, struct view *v, uint64_t pos, uint64_t seq)
                 continue;
             if (s->pos < pos)
                 move_on(s, pos, seq);
+            if (s->search)
+                search_dropped(s, pos);
             if (s->seg && s->seg->end_pos <= pos)
                 s->seg = NULL;
         }

@@ -259,9 +259,7 @@ static int take_payload(struct sub *s, const uint8_t *p, size_t n)
     memcpy(s->done, p, n);
     s->payload_len = n;
     s->done_len = record > 0 && (size_t)record < n ? (size_t)record : n;
-    return n > s->done_len
-               ? search_init(s, (struct str){(const char *)s->done + s->done_len, n - s->done_len})
-               : 0;
+    return n > s->done_len ? search_init(s, s->done + s->done_len, n - s->done_len) : 0;
 }
 
 static void apply_subscribe(struct fanout *f, struct outlet *o, const struct order * or,

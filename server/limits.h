@@ -92,8 +92,9 @@
 #define SUBS_MAX 4096u
 /* The record that ends a replay: a DONE is 40 bytes. */
 #define DONE_MAX 64u
-/* … and behind it the text of a search. */
-#define REPLAY_PAYLOAD_MAX (DONE_MAX + MATCH_NEEDLE_MAX)
+/* … and behind it what a search looks for: struct order_filter and a text. */
+#define FILTER_MAX         64u
+#define REPLAY_PAYLOAD_MAX (DONE_MAX + FILTER_MAX + MATCH_NEEDLE_MAX)
 /* Searches look so long in one turn, all together: what is delivered meanwhile waits for it, so it
  * is about what one wake-up of a sleeping process may cost. */
 #define SEARCH_HELPING_NS (200 * 1000ull)

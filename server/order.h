@@ -5,6 +5,7 @@
  * layout: both ends are the same binary on the same machine. */
 #pragma once
 
+#include "proto/text.h"
 #include "transport/transport.h"
 
 #include <stdint.h>
@@ -20,7 +21,8 @@ enum order_type {
     ORDER_SUBSCRIBE, /* send room `room` from position pos on; the watermark is `end` */
     ORDER_UNSUBSCRIBE, /* stop, after what stands below `end` */
     ORDER_REPLAY,      /* once: the bytes [pos, end) of `room`, then the payload (one record). A
-                          text behind that record: only records that hold it, then SEARCHED */
+                          struct order_filter behind that record, and a text or none behind that:
+                          only the records that it lets through, then SEARCHED */
     ORDER_WATERMARK, /* room `room` now reaches byte `end`, where record number `pos` will begin */
     ORDER_REPLY,     /* payload: whole records for connection `conn` */
     ORDER_FAREWELL,  /* payload: one record, to be sent after everything before it; then GONE */
@@ -50,6 +52,16 @@ struct attach {
     int resumes; /* `state` counts */
     int shared;  /* see struct link */
     struct link_state state;
+};
+
+/* What a search looks for, and how far it has come. See SEARCH in proto/types.h. */
+struct order_filter {
+    uint64_t first; /* one more than the position of the first one that is sent; 0: not known yet */
+    uint32_t most;
+    uint16_t context, after; /* lines beside what is found; that are still to be sent */
+    uint8_t kinds;           /* enum search_kinds */
+    uint8_t from_len;
+    char from[NICK_MAX];
 };
 
 struct handed {

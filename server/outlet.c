@@ -175,15 +175,15 @@ void outlet_finish_replay(struct sub *s)
 
 /* --- sending ------------------------------------------------------------------------------ */
 
-struct segment *outlet_segment(struct sub *s)
+struct segment *outlet_segment_at(struct sub *s, uint64_t pos)
 {
     struct segment *g = s->seg;
-    if (!g || s->pos < g->base_pos)
+    if (!g || pos < g->base_pos)
         g = s->view->segs;
-    while (g && s->pos >= g->end_pos)
+    while (g && pos >= g->end_pos)
         g = g->next;
     s->seg = g;
-    return g && s->pos >= g->base_pos ? g : NULL;
+    return g && pos >= g->base_pos ? g : NULL;
 }
 
 /* The record boundary to aim at next, from one at s->pos: everything up to `stop`, or about

@@ -129,8 +129,12 @@ void outlet_push_failed(struct outlet *o, ssize_t r);
 void outlet_block(struct outlet *o); /* its last push took less than all */
 void outlet_on_lag_timer(uv_timer_t *t);
 
-/* The segment of its position; NULL: the hub has not sent it. */
-struct segment *outlet_segment(struct sub *s);
+/* The segment of a position, that of the sub or another; NULL: the hub has not sent it. */
+struct segment *outlet_segment_at(struct sub *s, uint64_t pos);
+static inline struct segment *outlet_segment(struct sub *s)
+{
+    return outlet_segment_at(s, s->pos);
+}
 /* All was sent: what closes it goes out, and the sub is freed. */
 void outlet_finish_replay(struct sub *s);
 
@@ -143,8 +147,10 @@ int sub_tell_dropped(struct sub *s);
 int sub_push_rest(struct sub *s);
 
 /* search.c: replays with a filter */
-/* The sub looks for `text`. 0 or a negative errno. */
-int search_init(struct sub *s, struct str text);
+/* The sub sends only what that filter (struct order_filter, and the text behind it) lets through. 0
+ * or a negative errno. */
+int search_init(struct sub *s, const uint8_t *filter, size_t n);
+void search_dropped(struct sub *s, uint64_t pos);
 void search_end(struct sub *s);
 /* Whoever can go on does, from the next turn on. */
 void search_wake(struct fanout *f);

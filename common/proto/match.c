@@ -8,8 +8,6 @@
 
 #define FOLD (UTF8PROC_CASEFOLD | UTF8PROC_COMPAT | UTF8PROC_COMPOSE)
 
-typedef uint8_t vector __attribute__((vector_size(16)));
-
 static char fold_ascii(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
@@ -42,8 +40,9 @@ static void choose_byte(struct match *m)
     for (size_t i = 1; i < m->n; i++)
         if (!(m->key[i] & 0x80) && rank(m->key[i]) > rank(m->key[m->at]))
             m->at = i;
-    m->lower = m->key[m->at];
-    m->upper = m->lower >= 'a' && m->lower <= 'z' ? (char)(m->lower - ('a' - 'A')) : m->lower;
+    char low = m->key[m->at], up = low >= 'a' && low <= 'z' ? (char)(low - ('a' - 'A')) : low;
+    memset(&m->low, low, sizeof m->low);
+    memset(&m->up, up, sizeof m->up);
 }
 
 /* Folded, from malloc; NULL: not valid UTF-8, or no memory. */
@@ -87,12 +86,10 @@ static int same_at(const struct match *m, const char *p)
 /* The chosen byte in either case: bits of the 16 bytes at `p` that are it. */
 static unsigned candidates(const struct match *m, const char *p)
 {
-    vector v, low, up;
+    match_vector v;
     memcpy(&v, p, sizeof v);
-    memset(&low, m->lower, sizeof low);
-    memset(&up, m->upper, sizeof up);
     uint64_t half[2];
-    vector hit = (vector)((v == low) | (v == up));
+    match_vector hit = (match_vector)((v == m->low) | (v == m->up));
     memcpy(half, &hit, sizeof half);
     /* one bit of each byte, gathered to the top of the product */
     unsigned first = (unsigned)((half[0] & 0x0101010101010101u) * 0x0102040810204080u >> 56);
@@ -110,45 +107,45 @@ static int in_ascii(const struct match *m, struct str s)
             if (same_at(m, p + __builtin_ctz(bits) - m->at))
                 return 1;
     for (; p < end; p++)
-        if ((*p == m->lower || *p == m->upper) && same_at(m, p - m->at))
+        if (((uint8_t)*p == m->low[0] || (uint8_t)*p == m->up[0]) && same_at(m, p - m->at))
             return 1;
     return 0;
 }
 
-/* A look at a text of at least 16 bytes: is there anything but ASCII in it, or the chosen byte?
- * Nearly all texts have neither, and then nothing else is to be done. */
-static void glance(const struct match *m, struct str s, uint64_t *other, uint64_t *hit)
-{
-    vector low, up, v, any = {0}, found = {0};
-    memset(&low, m->lower, sizeof low);
-    memset(&up, m->upper, sizeof up);
-    for (size_t i = 0;;) {
-        memcpy(&v, s.p + i, sizeof v);
-        any |= v;
-        found |= (vector)((v == low) | (v == up));
-        if (i + sizeof v >= s.n)
-            break;
-        i = i + 2 * sizeof v <= s.n ? i + sizeof v : s.n - sizeof v; /* the last may overlap */
-    }
-    uint64_t half[2];
-    memcpy(half, &any, sizeof half);
-    *other = (half[0] | half[1]) & 0x8080808080808080u;
-    memcpy(half, &found, sizeof half);
-    *hit = half[0] | half[1];
-}
-
 int match_in(const struct match *m, struct str text)
 {
-    uint64_t other = 0, hit = 1;
-    if (text.n >= sizeof(vector))
-        glance(m, text, &other, &hit);
-    else
-        other = !is_ascii(text);
-    if (!other)
-        return hit && in_ascii(m, text);
+    if (is_ascii(text))
+        return in_ascii(m, text);
     size_t n = 0;
     char *key = fold(text, &n);
     int found = key && memmem(key, n, m->key, m->n) != NULL;
     free(key);
     return found;
+}
+
+int match_nick_init(struct match_nick *m, struct str nick)
+{
+    m->n = 0;
+    if (nick.n == 0)
+        return 0;
+    ssize_t n = nick.n > NICK_MAX ? -EINVAL : text_key(nick, m->key, sizeof m->key);
+    if (n <= 0)
+        return -EINVAL;
+    m->n = (size_t)n;
+    return 0;
+}
+
+int match_nick(const struct match_nick *m, struct str nick)
+{
+    char key[sizeof m->key];
+    if (is_ascii(nick)) {
+        if (nick.n != m->n)
+            return 0;
+        for (size_t i = 0; i < nick.n; i++)
+            if (fold_ascii(nick.p[i]) != m->key[i])
+                return 0;
+        return 1;
+    }
+    ssize_t n = text_key(nick, key, sizeof key);
+    return n > 0 && (size_t)n == m->n && memcmp(key, m->key, m->n) == 0;
 }

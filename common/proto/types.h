@@ -113,9 +113,10 @@
  * as nicks; empty: whoever), from `start` with its argument (enum join_start; the last
  * `arg` count back from `before`) up to sequence `before` (0: the end) and before server time `until` (ns; 0:
  * the end). `context`: so many of such records before and after each of these as well, at most
- * SEARCH_CONTEXT_MAX. `most`: only the last so many are found (0: all). */
+ * SEARCH_CONTEXT_MAX. `most`: only the last so many are found (0: all). kinds: enum search_kinds. */
 #define FIELDS_search(U8, U16, U32, U64, S8, S16, ID)                                              \
-    U8(start) U64(arg) U64(before) S16(text) U64(until) S8(from) U16(context) U32(most)
+    U8(start) U64(arg) U64(before) S16(text) U64(until) S8(from) U16(context) U32(most)   \
+    U8(kinds)
 /* Retention: `before` is the oldest that is left. */
 #define FIELDS_dropped(U8, U16, U32, U64, S8, S16, ID)   U64(before)
 /* list: spoke_* in proto/spoke.h */
@@ -301,6 +302,12 @@ enum rule_kind {
 /* SEARCH: limits of `context` and `most`. What is found is remembered as positions. */
 #define SEARCH_CONTEXT_MAX 100u
 #define SEARCH_MOST_MAX    1000u
+
+enum search_kinds {
+    SEARCH_TEXTS,   /* messages, edits and topics */
+    SEARCH_CHANGES, /* edits and deletions: what has become of messages; `text`, `from`, `context` and
+                       `most` do not count */
+};
 
 /* Where a JOIN starts reading. */
 enum join_start {

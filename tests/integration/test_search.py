@@ -127,3 +127,109 @@ def test_parley_search_by_every_transport(make_server, free_port, transport):
     at = f"tcp:127.0.0.1:{free_port}" if transport == "tcp" else None
     found = [m["text"] for m in server.json("search", "#lobby", "STRASSE", "-t", transport, server=at)]
     assert found == [f"Straße {i}" for i in range(5, 3000, 100)]
+
+
+# --- persons, times, context, the last so many ---------------------------------------------------------
+
+
+def ask(c, room, **what):
+    """What a SEARCH finds: (number of the record, its type)."""
+    n = c.ask("SEARCH", at=room, **{"start": 2, "arg": 0, "before": 0, "text": "", **what})
+    c.until("REPLAY", counter=n)
+    c.kept.clear()
+    c.until("DONE", counter=n)
+    found = [r for r in c.kept if r.room == room and r.seq]
+    c.kept.clear()
+    return found
+
+
+def numbers(found):
+    return [int(r.text.split()[-1]) for r in found]
+
+
+@pytest.fixture
+def talk(server):
+    """Two that say a hundred lines in turn; every tenth has a word."""
+    with wire.Client.connect(server.socket, "Alice") as a, wire.Client.connect(server.socket, "bob") as b:
+        room = a.join("#lobby").room
+        b.join("#lobby")
+        said = []
+        for i in range(100):
+            who = a if i % 2 == 0 else b
+            who.post(room, f"{'needle ' if i % 10 == 3 else ''}line {i}")
+            said.append(who.until("MESSAGE", room=room, text=f"{'needle ' if i % 10 == 3 else ''}line {i}"))
+        b.kept.clear()
+        a.kept.clear()
+        yield a, room, said
+
+
+def test_search_by_person(talk):
+    c, room, _ = talk
+    assert numbers(ask(c, room, from_="ALICE")) == list(range(0, 100, 2))
+    assert numbers(ask(c, room, from_="bob", text="needle")) == list(range(3, 100, 10))
+    assert ask(c, room, from_="alice", text="needle") == []
+    assert ask(c, room, from_="carol") == []
+
+
+def test_search_between_two_times(talk):
+    c, room, said = talk
+    assert numbers(ask(c, room, start=3, arg=said[20].time, until=said[30].time)) == [
+        i for i in range(100) if said[20].time <= said[i].time < said[30].time]
+    assert ask(c, room, until=1) == []
+    assert numbers(ask(c, room, until=1 << 62, text="needle")) == list(range(3, 100, 10))
+
+
+@pytest.mark.parametrize("context", [1, 4, 7, 100])
+def test_search_with_lines_around(talk, context):
+    c, room, _ = talk
+    hits = range(3, 100, 10)
+    want = [i for i in range(100) if any(abs(i - h) <= context for h in hits)]
+    assert numbers(ask(c, room, text="NEEDLE", context=context)) == want
+    assert numbers(ask(c, room, text="line 50", context=2)) == [48, 49, 50, 51, 52]
+    assert numbers(ask(c, room, text="line 99", context=2)) == [97, 98, 99]
+    assert ask(c, room, text="absent", context=context) == []
+
+
+@pytest.mark.parametrize("most", [1, 3, 9, 10, 11, 1000])
+def test_search_for_the_last_so_many(talk, most):
+    c, room, said = talk
+    hits = list(range(3, 100, 10))[-most:]
+    assert numbers(ask(c, room, text="needle", most=most)) == hits
+    want = [i for i in range(100) if any(abs(i - h) <= 2 for h in hits)]
+    assert numbers(ask(c, room, text="needle", most=most, context=2)) == want
+    assert numbers(ask(c, room, most=most)) == list(range(100))[-most:]
+    assert numbers(ask(c, room, text="needle", most=1, before=said[53].seq)) == [43]
+    assert ask(c, room, text="absent", most=most, context=5) == []
+
+
+def test_search_for_what_changed(talk):
+    c, room, said = talk
+    c.counter += 1
+    c.send(wire.encode("EDIT", at=room, counter=c.counter, target=said[98].seq, text="needle, I mean 98"))
+    c.until("EDITED")
+    assert [r.target for r in ask(c, room, kinds=1)] == [said[98].seq]
+    assert [r.type for r in ask(c, room, text="NEEDLE, I MEAN")] == ["EDITED"]
+    c.counter += 1
+    c.send(wire.encode("DELETE", at=room, counter=c.counter, target=said[98].seq))
+    c.until("DELETED")
+    assert [(r.type, r.target) for r in ask(c, room, kinds=1)] == [("EDITED", said[98].seq), ("DELETED", said[98].seq)]
+
+
+def test_search_limits_of_the_new_fields(talk):
+    c, room, _ = talk
+    refused(c, room, "LIMIT", context=101)
+    refused(c, room, "LIMIT", most=1001)
+    refused(c, room, "MALFORMED", kinds=2)
+    refused(c, room, "NICK", from_="x" * 33)
+    refused(c, room, "TEXT", text="")
+    assert len(ask(c, room, text="", most=1000)) == 100
+
+
+def test_search_with_context_over_segments_and_slow_readers(server, eve):
+    """Lines of context lie in other segments, and the answers are larger than what may wait."""
+    room = eve.join("#lobby").room
+    for i in range(300):
+        said(eve, room, f"{'mark' if i % 50 == 0 else ''} {'x' * 12000} {i}")
+    want = [i for i in range(300) if any(abs(i - h) <= 20 for h in range(0, 300, 50))]
+    assert numbers(ask(eve, room, text="mark", context=20)) == want
+    assert numbers(ask(eve, room, text="mark", context=20, most=2)) == [i for i in want if i >= 180]

@@ -41,7 +41,7 @@ TYPES = {
     "TRANSPORTS": (10, ""),
     "HISTORY": (11, "u64 before, u32 count"),
     "SEARCH": (16, "u8 start, u64 arg, u64 before, s16 text, u64 until, s8 from_, u16 context,"
-                   " u32 most"),
+                   " u32 most, u8 kinds"),
     "PING": (12, "u64 stamp"),
     "BYE": (13, "u16 code, s16 text"),
     "SEEN": (14, "u64 clock, u64 woken, u64 arrived, u32 bytes, u16 calls, u64 posted, u16 post_calls"),
@@ -114,8 +114,8 @@ TYPES = {
 }
 # Last fields that records of earlier releases do not have.
 LATER = {"HELLO": {"account": "", "secret": ""},
-         "SEARCH": {"until": 0, "from_": "", "context": 0, "most": 0}, "JOINED": {"read": 0}, "MEMBER": {"away": "", "person": "", "op": 0},
-         "ROOM": {"read": 0, "modes": 0}}
+         "SEARCH": {"until": 0, "from_": "", "context": 0, "most": 0, "kinds": 0}, "JOINED": {"read": 0},
+         "MEMBER": {"away": "", "person": "", "op": 0}, "ROOM": {"read": 0, "modes": 0}}
 FIELDS = {name: [tuple(f.split()) for f in fields.split(",") if f.strip()]
           for name, (_, fields) in TYPES.items()}
 NAMES = {number: name for name, (number, _) in TYPES.items()}

@@ -530,11 +530,12 @@ static void test_fanout_handover_of_a_peer_that_is_gone_is_reported_as_gone(void
 /* Look for `text` in all records, and end that with a record of LINE bytes. */
 static void search(struct fixture *x, const char *text)
 {
-    uint8_t payload[LINE + 16] = {0};
+    uint8_t payload[LINE + sizeof(struct order_filter) + 16] = {0};
     struct record r = {.type = RECORD_DONE, .counter = 5};
     assert_int_equal(record_seal(payload, sizeof payload, &r, LINE - RECORD_HEADER), LINE);
-    memcpy(payload + LINE, text, strlen(text));
-    struct order o = {.size = (uint32_t)(sizeof o + LINE + strlen(text)),
+    memcpy(payload + LINE + sizeof(struct order_filter), text, strlen(text));
+    struct order o = {.size =
+                          (uint32_t)(sizeof o + LINE + sizeof(struct order_filter) + strlen(text)),
                       .type = ORDER_REPLAY,
                       .room = ROOM,
                       .end = (uint64_t)LINES * LINE};
@@ -575,7 +576,7 @@ static void test_fanout_search_is_handed_over_with_its_text(void **state)
     assert_non_null(cursor);
     assert_int_equal(cursor->pos, 0);
     assert_int_equal(cursor->end, LINES * LINE);
-    assert_int_equal(cursor->size, sizeof *cursor + LINE + 4);
+    assert_int_equal(cursor->size, sizeof *cursor + LINE + sizeof(struct order_filter) + 4);
     io_close(&x->handed.wire);
 }
 

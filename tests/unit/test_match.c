@@ -77,9 +77,49 @@ static void test_match_needle_that_cannot_be_is_refused(void **state)
     assert_int_equal(match_init(&m, (struct str){longest, sizeof longest - 1}), 0);
 }
 
+static void test_match_nick_in_any_case_and_form(void **state)
+{
+    (void)state;
+    struct match_nick m;
+    assert_int_equal(match_nick_init(&m, str_of("Alice")), 0);
+    assert_true(match_nick(&m, str_of("aLICE")));
+    assert_true(match_nick(&m, str_of("Ａlice")));
+    assert_false(match_nick(&m, str_of("alice2")));
+    assert_false(match_nick(&m, str_of("alic")));
+    assert_false(match_nick(&m, str_of("")));
+    assert_int_equal(match_nick_init(&m, str_of("ÄRGER")), 0);
+    assert_true(match_nick(&m, str_of("ärger")));
+    assert_false(match_nick(&m, str_of("arger")));
+    assert_int_equal(match_nick_init(&m, str_of("")), 0);
+    assert_int_equal(m.n, 0);
+    assert_int_equal(match_nick_init(&m, str_of("0123456789012345678901234567890123")), -EINVAL);
+    assert_int_equal(match_nick_init(&m, str_of("\xff")), -EINVAL);
+}
+
+/* The first look never says no where the second would say yes. */
+static void test_match_first_look_misses_nothing(void **state)
+{
+    (void)state;
+    struct match m;
+    for (int round = 0; round < 20000; round++) {
+        char text[80], needle[4];
+        size_t n = test_random_below(sizeof text), k = 1 + test_random_below(3);
+        for (size_t i = 0; i < n; i++)
+            text[i] = "abAB \xc3"[test_random_below(6)];
+        for (size_t i = 0; i < k; i++)
+            needle[i] = "abAB"[test_random_below(4)];
+        assert_int_equal(match_init(&m, (struct str){needle, k}), 0);
+        struct str s = {text, n};
+        if (match_in(&m, s))
+            assert_true(match_may_be_in(&m, s));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_match_nick_in_any_case_and_form),
+        cmocka_unit_test(test_match_first_look_misses_nothing),
         cmocka_unit_test(test_match_ascii_finds_either_case_at_any_place),
         cmocka_unit_test(test_match_random_ascii_agrees_with_strcasestr),
         cmocka_unit_test(test_match_unicode_folds_what_is_not_ascii),
