@@ -7,6 +7,7 @@
 int bench_run(const struct options *o);
 int bot_run(const struct options *o);
 int doctor_run(const struct options *o);
+int export_run(const struct options *o);
 int file_run(const struct options *o);
 int guest_run(const struct options *o);
 int history_run(const struct options *o);

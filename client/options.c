@@ -183,6 +183,8 @@ int options_parse(struct options *o, int argc, char **argv, const struct command
     *o = (struct options){.last = OPTION_UNSET,
                           .after = OPTION_UNSET,
                           .since = OPTION_UNSET,
+                          .before = OPTION_UNSET,
+                          .until = OPTION_UNSET,
                           .count = OPTION_UNSET,
                           .timeout = OPTION_UNSET,
                           .workers = OPTION_UNSET,

@@ -29,6 +29,7 @@ enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 #define TAKES_FILE    0x1000u /* never from the file */
 #define TAKES_CHAT    0x2000u
 #define TAKES_BOT     0x4000u
+#define TAKES_PAST    0x10000u /* the other end, and what to find; never from the file */
 
 #define OPTION_UNSET UINT64_MAX
 
@@ -51,6 +52,8 @@ struct options {
     const char *theme; /* NULL: the default */
     /* reading: OPTION_UNSET, or the number given. Times in ns. */
     uint64_t last, after, since, count, timeout;
+    uint64_t before, until; /* the other end */
+    uint64_t context, most; /* 0: none; all */
     int exit_at_end;
     const char *from, *match; /* NULL: whoever, whatever */
     /* bench: 0 means its own choice */

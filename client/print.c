@@ -20,7 +20,7 @@ static void put_time(const struct print *p, FILE *to, uint64_t ns)
     char text[40];
     localtime_r(&at, &then);
     localtime_r(&now, &today);
-    int same = then.tm_yday == today.tm_yday && then.tm_year == today.tm_year;
+    int same = !p->dates && then.tm_yday == today.tm_yday && then.tm_year == today.tm_year;
     strftime(text, sizeof text, same ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S", &then);
     fprintf(to, p->color ? "\033[2m%s\033[0m " : "%s ", text);
 }

@@ -14,6 +14,7 @@
 
 struct print {
     int color;
+    int dates;         /* on every line, not only on those of other days */
     const char *after; /* a remark behind a message; NULL: none */
     int quiet;         /* messages and files only: no arrivals, departures and renames */
 };

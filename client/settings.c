@@ -1,6 +1,9 @@
 /* See settings.h. */
 #include "client/settings.h"
 
+#include "base/clock.h"
+#include "client/when.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +34,12 @@ const struct setting settings[] = {
      "default, dark, light or mono, and changes: dark,mention=bold red"},
     {"last", 0, KIND_NUMBER, TAKES_READ | TAKES_BOT, AT(last), "N", "begin N records before the end"},
     {"after", 0, KIND_NUMBER, TAKES_READ | TAKES_BOT, AT(after), "SEQ", "begin after sequence number SEQ"},
-    {"since", 0, KIND_SECONDS, TAKES_READ | TAKES_BOT, AT(since), "AGE", "begin that long ago: 30s, 10m, 2h, 1d"},
+    {"since", 0, KIND_WHEN, TAKES_READ | TAKES_BOT, AT(since), "TIME",
+     "begin then: 10m, 2h, 1d ago, 15:04, today, yesterday, 2026-01-02, '2026-01-02 15:04'"},
+    {"before", 0, KIND_NUMBER, TAKES_PAST, AT(before), "SEQ", "end before sequence number SEQ"},
+    {"until", 0, KIND_WHEN, TAKES_PAST, AT(until), "TIME", "end then"},
+    {"context", 'x', KIND_NUMBER, TAKES_PAST, AT(context), "N", "also N lines before and after what is found"},
+    {"most", 0, KIND_NUMBER, TAKES_PAST, AT(most), "N", "only the last N messages that are found"},
     {"exit-at-end", 'e', KIND_FLAG, TAKES_READ, AT(exit_at_end), NULL, "end where the present begins"},
     {"from", 0, KIND_TEXT, TAKES_FILTER, AT(from), "NICK", "only messages of that person"},
     {"match", 0, KIND_TEXT, TAKES_FILTER, AT(match), "TEXT", "only messages with TEXT in them, in either case"},
@@ -147,6 +155,8 @@ const char *setting_expected(const struct setting *d)
         return "yes or no";
     case KIND_NUMBER:
         return "a number";
+    case KIND_WHEN:
+        return "a time such as 30s, 10m, 2h, 1d ago, 15:04, today, yesterday or 2026-01-02";
     case KIND_SECONDS:
         return "a time such as 5, 0.5, 30s, 10m, 2h, 1d";
     case KIND_COLOR:
@@ -176,6 +186,8 @@ int setting_set(struct options *o, const struct setting *d, const char *v)
         return parse_flag(v, to);
     case KIND_NUMBER:
         return parse_number(v, to);
+    case KIND_WHEN:
+        return when_parse(v, wall_ns(), to);
     case KIND_SECONDS:
         return parse_seconds(v, to);
     case KIND_COLOR:
@@ -212,7 +224,7 @@ const char *setting_values(const struct setting *d)
 
 int setting_in_config(const struct setting *d)
 {
-    return !(d->takes & (TAKES_NOTHING | TAKES_SEND | TAKES_FILTER | TAKES_FILE));
+    return !(d->takes & (TAKES_NOTHING | TAKES_SEND | TAKES_FILTER | TAKES_FILE | TAKES_PAST));
 }
 
 const struct setting *setting_find(const char *name)

@@ -13,6 +13,7 @@ enum setting_kind {
     KIND_FLAG,
     KIND_NUMBER,
     KIND_SECONDS,
+    KIND_WHEN, /* a point in time: how long ago that is */
     KIND_COLOR,
     KIND_WAIT,
     KIND_TEXT,

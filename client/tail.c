@@ -1,6 +1,5 @@
-/* parley tail, history and search: print what is said in a room, from a place in the past or from
- * now on. They are one reader; history and search end where the present begins, and search prints
- * only messages with a text in them. The reader is QUIET: nobody sees it come or go.
+/* parley tail: print what is said in a room, from a place in the past or from now on. (What only
+ * looks back is in past.c.) The reader is QUIET: nobody sees it come or go.
  *
  * When it ends, whatever comes first:
  *   -C N  N messages were printed                                             0
@@ -23,19 +22,14 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define HISTORY_LAST 20 /* what history shows without being told */
-
 struct tail {
     struct tool tool;
     struct print print;
     struct str room;
-    const struct match *wanted; /* search: what for; NULL: no search */
-    const struct match *match;  /* --match; NULL: everything */
+    const struct match *match; /* --match; NULL: everything */
     uint32_t join, number;
-    uint32_t search;   /* the request under way */
     uint64_t end;      /* with -e: the first sequence number that is no longer history; 0: none */
     uint64_t messages; /* printed, for -C */
-    uint64_t found;    /* searching: number of the last record that came */
     uint64_t newest;   /* number of the last record that came */
     uint64_t lost;     /* that we have complained about */
     int wrote;
@@ -65,22 +59,8 @@ static enum join_start start_of(const struct options *o, uint64_t *arg)
 static void ask(struct tail *c)
 {
     uint64_t arg = 0;
-    enum join_start start = c->wanted ? JOIN_NOW : start_of(c->tool.o, &arg);
+    enum join_start start = start_of(c->tool.o, &arg);
     session_join(c->tool.s, c->room, start, arg, 1, &c->join);
-}
-
-/* The server looks; after a lost connection it goes on behind what it has found. */
-static void search(struct tail *c)
-{
-    struct body_search what = {.before = c->end, .text = str_of(c->tool.o->argv[1])};
-    uint64_t arg;
-    what.start = (uint8_t)start_of(c->tool.o, &arg);
-    what.arg = arg;
-    if (c->found) {
-        what.start = JOIN_AFTER;
-        what.arg = c->found;
-    }
-    session_search(c->tool.s, c->number, &what, &c->search);
 }
 
 static void on_open(void *ctx)
@@ -88,8 +68,6 @@ static void on_open(void *ctx)
     struct tail *c = ctx;
     if (!c->number)
         ask(c);
-    else if (c->wanted)
-        search(c);
 }
 
 /* Numbers that were read are given again: by a server that lost its newest records, or by one that
@@ -115,8 +93,6 @@ static void on_joined(struct tail *c, const struct record *r)
         tell_rewound(c, room);
     if (!before || (c->end && b.next < c->end))
         c->end = c->tool.o->exit_at_end ? b.next : 0;
-    if (!before && c->wanted)
-        search(c);
 }
 
 /* All is printed that was asked for, if it can be: a reader that went away counts first. */
@@ -131,7 +107,7 @@ static void finish(struct tail *c)
 static void check_end(struct tail *c)
 {
     const struct session_room *room = session_room(c->tool.s, c->number);
-    if (!c->wanted && c->end && room && room->seen + 1 >= c->end)
+    if (c->end && room && room->seen + 1 >= c->end)
         finish(c);
 }
 
@@ -147,18 +123,17 @@ static int is_wanted(const struct tail *c, const struct record *r)
 {
     struct body_message b;
     const char *from = c->tool.o->from;
-    if (!c->wanted && !c->match && !from)
+    if (!c->match && !from)
         return 1;
     return (r->type == RECORD_MESSAGE || r->type == RECORD_EDITED) &&
-           body_message_get(r, &b) == 0 && (!c->wanted || match_in(c->wanted, b.text)) &&
-           (!c->match || match_in(c->match, b.text)) && (!from || same_nick(str_of(from), b.from));
+           body_message_get(r, &b) == 0 && (!c->match || match_in(c->match, b.text)) &&
+           (!from || same_nick(str_of(from), b.from));
 }
 
-/* History is held back until it is known how each line reads in the end. A search does not see what
- * changes its lines, unless that is found too. */
+/* The past is held back until it is known how each line reads in the end. */
 static int amends(const struct tail *c)
 {
-    return c->tool.o->exit_at_end && !c->wanted && !c->tool.o->json && c->end;
+    return c->tool.o->exit_at_end && !c->tool.o->json && c->end;
 }
 
 static void on_amended(void *ctx, const struct record *r, int edited)
@@ -184,8 +159,6 @@ static void on_logged(struct tail *c, const struct record *r)
         return; /* said after we came */
     if (!is_wanted(c, r))
         return;
-    if (c->wanted)
-        c->found = r->seq;
     if (amends(c)) {
         amend_add(&c->amend, r);
         return;
@@ -216,9 +189,7 @@ static void on_record(void *ctx, const struct record *r)
         on_joined(c, r);
     else if (r->type == RECORD_DROPPED)
         on_dropped(c, r);
-    else if (r->type == RECORD_DONE && c->search && r->counter == c->search)
-        finish(c);
-    else if ((r->type == RECORD_ERROR && (r->counter == c->join || r->counter == c->search)) ||
+    else if ((r->type == RECORD_ERROR && r->counter == c->join) ||
              (r->type == RECORD_PARTED && r->room == c->number))
         tool_end(&c->tool, tool_refused(&c->tool, r, c->tool.o->argv[0]));
     else if (r->seq)
@@ -265,7 +236,7 @@ static int check_from(const char *nick)
     return p == TEXT_OK ? 0 : EXIT_USAGE;
 }
 
-static int read_room(const struct options *o, const struct match *wanted)
+static int read_room(const struct options *o)
 {
     struct match match;
     struct tail c = {.wanted = wanted,
@@ -299,27 +270,5 @@ int tail_run(const struct options *o)
     struct options mine = *o;
     if (o->count != OPTION_UNSET && o->timeout != OPTION_UNSET)
         mine.exit_at_end = 0;
-    return read_room(&mine, NULL);
-}
-
-int history_run(const struct options *o)
-{
-    struct options mine = *o;
-    mine.exit_at_end = 1;
-    if (o->last == OPTION_UNSET && o->after == OPTION_UNSET && o->since == OPTION_UNSET)
-        mine.last = HISTORY_LAST;
-    return read_room(&mine, NULL);
-}
-
-int search_run(const struct options *o)
-{
-    struct options mine = *o;
-    struct match wanted;
-    int code = needle(&wanted, o->argv[1]);
-    if (code != 0)
-        return code;
-    mine.exit_at_end = 1;
-    if (o->last == OPTION_UNSET && o->after == OPTION_UNSET && o->since == OPTION_UNSET)
-        mine.after = 0;
-    return read_room(&mine, &wanted);
+    return read_room(&mine);
 }
