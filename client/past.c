@@ -48,7 +48,6 @@ struct reader {
     uint64_t messages; /* printed, for -C */
     unsigned after;    /* lines of context still to come */
     struct change *changes;
-    int done; /* the server has sent, or skipped, all of it */
     int wrote;
 };
 
@@ -91,7 +90,6 @@ static void ask_later(struct reader *c)
 
 static void ask_records(struct reader *c)
 {
-    c->done = 0;
     const struct options *o = c->tool.o;
     uint64_t from = c->seen >= c->from ? c->seen + 1 : c->from; /* on after a lost connection */
     struct body_search what = {.start = JOIN_AFTER, .arg = from - 1, .before = c->to};
@@ -319,15 +317,6 @@ static void on_range(struct reader *c, const struct record *r)
         json_dropped(c->p->out, c->room, b.from);
 }
 
-/* Where control has priority the end of a HISTORY overtakes its records, which have no holes but
- * what was dropped. */
-static void check_end(struct reader *c)
-{
-    const struct session_room *room = session_room(c->tool.s, c->number);
-    if (c->done && (c->some || c->seen + 1 >= c->to || (room && room->dropped >= c->to)))
-        tool_end(&c->tool, 0);
-}
-
 static void on_done(struct reader *c)
 {
     if (c->step == STEP_RANGE)
@@ -335,8 +324,7 @@ static void on_done(struct reader *c)
     else if (c->step == STEP_LATER)
         go_to(c, STEP_READ);
     else
-        c->done = 1;
-    check_end(c);
+        tool_end(&c->tool, 0);
 }
 
 static void on_logged(struct reader *c, const struct record *r)
@@ -349,7 +337,6 @@ static void on_logged(struct reader *c, const struct record *r)
         return;
     c->seen = r->seq;
     show_record(c, r);
-    check_end(c);
 }
 
 static void on_record(void *ctx, const struct record *r)

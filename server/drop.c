@@ -77,7 +77,7 @@ void view_drop(struct fanout *f, struct view *v, uint64_t pos, uint64_t seq)
         {
             if (s->view != v)
                 continue;
-            if (s->pos < pos)
+            if (s->pos < pos && !s->closing)
                 move_on(s, pos, seq);
             if (s->search)
                 search_dropped(s, pos);

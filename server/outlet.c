@@ -163,11 +163,10 @@ void sub_free(struct sub *s)
     view_unref(f, v);
 }
 
-void outlet_finish_replay(struct sub *s)
+void outlet_finish_search(struct sub *s)
 {
     struct outlet *o = s->outlet;
-    if (s->search)
-        fanout_report(o->fan, REPORT_SEARCHED, o->conn, 0);
+    fanout_report(o->fan, REPORT_SEARCHED, o->conn, 0);
     if (buf_append(&o->replies, s->done, s->done_len) < 0)
         outlet_kill(o, REASON_LIMIT);
     sub_free(s);
@@ -254,6 +253,22 @@ static int catch_up(struct sub *s)
     return push_replies(s->outlet);
 }
 
+/* The record that closes a replay goes the way of what it closes: as a reply it would overtake that
+ * where the mechanism has priorities. */
+static void close_replay(struct sub *s)
+{
+    struct outlet *o = s->outlet;
+    if (!s->closing && buf_append(&s->rest, s->done, s->done_len) < 0) {
+        outlet_kill(o, REASON_LIMIT);
+        return;
+    }
+    s->closing = 1;
+    if (s->rest.len && !sub_push_rest(s))
+        return;
+    sub_free(s);
+    outlet_ready(o);
+}
+
 void sub_push(struct sub *s)
 {
     struct outlet *o = s->outlet;
@@ -280,7 +295,7 @@ void sub_push(struct sub *s)
             return;
     }
     if (s->end != UINT64_MAX && s->pos >= s->end) {
-        outlet_finish_replay(s);
+        close_replay(s);
         return;
     }
     o->count.deliveries += s->view->records - s->records;

@@ -42,6 +42,7 @@ struct sub {
     uint64_t records;      /* view->records when it last had all of them */
     uint64_t from, target; /* the record boundaries that the push under way began at, aims at */
     uint64_t dropped;    /* the reader is to be told: what it has not got before this is gone; 0 */
+    int closing;         /* all was sent but a rest of `done` */
     struct buf rest;     /* of the record under way, whose segment was dropped: goes first */
     struct segment *seg; /* where pos was last found, a hint */
     struct search *search;   /* of a replay: only what it finds is sent; else NULL */
@@ -135,8 +136,8 @@ static inline struct segment *outlet_segment(struct sub *s)
 {
     return outlet_segment_at(s, s->pos);
 }
-/* All was sent: what closes it goes out, and the sub is freed. */
-void outlet_finish_replay(struct sub *s);
+/* A search has sent all that it found: what closes it goes out, and the sub is freed. */
+void outlet_finish_search(struct sub *s);
 
 /* drop.c: retention */
 /* What stands below `pos`, where record `seq` begins, is gone. */

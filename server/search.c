@@ -332,7 +332,7 @@ static void on_idle(uv_idle_t *h)
     DL_DELETE(f->searches, s); /* the next one's turn */
     DL_APPEND(f->searches, s);
     if (help(s))
-        outlet_finish_replay(s);
+        outlet_finish_search(s);
     else
         outlet_ready(o);
 }
