@@ -5,7 +5,8 @@
  * records, since a message can be changed while it is among the last; then the records themselves,
  * by HISTORY, or by SEARCH if only some are wanted. So each message is printed once, as it reads
  * now, and deleted ones are left out, however much there is to print: only the changes are held in
- * memory. */
+ * memory. Only all records as JSON are printed as they were logged, for programs that apply changes
+ * themselves. */
 #pragma once
 
 #include "client/options.h"

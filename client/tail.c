@@ -239,8 +239,7 @@ static int check_from(const char *nick)
 static int read_room(const struct options *o)
 {
     struct match match;
-    struct tail c = {.wanted = wanted,
-                     .match = o->match ? &match : NULL,
+    struct tail c = {.match = o->match ? &match : NULL,
                      .print = {.color = options_color(o, STDOUT_FILENO), .quiet = o->quiet}};
     c.tool = (struct tool){.o = o, .ctx = &c, .on_open = on_open, .on_record = on_record};
     c.room = str_of(o->argv[0]);

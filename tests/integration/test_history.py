@@ -104,18 +104,31 @@ def changed(server):
         yield server, two, three
 
 
+def plain(output):
+    return [line.split(" ", 2)[2] for line in output.splitlines() if " <" in line]
+
+
 def test_changes_are_applied(changed):
     server, two, three = changed
-    got = server.json("history", ROOM, "--after", "0")
-    assert texts(got) == ["one", "deux", "four"] and not [e for e in got if e["type"] not in ("message", "join")]
-    assert [e for e in got if e.get("edited")] == [e for e in got if e["text"] == "deux"]
-    assert texts(server.json("history", ROOM, "--before", str(two.seq + 1), "--after", str(two.seq - 1))) == ["deux"]
+    assert [x.split(" ", 1)[1] for x in server.ok("history", "-q", ROOM).splitlines()] == \
+        ["<eve> one", "<eve> deux (edited)", "<eve> four"]
+    just_two = ["--before", str(two.seq + 1), "--after", str(two.seq - 1)]
+    assert server.ok("history", ROOM, *just_two).endswith(" <eve> deux (edited)\n")
     for needle, want in (("two", []), ("zwei", []), ("deux", ["deux"]), ("three", []), ("four", ["four"])):
         found = server.json("search", ROOM, needle)
         assert texts(found) == want, needle
-        assert all(e["seq"] == two.seq for e in found if e["text"] == "deux")
+        assert all(e["seq"] == two.seq and e["edited"] for e in found if e["text"] == "deux")
     assert texts(server.json("history", ROOM, "--from", "eve")) == ["one", "deux", "four"]
-    assert texts(server.json("export", ROOM)) == ["one", "deux", "four"]
+    assert plain(server.ok("export", "-q", ROOM)) == ["<eve> one", "<eve> deux (edited)", "<eve> four"]
+
+
+def test_all_records_as_json_are_as_they_were_logged(changed):
+    server, two, three = changed
+    for command in (["history", "--after", "0"], ["export"]):
+        got = [e for e in server.json(command[0], ROOM, *command[1:]) if e["type"] in ("message", "edit", "delete")]
+        assert [(e["type"], e.get("text")) for e in got] == [
+            ("message", "one"), ("message", "two"), ("edit", "zwei"), ("edit", "deux"), ("message", "three"),
+            ("delete", None), ("message", "four")]
 
 
 def test_export_writes_all_of_a_room_into_a_file(talk):

@@ -375,7 +375,7 @@ def test_commands_show_corrections(server, people):
     lines = [line.split(" ", 1)[1] for line in server.ok("tail", "#lobby", "--after", str(first), "-C", "1", "-q", "-W", "20").splitlines()]
     assert lines[0] == f"<alice> the cat (edits {first})"
     found = server.json("search", "#lobby", "the cat")
-    assert [(e["type"], e["text"], e["target"]) for e in found] == [("edit", "the cat", first)]
+    assert [(e["type"], e["text"], e["seq"], e["edited"]) for e in found] == [("message", "the cat", first, True)]
 
 
 def test_listings_say_who_is_away_and_what_is_read(server, people):
