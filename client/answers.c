@@ -61,7 +61,7 @@ static void table_head(struct pending *p)
         table_add(&p->table, TABLE_ROW("nick", "transport", "idle", "behind", "worker", "rooms"));
         break;
     case ASK_LIST:
-        table_add(&p->table, TABLE_ROW("room", "here", "records", "", "topic"));
+        table_add(&p->table, TABLE_ROW("room", "here", "records", "mode", "topic"));
         break;
     case ASK_TRANSPORTS:
         table_add(&p->table, TABLE_ROW("transport", "in use", "limits"));

@@ -231,7 +231,8 @@ static int is_written(unsigned type)
 {
     return type == RECORD_POST || type == RECORD_TOPIC || type == RECORD_NICK ||
            type == RECORD_JOIN || type == RECORD_PART || type == RECORD_FILE_PUT ||
-           type == RECORD_EDIT || type == RECORD_DELETE;
+           type == RECORD_EDIT || type == RECORD_DELETE || type == RECORD_RELEASE ||
+           (type >= RECORD_INVITE && type <= RECORD_MODE);
 }
 
 /* Is there room for the answer of a request? Posts make none. */

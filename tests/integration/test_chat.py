@@ -104,7 +104,7 @@ def test_commands(server, chats):
     a.enter("/who")
     a.until(lambda: re.search(r"^  alice +\w+ +\d+ s .*#lobby$", a.text(), re.M), "the table of /who")
     a.enter("/list")
-    a.until(lambda: re.search(r"^  #lobby +1 +\d+ +about nothing$", a.text(), re.M), "/list")
+    a.until(lambda: re.search(r"^  #lobby +1 +\d+ +op +about nothing$", a.text(), re.M), "/list")
     a.enter("/transports")
     a.until(lambda: re.search(r"^  shm +0 ", a.text(), re.M), "/transports")
     a.enter("/nick alicia")

@@ -528,6 +528,40 @@ def test_conversation_of_two_has_no_operators(server):
             assert ask(alice, kind, **values) == "DENIED"
 
 
+@as_root
+def test_flood_of_decisions_is_paced(make_server):
+    """Decisions are written into the room, so --rate holds for them: 20 a second and 80 at once, of thousands that
+    are tried."""
+    server = make_server()
+    os.chmod(server.dir, 0o755)
+    server.start("--workers", "1", "--rate", "20")
+    where = os.path.join(server.dir, "programs")
+    os.mkdir(where)
+    shutil.copy(wire.__file__, where)
+    os.chmod(where, 0o755)
+    code = """
+import sys, time
+import parleywire as wire
+c = wire.Client.connect(sys.argv[1], "eve")
+room = c.join("#flood").room
+end, n = time.monotonic() + 2, 0
+while time.monotonic() < end:
+    n += 1
+    try:
+        c.sock.settimeout(0.1)
+        c.send(wire.encode("MODE", 0, room, n, name="topic-ops", value="on" if n % 2 else "off"))
+    except TimeoutError:
+        break
+print(n)
+"""
+    done = subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", sys.executable,
+                           "-B", "-c", code, server.socket], env=server.env(PYTHONPATH=where), text=True,
+                          capture_output=True, timeout=harness.DEADLINE)
+    assert done.returncode == 0, done.stderr
+    with me(server, room="#flood") as alice:
+        assert alice.join("#flood").next < 300
+
+
 # --- commands ----------------------------------------------------------------------------------------------
 
 
@@ -573,13 +607,24 @@ def test_commands_of_the_chat(server):
 
 def test_terminal_of_who_is_invited_and_kicked(server, chats):
     alice = chats.chat("alice", "#dev")
-    bob = chats.chat("bob")
+    bob = chats.chat("bob", "-s", f"tcp:127.0.0.1:{port(server)}")
     alice.enter("/invite bob")
+    alice.sees("alice invited bob")
     bob.sees("alice invites you to #dev. To go there: /join #dev")
     bob.enter("/join #dev")
     bob.sees("#dev · ")
-    alice.enter("/ki bob too loud")
-    alice.sees("that is yourself")  # both are one user here: nobody puts themselves out
+    alice.enter("/kick alice")
+    alice.sees("that is yourself: /part leaves the room")
+    bob.enter("/kick alice")
+    bob.sees("only an operator of #dev can kick: /op shows who is one")
+    alice.enter("/ki bob too loud")  # a unique beginning will do
+    alice.sees("alice kicked bob: too loud")
+    bob.sees("you are out of #dev: kicked by alice: too loud")
+    bob.prompt("#lobby>")
+    alice.enter("/mode private on")
+    alice.sees("alice made the room private")
+    bob.enter("/join #dev")
+    bob.sees("cannot join #dev: that room is private: ask one of its operators")
 
 
 def test_tab_completes_modes_and_nicks(server, chats):
