@@ -183,7 +183,7 @@ static int run_lines(struct top *t)
             printf("\n");
         int w = print(t);
         if (w < 0)
-            return w == -EPIPE ? 0 : 1;
+            return w == -EPIPE ? 128 + SIGPIPE : 1;
     }
     if (signalled)
         return 128 + signalled;

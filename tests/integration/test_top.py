@@ -442,6 +442,6 @@ def test_reader_that_goes_away_ends_it(server):
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert top.stdout.readline()
     top.stdout.close()
-    assert top.wait(harness.DEADLINE) == 0
+    assert top.wait(harness.DEADLINE) == 128 + signal.SIGPIPE
     assert top.stderr.read() == b""
     top.stderr.close()
