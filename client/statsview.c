@@ -189,22 +189,33 @@ static void take_fanout(struct snapshot *s, const struct statsview *v, size_t ta
     stats_close(&p);
 }
 
-/* All fan-outs, and what is left of those that have ended. A worker that is just being started anew
- * would be counted twice or not at all: then all are read again. */
+/* What is left of workers that have ended, by transport. Returns all of it together. */
+static struct stats_downlinks take_ended(struct snapshot *s, const struct stats_page *p,
+                                         struct stats_downlinks of[STATS_TRANSPORTS])
+{
+    struct stats_downlinks all = {0};
+    memset(of, 0, STATS_TRANSPORTS * sizeof *of); /* an older server's page has none */
+    for (size_t i = 0; i < STATS_TRANSPORTS; i++) {
+        take(s, p, STATS_ENDED, i, &of[i]);
+        stats_add(STATS_ENDED, &all, &of[i]);
+    }
+    return all;
+}
+
+/* All fan-outs, and those of workers that have ended. One that is just being started anew would be
+ * counted twice or not at all: then all are read again. */
 static void take_fanouts(struct snapshot *s, const struct statsview *v, const struct stats_page *p)
 {
-    struct stats_downlinks ended[2][STATS_TRANSPORTS] = {0};
+    struct stats_downlinks ignored[STATS_TRANSPORTS], before, after;
     int tries = 0;
     do {
-        for (size_t i = 0; i < STATS_TRANSPORTS; i++)
-            take(s, p, STATS_ENDED, i, &ended[0][i]);
-        memcpy(s->down, ended[0], sizeof s->down);
         memset(s->down_of, 0, sizeof s->down_of);
+        before = take_ended(s, p, s->down);
         for (size_t i = 0; i < STATS_TARGETS; i++)
             take_fanout(s, v, i);
-        for (size_t i = 0; i < STATS_TRANSPORTS; i++)
-            take(s, p, STATS_ENDED, i, &ended[1][i]);
-    } while (memcmp(ended[0], ended[1], sizeof ended[0]) != 0 && ++tries < TRIES);
+        after = take_ended(s, p, ignored);
+    } while ((before.pushes != after.pushes || before.deliveries != after.deliveries) &&
+             ++tries < TRIES);
 }
 
 int snapshot_take(struct snapshot *s, const struct statsview *v, char *why, size_t cap)
