@@ -231,7 +231,7 @@ def test_examples_of_man_pages_work(tree, scratch, server, page):
     for block in blocks:
         done = subprocess.run(["bash", "-m", "-u", "-c", "trap 'test $? = 143 || exit 9' ERR\n" + block + "true\n"], env=env,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=harness.DEADLINE)
+                              cwd=place, timeout=harness.DEADLINE)
         if done.returncode and "RLIMIT_MSGQUEUE" in done.stdout:
             pytest.skip("other tests use up RLIMIT_MSGQUEUE")
         assert done.returncode == 0, block + done.stdout
