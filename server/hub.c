@@ -303,7 +303,8 @@ static int start(struct hub *h)
         log_error("cannot start workers (%s)", errno_name(-r));
         return r;
     }
-    if ((r = verify_open(h)) < 0 || (r = listen_open(h)) < 0 || (r = tls_start(h)) < 0 || (r = web_open(h)) < 0)
+    if ((r = verify_open(h)) < 0 || (r = listen_open(h)) < 0 || (r = tls_start(h)) < 0 ||
+        (r = web_open(h)) < 0)
         return r;
     hubstats_tick(h, mono_ns());
     if (h->worker_count == 0)

@@ -466,7 +466,8 @@ int room_shows(const struct room *r, const struct session *s);
 int room_op(const struct room *r, const struct session *s);
 /* The settings are about to change: the first time, what they were is written too. */
 void room_settle(struct room *r);
-/* How many of the `n` oldest segments may go: what was decided is written anew if it stands there. */
+/* How many of the `n` oldest segments may go: what was decided is written anew if it stands there.
+ */
 size_t room_spare(struct room *r, size_t n);
 
 /* sync.c: --sync */

@@ -475,3 +475,19 @@ def test_connecting_is_possible_while_the_relay_is_stopped(tls):
     c = wire.Client(remote.wrap(s))
     assert c.hello("patient", transports=[wire.TCP]).type == "WELCOME"
     c.close()
+
+
+# --- the rest of the commands ----------------------------------------------------------------------------------------
+
+
+def test_bot_answers_over_tls(tls):
+    bot = tls.stream("bot", *remote.at(tls), "-n", "echo", ROOM, "--", "echo", "heard", server=remote.address(tls))
+    until(lambda: "echo" in tls.nicks(ROOM), f"the bot is there: {bot.stderr}")
+    tls.ok("send", ROOM, "hello")
+    until(lambda: "heard" in texts(tls.json("history", ROOM)), "it answers")
+
+
+def test_bench_measures_a_server_over_tls(tls):
+    done = tls.run("bench", "latency", "--rounds", "20", "--json", *remote.at(tls), server=remote.address(tls))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[0])["case"]["transport"] == "tcp"
