@@ -15,28 +15,14 @@ import pytest
 
 import harness
 from harness import until
+from installed import VARIANT, make, run
 
 # They share what `make` leaves in the build directory.
 pytestmark = pytest.mark.xdist_group("install")
 
-BUILD, VARIANT = os.path.split(harness.BIN)
 PROGRAMS = ["parley", "parleyd", "parley-web"]
 PAGES = {"parley": "parley.1", "parleyd": "parleyd.8", "parley-web": "parley-web.8"}
 PACKAGING = os.path.join(harness.ROOT, "docs", "packaging")
-
-
-def run(*args, code=0, **more):
-    done = subprocess.run([str(a) for a in args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, timeout=harness.DEADLINE, **more)
-    assert done.returncode == code, f"{args}: exit {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def make(*targets):
-    """The programs under test as they are: never linked anew beneath the tests that run meanwhile."""
-    old = [x for p in PROGRAMS for x in ("-o", os.path.join(harness.BIN, p))]
-    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-    return run("make", "-s", "-C", harness.ROOT, f"BUILD={BUILD}", f"VARIANT={VARIANT}", *old, *targets, env=env)
 
 
 @pytest.fixture(scope="module")
