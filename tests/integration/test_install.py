@@ -215,7 +215,7 @@ def test_examples_of_man_pages_work(tree, scratch, server, page):
     place = tempfile.mkdtemp(dir=scratch)
     env = environment(place, tree, PARLEY_SOCKET=server.socket, USER="alice")
     for block in blocks:
-        done = subprocess.run(["bash", "-m", "-u", "-c", "trap 'test $? = 143 || exit 9' ERR\n" + block + "true\n"], env=env,
+        done = subprocess.run(["bash", "-m", "-u", "-c", "trap 'test $? = 143 || exit 9' ERR\n" + block + "true\n"], env=env, cwd=place,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               cwd=place, timeout=harness.DEADLINE)
         if done.returncode and "RLIMIT_MSGQUEUE" in done.stdout:
