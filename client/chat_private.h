@@ -185,7 +185,8 @@ void chat_on_paste(void *ctx, const char *text, size_t n, int cut);
 struct chat_room *chat_room(struct chat *c, uint32_t room);        /* NULL: none */
 struct chat_room *chat_find_room(struct chat *c, struct str name); /* by either name */
 struct chat_room *chat_add_room(struct chat *c, uint32_t room, struct str name);
-/* Make it the first in the bar, also if conversations that waited came before it. Where it is now. */
+/* Make it the first in the bar, also if conversations that waited came before it. Where it is now.
+ */
 struct chat_room *chat_first_room(struct chat *c, struct chat_room *r);
 void chat_drop_room(struct chat *c, struct chat_room *r);
 struct chat_room *chat_here(struct chat *c); /* the current one; NULL and told: there is none */

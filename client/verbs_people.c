@@ -268,6 +268,8 @@ static void show_profile(struct chat *c, struct pending *p, const struct record 
     chat_note(c, "%s: %s, by %s since %s, idle %s, %llu bytes behind", nick, who, t ? t->name : "?",
               date(b.since, when, sizeof when), since(b.idle, idle, sizeof idle),
               (unsigned long long)b.lag);
+    if (b.away.n)
+        chat_note(c, "%s is away: %s", nick, render_safe(b.away, rooms, sizeof rooms));
     if (b.rooms.n)
         chat_note(c, "%s is in %s", nick, render_safe(b.rooms, rooms, sizeof rooms));
 }

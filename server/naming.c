@@ -78,7 +78,8 @@ static void send_profile(struct conn *c, const struct record *r, const struct se
           .person = person_text(session_person(s)), .transport = theirs->t->id,
           .session = theirs->id, .worker = worker == HUB_TARGET ? 255 : (uint8_t)worker,
           .lag = theirs->lag, .idle = now - spoke,
-          .since = hub_wall(c->hub) - (now - theirs->since), .rooms = {rooms, n});
+          .since = hub_wall(c->hub) - (now - theirs->since), .rooms = {rooms, n},
+          .away = str_of(s->away ? s->away : ""));
 }
 
 void handle_whois(struct conn *c, const struct record *r)

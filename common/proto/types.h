@@ -165,7 +165,7 @@
  * time of the connection. rooms: that the asker may see. */
 #define FIELDS_profile(U8, U16, U32, U64, S8, S16, ID)                                             \
     S8(nick) S8(person) U8(transport) U32(session) U8(worker) U64(lag) U64(idle) U64(since)        \
-    S16(rooms)
+    S16(rooms) S16(away)
 /* from: the nick of who did it. nick: of whom it was done to; person: who that is. */
 #define FIELDS_granted(U8, U16, U32, U64, S8, S16, ID)   S8(from) S8(nick) S8(person) U8(on)
 #define FIELDS_kicked(U8, U16, U32, U64, S8, S16, ID)    S8(from) S8(nick) S8(person) S16(text)

@@ -195,6 +195,8 @@ def test_away_until_one_speaks(server, chats):
     b.enter("/who")
     b.sees(", away: at lunch")
     assert b.text().count("alice is away") == 1
+    b.enter("/whois alice")
+    b.sees("-- alice is away: at lunch", count=2)
     server.ok("send", "#lobby", "a script of hers", "-n", "alice")
     assert [m.get("away") for m in server.json("who") if m["nick"] == "alice"][:1] == ["at lunch"]
     a.enter("here again")

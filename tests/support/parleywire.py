@@ -94,7 +94,7 @@ TYPES = {
     "INVITATION": (112, "s8 name, s8 from_"),
     "SETTING": (113, "u8 kind, s8 name, s16 value, s8 by, u64 stamp"),
     "PROFILE": (114, "s8 nick, s8 person, u8 transport, u32 session, u8 worker, u64 lag, u64 idle,"
-                     " u64 since, s16 rooms"),
+                     " u64 since, s16 rooms, s16 away"),
     "READ": (104, "u64 upto"),
     "AWAY": (105, "s16 text"),
     "EDIT": (106, "u64 target, s16 text"),
