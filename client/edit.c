@@ -21,6 +21,8 @@
 #include <readline/readline.h>
 
 #define READ_BYTES 4096
+/* So long a question to the terminal may be on its way when the chat ends. */
+#define ANSWER_NS (300 * NS_PER_MS)
 
 static struct {
     struct edit_hooks hooks;
@@ -36,6 +38,7 @@ static struct {
     /* the question being asked, and the draft that waits for its end */
     char *question, *draft;
     int draft_point;
+    uint64_t asked; /* the terminal, mono_ns */
     const char *keys;
     void (*answer)(void *ctx, char key);
     void *answer_ctx;
@@ -81,6 +84,7 @@ void edit_prompt(const char *prompt)
 void edit_expect(int reports)
 {
     e.paste.want_reports += reports;
+    e.asked = mono_ns();
 }
 
 /* --- input --------------------------------------------------------------------------------- */
@@ -451,10 +455,22 @@ int edit_open(uv_loop_t *loop, const struct edit_hooks *hooks)
     return uv_poll_start(&e.poll, UV_READABLE, on_readable);
 }
 
+/* What the terminal still has to answer must not be typed into the shell. */
+static void await_reports(void)
+{
+    uint64_t until = e.asked + ANSWER_NS;
+    for (uint64_t now; e.paste.want_reports && (now = mono_ns()) < until;) {
+        struct pollfd p = {.fd = e.fd, .events = POLLIN};
+        if (poll(&p, 1, (int)((until - now) / NS_PER_MS) + 1) > 0 && read_some() < 0)
+            break;
+    }
+}
+
 void edit_suspend(void)
 {
     if (!e.open || e.suspended)
         return;
+    await_reports();
     e.suspended = 1;
     rl_deprep_terminal();
     uv_poll_stop(&e.poll);
@@ -475,6 +491,8 @@ void edit_close(void)
 {
     if (!e.open)
         return;
+    if (!e.suspended)
+        await_reports();
     e.open = 0;
     rl_callback_handler_remove();
     rl_deprep_terminal();

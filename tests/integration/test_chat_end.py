@@ -127,3 +127,17 @@ def test_leaving_without_the_server_says_what_was_not_sent(server, chats):
     assert a.wait() == 75
     a.sees("not been acknowledged")
     server.start(*server.options)
+
+
+def test_answers_of_the_terminal_are_not_typed_into_the_shell(server, chats):
+    """The chat asks the terminal something when it begins; here it ends before the answer comes."""
+    sh = chats.shell("alice")
+    answers = []
+    sh.screen.write_process_input = answers.append
+    sh.send(f"{PARLEY} -n alice -s unix:/nonexistent/socket; echo code $?\r")
+    sh.until(lambda: len(answers) == 3, "three questions")
+    for text in answers:
+        sh.send(text)
+    sh.until(lambda: re.search(r"^code 69$", sh.text(), re.M), "the end")
+    sh.enter("echo all is well")
+    sh.until(lambda: re.search(r"^sh> echo all is well\nall is well$", sh.text(), re.M), "a shell without debris")
