@@ -106,7 +106,7 @@ static int fits(char *text, const char *place, char account[ACCOUNT_NAME + 1],
 {
     char *rest, *who = strtok_r(text, " \t\r\n", &rest), *what = strtok_r(NULL, "\r\n", &rest);
     char *at = who ? strrchr(who, '@') : NULL;
-    if (!what || *who == '#' || !at || strcasecmp(at + 1, place) != 0)
+    if (!who || !what || *who == '#' || !at || strcasecmp(at + 1, place) != 0)
         return 0;
     *at = '\0';
     if (strlen(who) > ACCOUNT_NAME || strlen(what) > SECRET_MAX ||
