@@ -147,7 +147,7 @@ def test_configuration_page_and_example_have_every_key_and_the_program_takes_the
             return "no"
         if values != "-" and values[0] != "@":
             return values.lstrip(",").split()[0]
-        return {"N": "7", "ADDRESS": "127.0.0.1:0", "RULE": "#a 7d", "SIZE": "1M", "HOST:PORT": "127.0.0.1:0", "BYTES": "64", "SECONDS": "5", "AGE": "10m", "SEQ": "1"}.get(meta, "/x")
+        return {"N": "7", "ADDRESS": "127.0.0.1:0", "RULE": "#a 7d", "SIZE": "1M", "HOST:PORT": "127.0.0.1:0", "BYTES": "64", "SECONDS": "5", "AGE": "10m", "TIME": "10m", "SEQ": "1"}.get(meta, "/x")
     os.makedirs(f"{scratch}/conf/parley", exist_ok=True)
     conf = f"{scratch}/conf/parley/{program}.conf"
     # The other server options would have the check look elsewhere, or need a user of that name.
@@ -215,7 +215,7 @@ def test_examples_of_man_pages_work(tree, scratch, server, page):
     place = tempfile.mkdtemp(dir=scratch)
     env = environment(place, tree, PARLEY_SOCKET=server.socket, USER="alice")
     for block in blocks:
-        done = subprocess.run(["bash", "-m", "-u", "-c", "trap 'test $? = 143 || exit 9' ERR\n" + block + "true\n"], env=env, cwd=place,
+        done = subprocess.run(["bash", "-m", "-u", "-c", "trap 'test $? = 143 || exit 9' ERR\n" + block + "true\n"], env=env,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               cwd=place, timeout=harness.DEADLINE)
         if done.returncode and "RLIMIT_MSGQUEUE" in done.stdout:
