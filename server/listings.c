@@ -35,7 +35,7 @@ static void send_member(struct conn *c, const struct record *r, const struct ses
     uint64_t since = s->spoke ? s->spoke : theirs->since;
     REPLY(c, MEMBER, r->room, r->counter, member, .nick = str_of(s->nick),
           .transport = theirs->t->id, .session = theirs->id,
-          .uid = s->local ? (uint32_t)s->uid : UINT32_MAX,
+          .uid = s->local && person_known(session_person(s)) ? (uint32_t)s->uid : UINT32_MAX,
           .worker = worker == HUB_TARGET ? 255 : (uint8_t)worker, .lag = theirs->lag,
           .idle = mono_ns() - since, .rooms = {rooms, n}, .away = str_of(s->away ? s->away : ""),
           .person = person_text(session_person(s)), .op = room && room_op(room, s));

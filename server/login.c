@@ -461,6 +461,8 @@ void login_hello(struct conn *c, const struct record *r)
         return;
     }
     l->wished = r->flags & RECORD_WISHED;
+    if (r->flags & RECORD_NOBODY && c->local)
+        c->person = person_nobody();
     if (judge(c, l) < 0 || judge_account(c, l) < 0)
         return;
     c->target = NULL;

@@ -116,6 +116,15 @@ static void nick_release(struct hub *h, struct session *s)
     }
 }
 
+/* Sessions of one user that are nobody (RECORD_NOBODY) come from one program, which knows who is
+ * who: after it was killed, those it had are still here for a while. */
+static int may_share(const struct session *a, const struct session *b)
+{
+    const struct person *p = session_person(a), *q = session_person(b);
+    int both_nobody = !person_known(p) && !person_known(q);
+    return person_same(p, q) || (both_nobody && a->local && b->local && a->uid == b->uid);
+}
+
 /* A nick may be held by several sessions of one person. What belongs to somebody else is not free,
  * whether they are here or not. */
 static int nick_free_for(struct hub *h, const struct session *s, struct str name)
@@ -124,7 +133,7 @@ static int nick_free_for(struct hub *h, const struct session *s, struct str name
     if (!nicks_sound(name) || nicks_foreign(h, s, name))
         return 0;
     for (struct session *o = n ? n->holders : NULL; o; o = o->next_same)
-        if (o != s && !person_same(session_person(o), session_person(s)))
+        if (o != s && !may_share(o, s))
             return 0;
     return 1;
 }

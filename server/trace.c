@@ -8,7 +8,8 @@
  * What is found out is kept here until all receivers have answered or TRACE_NS is over, and then
  * sent at once, so that telling of a message does not get in the way of it. Who asked gets his own
  * traces; who watches (WATCH) gets those and samples of ordinary messages, but nothing of rooms of
- * two. A trace says of people what WHO says of them too, and when a record reached them.
+ * two, nor of rooms that would not be shown to them. A trace says of people what WHO says of them
+ * too, and when a record reached them.
  *
  * No kernel objects. All bounds are in limits.h; the price of not being used is a look at a counter
  * where a batch is written and where a watermark is sent. */
@@ -120,12 +121,27 @@ static void rest(const struct room *room)
     uv_timer_start(&h->watch_timer, on_sample, ms > h->watch_pace ? ms : h->watch_pace, 0);
 }
 
+/* May the watcher's session know of what is said there? */
+static int may_watch(const struct watcher *w, const struct room *room)
+{
+    const struct conn *c = w->conn ? conn_by_id(room->hub, w->conn) : NULL;
+    return c && c->session && !room_is_dm(room) && room_shows(room, c->session);
+}
+
+static int is_watched(const struct room *room)
+{
+    for (size_t i = 0; i < WATCHERS_MAX; i++)
+        if (may_watch(&room->hub->watchers[i], room))
+            return 1;
+    return 0;
+}
+
 struct trace *trace_begin(struct conn *c, struct room *room, const struct record *post)
 {
     struct hub *h = c->hub;
     int asked = (post->flags & RECORD_TRACED) != 0;
     char why[120] = "the server is out of memory";
-    if (!asked && (room_is_dm(room) || h->trace_count >= TRACES_MAX))
+    if (!asked && (h->trace_count >= TRACES_MAX || !is_watched(room)))
         return NULL;
     struct trace *t = asked && over_limit(c, why, sizeof why) ? NULL : calloc(1, sizeof *t);
     if (!t) {
@@ -417,10 +433,10 @@ static void tell(const struct trace *t, const uint8_t *p, size_t n)
     struct session *s = t->asker ? session_find(h, t->producer) : NULL;
     if (s)
         send_to(s->conn, p, n);
-    for (size_t i = 0; i < WATCHERS_MAX && !room_is_dm(t->room); i++) {
-        struct conn *c = h->watchers[i].conn ? conn_by_id(h, h->watchers[i].conn) : NULL;
-        if (c && (!s || c != s->conn))
-            send_to(c, p, n);
+    for (size_t i = 0; i < WATCHERS_MAX; i++) {
+        const struct watcher *w = &h->watchers[i];
+        if (may_watch(w, t->room) && !(s && s->conn && s->conn->id == w->conn))
+            send_to(conn_by_id(h, w->conn), p, n);
     }
 }
 

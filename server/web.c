@@ -165,7 +165,7 @@ int web_open(struct hub *h)
     address_text(h->opt->http, w->listener, w->shown, sizeof w->shown);
     token_make(w->token);
     if (h->opt->http_remote)
-        log_warn("--http-remote: whoever reaches http://%s/ reads every room that begins with #, "
+        log_warn("--http-remote: whoever reaches http://%s/ reads every room that is not private, "
                  "and nothing is encrypted",
                  w->shown);
     r = spawn(h);

@@ -251,7 +251,9 @@ static int put_hello(struct conn *c, const struct hello_wish *w)
         .secret = w->secret,
     };
     uint8_t bytes[RECORD_HEADER + 1024 + CURSORS_MAX * CURSOR_BYTES];
-    struct record h = {.type = RECORD_HELLO, .flags = w->nick_wished ? RECORD_WISHED : 0};
+    struct record h = {
+        .type = RECORD_HELLO,
+        .flags = (uint8_t)((w->nick_wished ? RECORD_WISHED : 0) | (w->nobody ? RECORD_NOBODY : 0))};
     ssize_t n = body_hello_put(bytes, sizeof bytes, &h, &b);
     if (n < 0)
         return fail(c, (int)n, "the nick, account or secret is too long to say HELLO with");

@@ -72,7 +72,7 @@ struct hello_wish {
     int transport_count;
     int strict;
     struct str nick;
-    int nick_wished;
+    int nick_wished, nobody;
     struct id128 token;
     uint64_t producer;
     struct str cursors;

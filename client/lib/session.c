@@ -224,6 +224,7 @@ static int start(struct session *s, const uint8_t *wish, int count, int strict)
         .strict = strict,
         .nick = str_of(s->nick),
         .nick_wished = s->o.nick_wished,
+        .nobody = s->o.nobody,
         .token = s->token,
         .producer = s->producer,
         .cursors = {(const char *)cursors, used},

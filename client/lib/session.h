@@ -48,6 +48,7 @@ struct session_options {
     const char *nick;                    /* wanted */
     int alone; /* only rooms that were joined: others who talk to us open no conversations here */
     int nick_wished; /* … by somebody: if it belongs to another, be refused rather than renamed */
+    int nobody;      /* acts for others: is to have no more rights than somebody who is nobody */
     int reconnect;   /* 0: the first loss is final (SESSION_CLOSED, -ECONNRESET) */
     enum wait_mode wait;
     /* Name of what is being said here, at most INPUT_NAME_MAX bytes, Unix socket only; NULL: none.

@@ -1,5 +1,9 @@
 /* The reader: one session that sits, unseen (QUIET), in every room that a page looks at, and keeps
- * what is said there in the room's journal for all of them. */
+ * what is said there in the room's journal for all of them.
+ *
+ * It runs as the server's own user, who may enter every room, and its pages are anybody's: so its
+ * sessions, and those of posters, log in as nobody in particular. Private rooms are then to them,
+ * and to pages, what they are to any stranger, and conversations have no place here at all. */
 #include "client/web/web.h"
 
 #include "base/log.h"
@@ -111,6 +115,7 @@ static void on_joined(struct web *w, const struct record *rec)
             continue;
         r->number = rec->room;
         r->join = 0;
+        r->shut = 0;
         if (b.rewound ||
             !r->last) /* what a crash of the server's machine took is told by a notice */
             r->last = b.first ? b.first - 1 : 0;
@@ -143,6 +148,10 @@ static void on_refused(struct web *w, const struct record *rec)
         if (!(r->join && r->join == rec->counter) && !(r->number && r->number == rec->room))
             continue;
         r->number = r->join = 0;
+        if (r->shut)
+            continue;
+        r->shut = 1;
+        journal_clear(&r->lines); /* not for pages that come now */
         json_t *o = json_begin("closed");
         json_put(o, "text", b.text);
         tell_room(r, o);
@@ -283,6 +292,7 @@ int feed_start(struct web *w)
                                 .strict = 1,
                                 .nick = "page",
                                 .reconnect = 1,
+                                .nobody = 1,
                                 .ctx = w,
                                 .on_record = on_record,
                                 .on_state = on_state,

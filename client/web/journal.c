@@ -26,10 +26,15 @@ static void drop_first(struct journal *j)
     e->text = NULL;
 }
 
-void journal_fini(struct journal *j)
+void journal_clear(struct journal *j)
 {
     while (j->first < j->next)
         drop_first(j);
+}
+
+void journal_fini(struct journal *j)
+{
+    journal_clear(j);
     free(j->at);
     j->at = NULL;
 }

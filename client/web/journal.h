@@ -20,6 +20,8 @@ struct journal {
 /* 0 or -ENOMEM. */
 int journal_init(struct journal *j, size_t entries, size_t bytes);
 void journal_fini(struct journal *j);
+/* Forget all entries; numbers go on. */
+void journal_clear(struct journal *j);
 /* Takes `text` (from malloc, `n` bytes, not NULL). An entry longer than all bytes is not kept. */
 void journal_add(struct journal *j, char *text, size_t n);
 /* Entry number `at`, borrowed until the next journal_add; `at` in [first, next). */

@@ -88,6 +88,8 @@ static int connect_as(struct poster *p, struct str nick)
                                 .strict = 1,
                                 .nick = name,
                                 .reconnect = 1,
+                                .nobody = 1,
+                                .nick_wished = 1,
                                 .ctx = p,
                                 .on_record = on_record,
                                 .on_state = on_state};

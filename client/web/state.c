@@ -75,7 +75,6 @@ static json_t *session(const struct snapshot_session *s)
     json_put_int(o, "conn", s->hub.conn);
     json_put_int(o, "worker", s->hub.target);
     json_put_int(o, "state", s->hub.state);
-    json_put_int(o, "rooms", s->hub.rooms);
     json_put_int(o, "posts", s->hub.posts);
     json_put_int(o, "deliveries", s->out.deliveries);
     json_put_int(o, "lag", s->out.conn ? s->out.lag : s->hub.lag);

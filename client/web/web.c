@@ -215,7 +215,7 @@ static void say_ready(const struct web *w)
     log_info("to post: http://%s/#%s", w->shown, w->token);
     if (w->opt->remote)
         log_warn(
-            "--http-remote: whoever reaches %s reads every room that begins with #; there is no "
+            "--http-remote: whoever reaches %s reads every room that is not private; there is no "
             "encryption",
             w->shown);
 }

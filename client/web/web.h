@@ -54,6 +54,7 @@ struct feed_room {
     char name[ROOM_NAME_MAX + 1];
     uint32_t number, join; /* 0: not joined (yet); the JOIN request under way */
     uint64_t last;         /* number of the last record seen; 0: none */
+    int shut;              /* we may not be in it, and its readers have been told */
     size_t readers;
     struct journal lines;
     struct feed_room *prev, *next;

@@ -43,6 +43,9 @@
 #define RECORD_AGAIN 0x08u
 /* In HELLO: somebody chose this nick; without it, it is a default, and another one will do. */
 #define RECORD_WISHED 0x08u
+/* In HELLO: the session acts for others (a page that anybody may look at), and is to have no more
+ * rights than somebody who is nobody in particular. */
+#define RECORD_NOBODY 0x20u
 /* Said by a program that answers messages by itself. Such programs answer none that carry it, or two
  * of them would talk for ever. */
 #define RECORD_BOT 0x10u

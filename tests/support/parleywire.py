@@ -22,6 +22,7 @@ TEXT_MAX = 32768
 
 ACTION, QUIET, TRACED, BOT = 1, 2, 4, 16
 AGAIN = WISHED = 8  # in JOIN, in HELLO
+AS_NOBODY = 32  # in HELLO
 FIFO, POSIXMQ, SYSVMQ, SHM, MMAP, UNIX, TCP = range(1, 8)
 FROM_NOW, LAST, AFTER, SINCE = range(4)
 NO_TOKEN = bytes(16)
@@ -357,11 +358,11 @@ class Client:
     # -- sessions ---------------------------------------------------------------------------------
 
     def hello(self, nick, transports=None, strict=1, token=NO_TOKEN, producer=0, cursors=b"",
-              version=VERSION, input=b"", account="", secret=""):
+              version=VERSION, input=b"", account="", secret="", flags=0):
         """Send HELLO and return the answer: WELCOME or REFUSE."""
         if transports is None:
             transports = [TCP if self.sock.family == socket.AF_INET else UNIX]
-        self.send(encode("HELLO", version=version, strict=strict, transports=bytes(transports),
+        self.send(encode("HELLO", flags, version=version, strict=strict, transports=bytes(transports),
                          nick=nick, token=token, producer=producer, client="parleywire.py",
                          cursors=cursors, input=input, account=account,
                          secret=secret))
