@@ -56,7 +56,7 @@ static int allow_relay(void *f)
     int r = allow(f, relay, sizeof relay / sizeof *relay);
     return r < 0 ? r
                  : seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1,
-                                    SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+                                    SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0));
 }
 
 int sandbox_enter(enum sandbox_role role)

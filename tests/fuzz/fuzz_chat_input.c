@@ -49,7 +49,7 @@ static void feed(const uint8_t *data, size_t size, size_t step)
 {
     static const struct paste_sink sink = {
         .typed = on_typed, .pasted = on_pasted, .report = on_report};
-    struct paste p = {.want_report = (int)(step & 1)};
+    struct paste p = {.want_reports = (int)(step % 4)};
     uint64_t now = 1;
     typed = pasted = 0;
     for (size_t at = 0; at < size; at += step) {

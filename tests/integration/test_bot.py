@@ -40,14 +40,16 @@ class Bot:
         return self.stream.wait()
 
 
-def running(marker):
-    """Processes that have the marker in their environment and are no parley."""
+def running(server, marker):
+    """Processes with the marker in the environment that a bot of this server gave them: other tests have such bots too."""
     found = []
+    marks = [marker.encode(), server.dir.encode()]
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/environ", "rb") as f:
-                if marker.encode() in f.read() and os.path.basename(os.readlink(f"/proc/{pid}/exe")) != "parley":
-                    found.append(int(pid))
+                told = f.read()
+            if all(m in told for m in marks) and os.path.basename(os.readlink(f"/proc/{pid}/exe")) != "parley":
+                found.append(int(pid))
         except OSError:
             pass
     return found
@@ -87,7 +89,7 @@ def test_what_is_printed_is_one_message(server, script, answers):
     bot = Bot(server, script=f"if [ \"$PARLEY_TEXT\" = end ]; then echo end; exit; fi; {script}")
     bot.ask("x", "end")
     bot.wait_for(*answers, "end")
-    for pid in running("PARLEY_TEXT=x"):
+    for pid in running(server, "PARLEY_TEXT=x"):
         os.kill(pid, signal.SIGKILL)
 
 
@@ -157,7 +159,7 @@ def test_a_run_that_takes_too_long_is_ended_with_all_it_has_started(server):
     bot.ask("stay", "go")
     bot.wait_for("go")
     assert "took longer than 0.3 s and was ended" in bot.stream.stderr
-    until(lambda: not running("PARLEY_TEXT=stay"), "nothing of it is left")
+    until(lambda: not running(server, "PARLEY_TEXT=stay"), "nothing of it is left")
 
 
 def test_more_messages_than_are_kept_in_memory_are_all_answered_in_order(server):
@@ -254,18 +256,18 @@ def test_a_broken_position_is_an_error(server, broken):
 def test_a_signal_ends_it_and_its_runs(server, sig, code):
     bot = Bot(server, script="if [ \"$PARLEY_TEXT\" = stay ]; then sleep 1000; fi; echo $PARLEY_TEXT")
     bot.ask("stay", "waits behind it", "also")
-    until(lambda: running("PARLEY_TEXT=stay"), "it runs")
+    until(lambda: running(server, "PARLEY_TEXT=stay"), "it runs")
     assert bot.end(sig) == code
-    assert running("PARLEY_FROM=ann") == []
+    assert running(server, "PARLEY_FROM=ann") == []
     assert not bot.there() and bot.answers() in ([], ["waits behind it"], ["waits behind it", "also"])
 
 
 def test_a_bot_that_is_killed_leaves_no_run(server):
     bot = Bot(server, script="exec sleep 1000")
     bot.ask("stay")
-    until(lambda: running("PARLEY_TEXT=stay"), "it runs")
+    until(lambda: running(server, "PARLEY_TEXT=stay"), "it runs")
     assert bot.end(signal.SIGKILL) == -signal.SIGKILL
-    until(lambda: not running("PARLEY_TEXT=stay"), "the kernel ends it")
+    until(lambda: not running(server, "PARLEY_TEXT=stay"), "the kernel ends it")
 
 
 def test_mistakes_have_the_usual_exit_codes(server):
