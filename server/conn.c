@@ -105,6 +105,8 @@ void conn_close(struct conn *c)
     place_forget(c);
     kept_free(c->kept);
     c->kept = NULL;
+    free(c->held);
+    c->held = NULL;
     leave_ready(c);
     if (h->traces || h->watcher_count)
         traces_forget(c);

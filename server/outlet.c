@@ -166,11 +166,11 @@ void sub_free(struct sub *s)
 void outlet_finish_search(struct sub *s)
 {
     struct outlet *o = s->outlet;
-    fanout_report(o->fan, REPORT_SEARCHED, o->conn, 0);
     if (buf_append(&o->replies, s->done, s->done_len) < 0)
         outlet_kill(o, REASON_LIMIT);
     sub_free(s);
     outlet_ready(o);
+    fanout_report(o->fan, REPORT_SEARCHED, o->conn, 0); /* last: the next search may begin in it */
 }
 
 /* --- sending ------------------------------------------------------------------------------ */

@@ -1,4 +1,8 @@
-/* HISTORY and SEARCH: cursors with an end, the second with a filter. See fanout.h, search.c. */
+/* HISTORY and SEARCH: cursors with an end, the second with a filter. See fanout.h, search.c.
+ *
+ * A session has one search at a time. The process that serves it sends the end of one to the client
+ * and reports it to the hub, and the client may be faster: so the next one is held until that
+ * report has come, and no client that has its answer is ever refused. */
 #include "server/hub.h"
 #include "server/requests.h"
 
@@ -6,6 +10,8 @@
 #include "proto/types.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 _Static_assert(sizeof(struct order_filter) <= FILTER_MAX, "a filter fits the payload of a replay");
 
@@ -82,6 +88,35 @@ static const char *judge(const struct body_search *b, struct order_filter *f, en
     return NULL;
 }
 
+struct held {
+    struct record head;
+    uint8_t body[];
+};
+
+static void hold(struct conn *c, const struct record *r)
+{
+    struct held *k = c->held ? NULL : malloc(sizeof *k + r->body_len);
+    if (!k) {
+        request_error(c, r, REASON_LIMIT,
+                      "a search of yours is still running, and one waits: one at a time");
+        return;
+    }
+    memcpy(k->body, r->body, r->body_len);
+    k->head = *r;
+    k->head.body = k->body;
+    c->held = k;
+}
+
+void search_over(struct conn *c)
+{
+    struct held *k = c->held;
+    c->searching = 0;
+    c->held = NULL;
+    if (k && c->state == CONN_OPEN && c->session)
+        handle_search(c, &k->head);
+    free(k);
+}
+
 void handle_search(struct conn *c, const struct record *r)
 {
     struct body_search b;
@@ -100,7 +135,7 @@ void handle_search(struct conn *c, const struct record *r)
         return;
     }
     if (c->searching) {
-        request_error(c, r, REASON_LIMIT, "a search of yours is still running: one at a time");
+        hold(c, r);
         return;
     }
     room_commit(room);

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "server/fanout.h"
+#include "server/requests.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -426,7 +427,7 @@ void target_report(struct target *t, const struct order *o, const void *payload)
     } else if (o->type == REPORT_TRACE) {
         trace_pushed(c, o, payload);
     } else if (o->type == REPORT_SEARCHED) {
-        c->searching = 0;
+        search_over(c);
     } else if (o->type == REPORT_LAG) {
         c->lag = o->pos;
     } else if (o->type == REPORT_GONE) {

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +58,8 @@ static int time_command(char *const argv[], const char *path, const char *out, u
     uint64_t start = mono_ns();
     int e = posix_spawnp(&pid, path, &files, NULL, argv, environ);
     while (e == 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+        if (bench_signalled) /* it ends with us, whatever it waits for */
+            kill(pid, SIGTERM);
     *ns = mono_ns() - start;
     posix_spawn_file_actions_destroy(&files);
     if (e != 0)

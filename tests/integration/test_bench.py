@@ -274,3 +274,14 @@ def test_server_in_use_is_measured_without_its_costs(server):
     r = json.loads(done.stdout)
     assert set(r["processes"]) == {"client"} and "place" not in r["case"]
     assert "not ours (-s)" in r["notes"]
+
+
+def test_failed_benchmark_leaves_nothing(place, tmp_path):
+    """A `grep` that finds nothing: search says so and fails, with a server and workers of its own running."""
+    grep = tmp_path / "grep"
+    grep.write_text("#!/bin/sh\necho 0\n")
+    grep.chmod(0o755)
+    place.path = f"{tmp_path}:{os.environ['PATH']}"
+    done = place.run("search", "-C", "3000", "-t", "unix", "--place", "workers", "--workers", "2", "--repeat", "1")
+    assert done.returncode == 1 and "search found 3 messages, grep 0" in done.err
+    place.assert_nothing_left()

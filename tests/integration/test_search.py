@@ -103,10 +103,31 @@ def test_one_search_at_a_time(eve):
     said(eve, room, *("ü" * 10000 for _ in range(40)))
     asked = [eve.ask("SEARCH", at=room, start=2, arg=0, before=0, text="nowhere") for _ in range(20)]
     ends = [eve.until("DONE", "ERROR", counter=n) for n in asked]
-    assert ends[0].type == "DONE"
+    assert ends[0].type == ends[1].type == "DONE"  # the second waited
     refusals = [e for e in ends if e.type == "ERROR"]
     assert refusals and all("one at a time" in e.text for e in refusals)
     assert search(eve, room, "nowhere") == []
+
+
+@pytest.mark.parametrize("transport", ["unix", "posixmq"])
+def test_who_has_the_end_of_a_search_can_search_again(make_server, transport):
+    """Also if the process that served it has not yet told the hub: it serves two at once, one after the other."""
+    server = make_server().start("--place", "workers", "--workers", "1")
+    with wire.Client.connect(server.socket, "eve") as eve:
+        room = eve.join("#lobby").room
+        said(eve, room, "needle", "hay")
+        worker, = server.workers()
+        for _ in range(100):
+            assert search(eve, room, "needle") == ["needle"]
+        first, second = (eve.ask("SEARCH", at=room, start=2, arg=0, before=0, text=t) for t in ("needle", "hay"))
+        assert [eve.until("DONE", "ERROR", counter=n).type for n in (first, second)] == ["DONE", "DONE"]
+        n = eve.ask("SEARCH", at=room, start=2, arg=0, before=0, text="needle")
+        eve.ask("SEARCH", at=room, start=2, arg=0, before=0, text="needle")  # goes while one waits
+        eve.until("DONE", counter=n)
+    runs = [server.stream("search", "-t", transport, "#lobby", "needle") for _ in range(20)]
+    assert [r.wait() for r in runs] == [0] * 20, [r.stderr for r in runs if r.stderr]
+    assert all(len(r.lines) == 1 for r in runs)
+    assert server.workers() == [worker]
 
 
 def test_a_searcher_that_goes_away_takes_its_search_along(server, eve):
