@@ -211,9 +211,11 @@ static void add_member(struct chat *c, struct pending *p, const struct record *r
         snprintf(idle + strlen(idle), sizeof idle - strlen(idle), ", away: %.*s", (int)b.away.n,
                  b.away.p);
     snprintf(worker, sizeof worker, "%u", b.worker);
-    if (p->ask == ASK_NAMES)
-        table_add(&p->table, TABLE_ROW(nick));
-    else if (p->ask == ASK_WHO)
+    if (p->ask == ASK_NAMES) { /* an operator, as everywhere, is @nick */
+        snprintf(rooms, sizeof rooms, "%s%s", b.op ? "@" : "", nick);
+        table_add(&p->table, TABLE_ROW(rooms));
+    }
+    if (p->ask == ASK_WHO)
         table_add(&p->table, TABLE_ROW(nick, t ? t->name : "?", idle, lag, worker,
                                        z(b.rooms, rooms, sizeof rooms)));
 }
@@ -269,7 +271,7 @@ void chat_on_item(struct chat *c, const struct record *r)
         add_transport(c, p, r);
 }
 
-/* "-- #lobby: alice, bob ×2, carol (3 here)": a person may be here more than once. */
+/* "-- #lobby: @alice, bob ×2, carol (3 here)": a person may be here more than once. */
 static void show_names(struct chat *c, const struct pending *p)
 {
     struct buf out = {0};

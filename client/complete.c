@@ -23,7 +23,7 @@ static enum arg arg_at(const char *line, size_t start)
     size_t first = n + strspn(line + n, " \t");
     if (!v)
         return ARG_NONE;
-    if (v->arg == ARG_SETTING || v->arg == ARG_FILE)
+    if (v->arg == ARG_SETTING || v->arg == ARG_FILE || v->arg == ARG_MODE)
         return v->arg;
     return start == first ? v->arg : ARG_TEXT; /* later words are text with nicks in it */
 }
@@ -169,12 +169,18 @@ static char *next_word(struct completion *c, size_t start, const char *text)
     return next_name(c, c->nicks, text, "", start == 0 ? ":" : "");
 }
 
-static char *next_mode(struct completion *c, const char *text)
+/* "/mode NAME on" */
+static char *next_of_mode(struct completion *c, const char *line, size_t start, const char *text)
 {
-    static const char *const names[] = {"private", "topic-ops"};
+    static const char *const words[][2] = {{"private", "topic-ops"}, {"on", "off"}, {NULL, NULL}};
+    struct str rest = {line, start};
+    size_t before = 0; /* words */
+    verb_word(&rest);
+    while (before < 2 && verb_word(&rest).n)
+        before++;
     char *found = NULL;
-    while (!found && c->at < sizeof names / sizeof *names)
-        found = match(text, "", names[c->at++], "");
+    while (!found && c->at < 2 && words[before][c->at])
+        found = match(text, "", words[before][c->at++], "");
     return found;
 }
 
@@ -198,7 +204,7 @@ char *complete_next(struct completion *c, const char *line, size_t start, const 
         return text[0] == '#' ? next_name(c, c->rooms, text, "", "")
                               : next_name(c, c->nicks, text, text[0] == '@' ? "@" : "", "");
     case ARG_MODE:
-        return next_mode(c, text);
+        return next_of_mode(c, line, start, text);
     case ARG_TRANSPORT:
         return next_transport(c, text);
     case ARG_SETTING:

@@ -2,6 +2,7 @@
  * round trip takes by each of them. The first three are one request whose answers are printed as
  * they come until DONE; ping opens one session after another. */
 #include "client/command.h"
+#include "client/person.h"
 #include "client/render.h"
 #include "client/suggest.h"
 #include "client/tool.h"
@@ -79,7 +80,8 @@ static int show_member(struct query *q, const struct record *r)
         return 0;
     const struct transport *t = transport_by_id(b.transport);
     const char *by = t ? t->name : "?";
-    heading(q, "NICK             TRANSPORT  SERVED BY     LAG     IDLE  ROOMS");
+    char user[PERSON_TEXT];
+    heading(q, "NICK             USER       TRANSPORT SERVED BY     LAG     IDLE ROOMS");
     if (q->tool.o->json) {
         json_t *o = json_begin("member");
         json_put(o, "nick", b.nick);
@@ -100,14 +102,15 @@ static int show_member(struct query *q, const struct record *r)
         return 1;
     }
     cell(q, b.nick, 16);
-    cell(q, str_of(by), 10);
+    person_user(session_server(q->tool.s), b.person, user, sizeof user);
+    cell(q, str_of(*user ? user : "-"), 10);
+    cell(q, str_of(by), 9);
     if (b.worker == UINT8_MAX)
         cell(q, str_of("hub"), 9);
     else
         cellf(q, 9, "worker %llu", b.worker);
     cellf(q, 0, "%7llu", b.lag);
     cellf(q, 0, "%6llu s", b.idle / NS_PER_SEC);
-    render_printf(&q->out, " ");
     render_put(&q->out, b.rooms, 0);
     if (b.away.n) {
         render_printf(&q->out, "%saway: ", b.rooms.n ? "  " : "");

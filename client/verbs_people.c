@@ -6,16 +6,15 @@
 #include "client/chat_private.h"
 #include "client/commands.h"
 #include "client/decisions.h"
+#include "client/person.h"
 
 #include "base/clock.h"
 
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 /* A person as the server writes it, escaped; and with the name of the user. */
-#define PERSON_TEXT 400
-#define WHO_TEXT    (2 * PERSON_TEXT)
+#define WHO_TEXT (2 * PERSON_TEXT)
 
 static void usage(struct chat *c, const char *name)
 {
@@ -180,28 +179,6 @@ void do_topic(struct chat *c, struct str arg)
 
 /* --- answers -------------------------------------------------------------------------------- */
 
-/* "uid:1000" is "alice (uid 1000)" to somebody on the same host. */
-static const char *person_name(struct chat *c, struct str person, char *out, size_t cap)
-{
-    char safe[PERSON_TEXT];
-    render_safe(person, safe, sizeof safe);
-    int here = strncmp(session_server(c->session), "unix:", 5) == 0;
-    if (!person.n) {
-        snprintf(out, cap, "nobody can tell who (plain TCP)");
-    } else if (strncmp(safe, "uid:", 4) == 0) {
-        struct passwd *u = here ? getpwuid((uid_t)strtoul(safe + 4, NULL, 10)) : NULL;
-        snprintf(out, cap, "%s%s%suid %s%s", u ? "user " : "", u ? u->pw_name : "", u ? " (" : "",
-                 safe + 4, u ? ")" : "");
-    } else if (strncmp(safe, "account:", 8) == 0) {
-        snprintf(out, cap, "account %s", safe + 8);
-    } else if (strncmp(safe, "nick:", 5) == 0) {
-        snprintf(out, cap, "whoever is called %s", safe + 5);
-    } else {
-        snprintf(out, cap, "%s", safe);
-    }
-    return out;
-}
-
 static const char *date(uint64_t ns, char *out, size_t cap)
 {
     time_t at = (time_t)(ns / NS_PER_SEC);
@@ -237,7 +214,7 @@ static void show_setting(struct chat *c, struct pending *p, const struct record 
     if (*by)
         snprintf(did, sizeof did, " (%s%s%s)", by, b.time ? ", " : "",
                  b.time ? date(b.time, when, sizeof when) : "");
-    person_name(c, b.name, who, sizeof who);
+    person_words(session_server(c->session), b.name, who, sizeof who);
     int named = *value && strcmp(value, name) != 0;
     const char *what = b.kind == RULE_OP ? "operator" : b.kind == RULE_BAN ? "banned" : "invited";
     if (b.kind == RULE_TOPIC)
@@ -258,7 +235,7 @@ static void show_profile(struct chat *c, struct pending *p, const struct record 
         return;
     p->found++;
     render_safe(b.nick, nick, sizeof nick);
-    person_name(c, b.person, who, sizeof who);
+    person_words(session_server(c->session), b.person, who, sizeof who);
     if (!b.session) {
         chat_note(c, "%s is not here. The nick belongs to %s, who used it last on %.10s", nick, who,
                   date(b.since, when, sizeof when));

@@ -70,11 +70,11 @@ static void refuse_unknown(struct conn *c, const struct record *r, const struct 
 {
     char text[200];
     if (w->here)
-        snprintf(
-            text, sizeof text,
-            "the server cannot tell who %s is (plain TCP): only users of its host and accounts "
-            "can have that",
-            w->nick);
+        snprintf(text, sizeof text,
+                 "the server cannot tell who %s is (plain TCP, or a page): only users of its host "
+                 "and accounts "
+                 "can have that",
+                 w->nick);
     else
         snprintf(text, sizeof text, "nobody called %s is known here: /who lists everybody",
                  w->nick);
@@ -377,7 +377,7 @@ static void set_mode(struct conn *c, const struct record *r, struct room *room,
     if (e == 0 && closing) {
         put_out(room, NULL, REASON_DENIED,
                 "the room is private now, and the server cannot tell who "
-                "you are (plain TCP)");
+                "you are (plain TCP, or a page)");
         draw_curtain(room);
     }
     answer(c, r, e, "more people are here than a private room can have");

@@ -246,9 +246,11 @@ void session_start(struct session *s)
         session_failed(s, r);
 }
 
-static int refusal_exit(unsigned reason)
+/* A nick that nobody can have is a mistake; one that could be had, but not by us, is somebody's. */
+static int refusal_exit(const struct session *s, unsigned reason)
 {
-    if (reason == REASON_DENIED)
+    int sound = text_check(TEXT_NICK, str_of(s->nick), NULL) == TEXT_OK;
+    if (reason == REASON_DENIED || (reason == REASON_NICK && sound))
         return EXIT_DENIED;
     return reason == REASON_SHUTDOWN ? EXIT_NO_SERVER : 1;
 }
@@ -297,7 +299,7 @@ void session_failed(struct session *s, int err)
         session_notice(s, SESSION_ANEW, 0,
                        "the server does not know this session any more: a new one is opened");
     } else if (refused && !(refused == REASON_SHUTDOWN && s->opened && s->o.reconnect)) {
-        session_finish(s, refusal_exit(refused), "%s refused: %s", s->address.text, why);
+        session_finish(s, refusal_exit(s, refused), "%s refused: %s", s->address.text, why);
     } else if (!s->opened || !s->o.reconnect || err == -EKEYREJECTED) {
         session_finish(s, failure_exit(err), "%s", why);
     } else {

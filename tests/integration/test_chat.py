@@ -100,7 +100,7 @@ def test_commands(server, chats):
     a.enter("//etc is a path")
     a.sees("<alice> /etc is a path")
     a.enter("/nam")
-    a.sees("-- #lobby: alice (1 here)")
+    a.sees("-- #lobby: @alice (1 here)")
     a.enter("/who")
     a.until(lambda: re.search(r"^  alice +\w+ +\d+ s .*#lobby$", a.text(), re.M), "the table of /who")
     a.enter("/list")

@@ -21,7 +21,7 @@ def test_pipe_in_and_out(server, chats):
     code, out, err = piped(chats, "alice", "one\n/me two\n/join #dev\nthree\n/names\nlast, no newline")
     assert code == 0
     assert re.fullmatch(r"\d\d:\d\d <alice> one\n\d\d:\d\d \* alice two\n"
-                        r"\d\d:\d\d <alice> three\n-- #dev: alice \(1 here\)\n"
+                        r"\d\d:\d\d <alice> three\n-- #dev: @alice \(1 here\)\n"
                         r"\d\d:\d\d <alice> last, no newline\n", out), out
     assert all(line.startswith("parley: ") for line in err.splitlines())
     assert "\033" not in out + err
@@ -99,7 +99,7 @@ def test_dumb_terminal_is_lines_only(server, chats):
     chats.say("bob", "Alice, look")
     a.sees(">> <bob> Alice, look")
     a.send("/names\n")
-    a.sees("-- #lobby: alice (1 here)")
+    a.sees("-- #lobby: @alice (1 here)")
     assert b"\033" not in a.raw
     assert "> " not in a.text().splitlines()[-1][:8]
     a.send(CTRL_C)

@@ -75,7 +75,7 @@ def test_first_hour_with_the_package(place, package):
 
         ann.run("parley", "send", "-s", here, "#lobby", "from ann")
         ben.run("parley", "send", "-s", here, "#lobby", "from ben")
-        refused = ben.run("parley", "send", "-s", here, "-n", "ann", "#lobby", "not me", code=1)
+        refused = ben.run("parley", "send", "-s", here, "-n", "ann", "#lobby", "not me", code=77)
         assert "ann belongs to somebody else" in refused and "Free: ann2" in refused
 
         token = re.search(r"^(\w{4}-)+\w{4}$", ann.run("parleyd", "account", "add", "far"), re.M).group()

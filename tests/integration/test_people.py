@@ -410,7 +410,7 @@ def test_nick_belongs_to_who_used_it_first(server, people, end):
         assert re.fullmatch(r"eve\d", hello(address, "eve", 0).nick)  # a default: the nearest free one will do
     done = subprocess.run([harness.PARLEY, "who", "-s", server.address, "-n", "eve"], env=server.env(),
                           text=True, capture_output=True, timeout=harness.DEADLINE)
-    assert done.returncode != 0 and "Free: eve" in done.stderr
+    assert done.returncode == 77 and "Free: eve" in done.stderr
     with me(server) as alice:
         r = alice.until("NICKED", "ERROR", counter=alice.ask("NICK", nick="eve"))
         assert r.type == "ERROR" and "Free: eve" in r.text
@@ -450,6 +450,16 @@ def test_broken_file_of_nicks_is_set_aside(make_server):
     server.stop()
     with open(path) as f:
         assert re.search(r"^uid:\d+\t\d+\talice$", f.read(), re.M)
+
+
+@as_root
+def test_exit_code_tells_a_bad_nick_from_one_that_is_taken(server, people):
+    people(NOBODY, "eve")
+    for command in (["send", "#lobby", "x"], ["tail", "-W", "1", "#lobby"], ["who"], ["bot", "#lobby", "cat"], ["file", "list", "#lobby"]):
+        taken = server.run(command[0], "-n", "eve", *command[1:])
+        assert taken.returncode == 77 and "Free: eve2" in taken.stderr, taken
+        bad = server.run(command[0], "-n", "two words", *command[1:])
+        assert bad.returncode == 1 and "nick not usable" in bad.stderr, bad
 
 
 @pytest.mark.parametrize("nick", ["uid:1000", "account:bob", "nick:x"])
@@ -631,3 +641,7 @@ def test_tab_completes_modes_and_nicks(server, chats):
     alice = chats.chat("alice", "#dev")
     alice.type("/mode pr\t")
     alice.prompt("#dev> /mode private")
+    alice.type("o\t")  # two values: the second Tab lists them
+    alice.prompt("#dev> /mode private o")
+    alice.type("f\t")
+    alice.prompt("#dev> /mode private off")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import re
 import signal
 import subprocess
@@ -251,7 +252,11 @@ def test_who_names_transports_rooms_and_workers(make_server):
     assert (m["type"], m["nick"], m["transport"], m["uid"]) == ("member", "watcher", "shm", os.getuid())
     assert "#lobby" in m["rooms"] and m["worker"] == 0
     assert len(server.json("who")) == 2  # and the one who asks
-    assert "watcher" in server.ok("who")
+    head, *lines = server.ok("who").splitlines()
+    (line,) = [x for x in lines if x.startswith("watcher ")]
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert line[head.index("USER"):].split()[:2] == [user[:10], "shm"] and line[head.index("ROOMS"):].split()[0] == "#lobby"
+    assert max(map(len, [head, *lines])) <= 80
     assert server.json("who", "#elsewhere") == []
     assert tail.process.poll() is None
 
