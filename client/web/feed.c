@@ -4,6 +4,7 @@
  * It runs as the server's own user, who may enter every room, and its pages are anybody's: so its
  * sessions, and those of posters, log in as nobody in particular. Private rooms are then to them,
  * and to pages, what they are to any stranger, and conversations have no place here at all. */
+#include "client/decisions.h"
 #include "client/web/web.h"
 
 #include "base/log.h"
@@ -209,6 +210,17 @@ void feed_tick(struct web *w)
     }
 }
 
+/* What was logged, for pages; what operators decided comes in words as well, as in the chat. */
+static json_t *logged(const struct feed_room *r, const struct record *rec)
+{
+    struct decision d;
+    char did[DECISION_TEXT];
+    json_t *o = json_logged(rec, str_of(r->name));
+    if (o && decision_get(rec, &d))
+        json_put(o, "did", str_of(decision_did(&d, did, sizeof did)));
+    return o;
+}
+
 /* --- the session ---------------------------------------------------------------------------- */
 
 static void on_record(void *ctx, const struct record *rec)
@@ -241,7 +253,7 @@ static void on_record(void *ctx, const struct record *rec)
         if (!r)
             break;
         check(r, rec->seq);
-        tell_room(r, json_logged(rec, str_of(r->name)));
+        tell_room(r, logged(r, rec));
     }
 }
 

@@ -117,6 +117,37 @@ def test_corrected_and_deleted_lines_change_where_they_stand(page, site):
                   "the second line is gone, the first one stays")
 
 
+def test_files_and_decisions_are_lines_of_text(page, site):
+    path = os.path.join(site.server.dir, "photo <b>.jpg")
+    with open(path, "wb") as f:
+        f.truncate(2_100_000)
+    seen = "[...document.querySelectorAll('#lines li')].map((l) => l.innerText)"
+
+    def shows(line):
+        page.wait(f"{seen}.some((t) => t.replace(/^[0-9:]+\\s*/, '') === arguments[0])", line, line)
+    join(page, "eve")
+    with wire.Client.connect(site.server.socket, "alice") as alice, wire.Client.connect(site.server.socket, "bob") as bob:
+        room = alice.join("#lobby").room
+        bob.join("#lobby")
+        site.server.ok("file", "put", "-n", "alice", "#lobby", path)
+        shows("alice sent photo <b>.jpg (2.1 MB)")
+        for kind, values, line in (("OP", {"who": "uid:4001", "on": 1}, "alice made uid:4001 an operator"),
+                                   ("OP", {"who": "uid:4001", "on": 0}, "alice took the operator's rights from uid:4001"),
+                                   ("BAN", {"who": "nick:zed", "on": 1, "text": "why not"}, "alice banned zed: why not"),
+                                   ("BAN", {"who": "nick:zed", "on": 0, "text": ""}, "alice lifted the ban of zed"),
+                                   ("INVITE", {"nick": "uid:4002", "on": 1}, "alice invited uid:4002"),
+                                   ("MODE", {"name": "topic-ops", "value": "on"}, "alice left the topic to operators"),
+                                   ("TOPIC", {"topic": "<i>new</i>"}, "alice set the topic: <i>new</i>"),
+                                   ("KICK", {"nick": "eve", "text": "<b>too</b> loud"}, "alice kicked eve: <b>too</b> loud")):
+            alice.ask(kind, at=room, **values)
+            shows(line)
+        page.wait("!document.querySelector('#join').hidden", "who is kicked cannot post any more")
+        assert page.text("#refused") == "You are out: kicked by alice: <b>too</b> loud"
+        assert page.text("#topic") == "<i>new</i>"
+        assert page.js("return document.querySelectorAll('#lines b, #lines i').length") == 0
+        assert page.js("return document.querySelectorAll('#lines .event').length") >= 9
+
+
 def test_person_joins_and_posts_by_keyboard_alone(page, site):
     assert page.js("return location.href") == f"http://{site.address}/", "the token is not left in the address"
     tail = site.server.stream("tail", "--json", "#lobby")

@@ -52,6 +52,9 @@ function changed(m) {
   follow();
 }
 
+// What an operator decided, in the server's words.
+const decided = (m) => event(`${safe(m.from)} ${safe(m.did)}`, m);
+
 // A line whose trace is there says how long it took, and opens it.
 export function traced(t) {
   if (t.room !== name) return;
@@ -85,7 +88,10 @@ export const on = {
     if (m.room !== name) return;
     $("room-title").textContent = safe(name);
   },
-  topic(m) { $("topic").textContent = safe(m.text); },
+  topic(m) {
+    $("topic").textContent = safe(m.text);
+    if (m.from) event(`${safe(m.from)} set the topic: ${safe(m.text)}`, m);
+  },
   message: (m) => said(m, false),
   action: (m) => said(m, true),
   edit: changed,
@@ -94,6 +100,14 @@ export const on = {
   part: (m) => event(`${safe(m.from)} left${m.text ? ": " + safe(m.text) : ""}`, m),
   file: (m) => event(`${safe(m.from)} sent ${safe(m.name)} (${size(m.size)})`, m),
   nick: (m) => event(`${safe(m.from)} is now ${safe(m.to)}`, m),
+  kick: decided,
+  ban: decided,
+  unban: decided,
+  invite: decided,
+  uninvite: decided,
+  op: decided,
+  deop: decided,
+  mode: decided,
   closed: (m) => event(safe(m.text)),
   missed(m) { if (m.what === "lines") event(`${m.count} lines went by too fast to be shown here`); },
   joined(m) {
