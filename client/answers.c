@@ -210,7 +210,10 @@ static void add_member(struct chat *c, struct pending *p, const struct record *r
     if (b.away.n)
         snprintf(idle + strlen(idle), sizeof idle - strlen(idle), ", away: %.*s", (int)b.away.n,
                  b.away.p);
-    snprintf(worker, sizeof worker, "%u", b.worker);
+    if (b.worker == UINT8_MAX)
+        snprintf(worker, sizeof worker, "hub");
+    else
+        snprintf(worker, sizeof worker, "%u", b.worker);
     if (p->ask == ASK_NAMES) { /* an operator, as everywhere, is @nick */
         snprintf(rooms, sizeof rooms, "%s%s", b.op ? "@" : "", nick);
         table_add(&p->table, TABLE_ROW(rooms));
@@ -320,7 +323,7 @@ static void show_table(struct chat *c, struct pending *p)
     }
     if (p->ask != ASK_TRANSPORTS)
         table_sort(&p->table);
-    table_print(&p->table, &out);
+    table_print(&p->table, &out, c->render.hang);
     chat_show(c, &out);
 }
 

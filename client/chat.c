@@ -455,9 +455,16 @@ int chat_main(const struct options *o)
         free(c);
         return 2;
     }
-    if (!c || uv_loop_init(&c->loop) < 0 ||
-        (c->options = *o, c->o = &c->options, open_session(c, &why)) < 0) {
+    if (!c || uv_loop_init(&c->loop) < 0) {
         log_error("%s", why);
+        free(c);
+        return 2;
+    }
+    c->options = *o;
+    c->o = &c->options;
+    if (open_session(c, &why) < 0) {
+        log_error("%s", why);
+        fini(c);
         free(c);
         return 2;
     }

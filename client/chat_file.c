@@ -242,7 +242,7 @@ static int on_list(struct chat_files *s, const struct record *r)
     if (r->type != RECORD_DONE)
         return 0; /* refused: told as such */
     if (s->table.rows > 1)
-        table_print(&s->table, &out);
+        table_print(&s->table, &out, s->c->render.hang);
     else
         render_printf(&out, "-- no files here. To send one: /file PATH\n");
     chat_show(s->c, &out);

@@ -129,6 +129,8 @@ static void run_command(struct chat *c, struct str text)
     int number = room_number(word);
     if (number >= 0)
         chat_go_number(c, number);
+    else if (v && v->arg == ARG_NONE && !*v->usage && rest.n)
+        chat_note(c, "/%s takes no words after it: %s", v->name, v->help);
     else if (v)
         v->run(c, rest);
     else
@@ -151,6 +153,8 @@ static void take(struct chat *c, struct str text)
 {
     if (c->leaving || trim(text).n == 0)
         return;
+    scroll_to_end(
+        chat_scroll(c)); /* whoever says or asks something wants to see what comes of it */
     if (text.p[0] != '/' || (text.n > 1 && text.p[1] == '/')) {
         size_t skip = text.p[0] == '/';
         struct chat_room *r = chat_here(c);

@@ -28,7 +28,7 @@ static void show_message(struct chat *c, struct chat_room *room, const struct re
     if (body_message_get(r, &b) < 0 || names_has(&c->ignored, b.from))
         return;
     int own = r->producer == session_producer(c->session);
-    int fresh = live || (room->unread.read && r->seq > room->unread.read);
+    int fresh = live || (room->unread.told && r->seq > room->unread.read);
     int mention = fresh && !own && render_mentions(b.text, session_nick(c->session));
     const struct said s = {
         .time = r->time,
@@ -127,7 +127,7 @@ static void note_unread(struct chat *c, struct chat_room *room, const struct rec
     int own = r->producer == session_producer(c->session) || is_me(c, b.from);
     if (own)
         chat_own(room, r);
-    chat_unread_said(room, r->seq, !own && (live || room->unread.read),
+    chat_unread_said(room, r->seq, !own && (live || room->unread.told),
                      render_mentions(b.text, session_nick(c->session)));
 }
 
@@ -318,8 +318,8 @@ static void on_joined_again(struct chat *c, struct chat_room *room, const struct
         return;
     room->seen = b->first ? b->first - 1 : 0;
     room->live = b->first;
-    unread_reset(&room->unread);
-    room->unread.read = room->told_read = b->read;
+    unread_begin(&room->unread, b->read, b->read > 0);
+    room->told_read = b->read;
     room->last_said = 0;
     chat_note(c, "%s: the server has lost its latest lines; going on after number %llu",
               render_safe(str_of(room->shown), name, sizeof name), (unsigned long long)room->seen);
@@ -336,12 +336,13 @@ static struct chat_room *on_joined_new(struct chat *c, const struct record *r,
         room = chat_first_room(c, room);
     room->seen = b->first ? b->first - 1 : 0;
     room->live = asked ? b->next : b->first;
-    room->unread.read = room->told_read = b->read;
+    unread_begin(&room->unread, b->read, b->read > 0);
+    room->told_read = b->read;
     names_add(&c->known_rooms, str_of(room->shown));
     int waited = !asked && b->first < b->next;
     if (waited) {
         room->live = b->next; /* what waited for us is history, and unread */
-        room->unread.read = b->first - 1;
+        unread_begin(&room->unread, b->first - 1, 1);
     }
     if (!asked && !names_has(&c->ignored, str_of(room->shown + 1)))
         chat_note(c,

@@ -12,6 +12,7 @@
 
 #define COLUMNS_MAX 65536 /* a terminal says its size in 16 bits */
 #define RULE_MAX    160   /* bytes: "──── Wednesday, 30 September 2026 ────" */
+#define NEW_RULE    "──── new ────"
 
 /* --- lines --------------------------------------------------------------------------------- */
 
@@ -167,9 +168,15 @@ void scroll_free(struct scroll *s)
     *s = (struct scroll){0};
 }
 
+/* The rule that says that what follows is new, whatever its colour. */
+static int is_new_rule(const struct scroll_line *l)
+{
+    return l->seq == 0 && memmem(l->text, l->n, NEW_RULE, sizeof NEW_RULE - 1) != NULL;
+}
+
 void scroll_mark(struct scroll *s)
 {
-    s->marked = 1;
+    s->marked = s->n == 0 || !is_new_rule(s->at[s->first + s->n - 1]);
     s->mark = s->base + (int64_t)s->n;
 }
 

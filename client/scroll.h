@@ -51,7 +51,7 @@ uint64_t scroll_time(const struct scroll *s, uint64_t seq);
 int scroll_replace(struct scroll *s, uint64_t seq, struct str text);
 void scroll_free(struct scroll *s); /* empty, and ready to use */
 
-/* What comes from now on is unread: a rule will say so. */
+/* What comes from now on is unread: a rule will say so, unless the last line is one that does. */
 void scroll_mark(struct scroll *s);
 
 /* Move the view up (rows > 0) or down on a screen of that size. 1 if it moved. */

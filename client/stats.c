@@ -26,7 +26,7 @@ static void add_trips(struct table *t, const char *name, const char *when,
 static void put(struct chat *c, struct table *t)
 {
     struct buf out = {0};
-    table_print(t, &out);
+    table_print(t, &out, c->render.hang);
     if (out.len)
         term_out(c->term, (struct str){(const char *)buf_head(&out), out.len});
     buf_free(&out);

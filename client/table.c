@@ -2,6 +2,7 @@
 #include "client/table.h"
 
 #include "client/render.h"
+#include "client/wrap.h"
 #include "proto/text.h"
 
 #include <stdlib.h>
@@ -49,16 +50,29 @@ static size_t width_of(const struct table *t, size_t column)
     return widest;
 }
 
-void table_print(const struct table *t, struct buf *out)
+/* Columns up to the last one in which this row says something. */
+static size_t used(char *const *row)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < TABLE_COLUMNS && row[i]; i++)
+        if (*row[i])
+            n = i + 1;
+    return n;
+}
+
+void table_print(const struct table *t, struct buf *out, int hang)
 {
     size_t width[TABLE_COLUMNS];
     for (size_t i = 0; i < TABLE_COLUMNS; i++)
         width[i] = width_of(t, i);
     for (size_t r = 0; r < t->rows; r++) {
         char **row = t->cells + r * TABLE_COLUMNS;
+        size_t n = used(row);
         render_printf(out, "  ");
-        for (size_t i = 0; i < TABLE_COLUMNS && row[i]; i++) {
-            int last = i + 1 == TABLE_COLUMNS || !row[i + 1];
+        for (size_t i = 0; i < n; i++) {
+            int last = i + 1 == n;
+            if (last && hang)
+                render_printf(out, WRAP_HANG);
             render_cell(out, str_of(row[i]), last ? 0 : width[i] + 2);
         }
         render_printf(out, "\n");

@@ -18,5 +18,6 @@ struct table {
 #define TABLE_ROW(...) ((const char *const[TABLE_COLUMNS]){__VA_ARGS__})
 void table_add(struct table *t, const char *const row[TABLE_COLUMNS]);
 void table_sort(struct table *t); /* by the first column, but for the first row */
-void table_print(const struct table *t, struct buf *out);
+/* `hang`: a row that is too long for the screen goes on below its last cell (wrap.h). */
+void table_print(const struct table *t, struct buf *out, int hang);
 void table_free(struct table *t);

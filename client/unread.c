@@ -16,6 +16,7 @@ int unread_mark(struct unread *u, uint64_t seq)
     if (seq <= u->read)
         return 0;
     u->read = seq;
+    u->told = 1;
     uint32_t known = u->count < UNREAD_KNOWN ? u->count : UNREAD_KNOWN, left = 0, mentions = 0;
     while (left < known) {
         uint64_t k = u->known[(u->count - left - 1) % UNREAD_KNOWN];
@@ -40,7 +41,7 @@ int unread_mark(struct unread *u, uint64_t seq)
     return 1;
 }
 
-void unread_reset(struct unread *u)
+void unread_begin(struct unread *u, uint64_t read, int told)
 {
-    *u = (struct unread){0};
+    *u = (struct unread){.read = read, .told = told};
 }

@@ -10,9 +10,10 @@
 #define UNREAD_KNOWN 64u
 
 struct unread {
-    uint64_t read;                /* number of the last record that has been read, 0: nothing yet */
-    uint64_t first;               /* number of the first unread message; 0: there is none */
-    uint32_t count, mentions;     /* unread messages of others, and those of them that name us */
+    uint64_t read;            /* number of the last record that has been read, 0: nothing yet */
+    int told;                 /* `read` is what the server knows; else only that it is not less */
+    uint64_t first;           /* number of the first unread message; 0: there is none */
+    uint32_t count, mentions; /* unread messages of others, and those of them that name us */
     uint64_t known[UNREAD_KNOWN]; /* ring: number * 2, and 1 for a mention */
 };
 
@@ -20,5 +21,5 @@ struct unread {
 void unread_add(struct unread *u, uint64_t seq, int mention);
 /* Everything up to record `seq` has been read. Marks only go forward; 1 if this one did. */
 int unread_mark(struct unread *u, uint64_t seq);
-/* The room's numbers were given again: nothing is known about it. */
-void unread_reset(struct unread *u);
+/* All anew, as the server says: it has a mark at `read`, or (told 0) none. */
+void unread_begin(struct unread *u, uint64_t read, int told);

@@ -5,6 +5,7 @@
 #include "client/chat_private.h"
 #include "client/verbs.h"
 #include "client/verbs_people.h"
+#include "client/wrap.h"
 
 #include "client/lib/negotiate.h"
 
@@ -53,18 +54,28 @@ static void ask(struct chat *c, enum ask what, uint8_t type, uint32_t room, stru
 
 static void do_help(struct chat *c, struct str arg);
 
+/* Digits and nothing else, of which the first is not 0. */
+static int is_count(struct str s, uint32_t *n)
+{
+    uint32_t v = 0;
+    if (s.n > 9 || s.p[0] == '0')
+        return 0;
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return 0;
+        v = v * 10 + (uint32_t)(s.p[i] - '0');
+    }
+    *n = v;
+    return 1;
+}
+
 static void do_history(struct chat *c, struct str arg)
 {
     struct chat_room *r = chat_here(c);
     uint32_t n = HISTORY_LINES;
     if (!r)
         return;
-    if (arg.n) {
-        char number[16];
-        snprintf(number, sizeof number, "%.*s", (int)arg.n, arg.p);
-        n = (uint32_t)strtoul(number, NULL, 10);
-    }
-    if (n == 0) {
+    if (arg.n && !is_count(arg, &n)) {
         verb_usage(c, "history");
         return;
     }
@@ -231,9 +242,14 @@ static void do_transports(struct chat *c, struct str arg)
 
 static void do_who(struct chat *c, struct str arg)
 {
-    char name[ROOM_NAME_MAX + 64];
+    char name[ROOM_NAME_MAX + 64], safe[SAFE_TEXT];
     struct str word = verb_word(&arg);
     struct chat_room *r = word.n ? chat_find_room(c, verb_room(word, name, sizeof name)) : NULL;
+    if (word.n && !r) {
+        chat_note(c, "you are not in %s. Everybody, with the rooms they are in: /who",
+                  render_safe(str_of(name), safe, sizeof safe));
+        return;
+    }
     ask(c, ASK_WHO, RECORD_WHO, r ? r->room : 0, (struct str){0});
 }
 
@@ -302,10 +318,10 @@ static void do_help(struct chat *c, struct str arg)
         if (!word.n || v == &verbs[i] || (!v && strncmp(verbs[i].name, word.p, word.n) == 0))
             table_add(&t, TABLE_ROW(name, verbs[i].help));
     }
-    table_print(&t, &out);
+    table_print(&t, &out, c->render.hang);
     table_free(&t);
     for (size_t i = 0; !word.n && i < sizeof keys_help / sizeof *keys_help; i++)
-        render_printf(&out, "  %s\n", keys_help[i]);
+        render_printf(&out, "  %s%s\n", c->render.hang ? WRAP_HANG : "", keys_help[i]);
     if (!out.len)
         chat_note(c, "there is no such command. All of them: /help");
     chat_show(c, &out);

@@ -124,6 +124,25 @@ def test_commands(server, chats):
     a.sees("* alice waves", 2)
 
 
+def test_arguments_that_mean_nothing_are_told(server, chats):
+    a = chats.chat("alice", "-t", "unix", rows=50)
+    a.enter("still here")
+    a.sees("<alice> still here")
+    for line, answer in (
+        ("/who #nowhere", "you are not in #nowhere. Everybody, with the rooms they are in: /who"),
+        ("/names #nowhere", "/names takes no words after it: who is in this room"),
+        ("/delete 3", "/delete takes no words after it: take back your last line in this room"),
+        ("/history -5", "/history [N]: earlier lines"),
+        ("/history 3x", "/history [N]: earlier lines"),
+    ):
+        before = a.text().count(answer)
+        a.enter(line)
+        a.sees(answer, before + 1)
+    assert "deleted" not in a.text()
+    a.enter("/who")
+    a.until(lambda: re.search(r"alice +unix +\d+ s +- +(hub|[01]) +#lobby", a.text()), "where it is served, not 255")
+
+
 @pytest.mark.parametrize("columns, rows", [(80, 44), (200, 50)])
 def test_trace_shows_the_way_beside_the_line_being_typed(server, chats, columns, rows):
     for t in ("shm", "mmap", "fifo", "posixmq", "sysvmq"):

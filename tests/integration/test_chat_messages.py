@@ -98,6 +98,25 @@ def test_a_conversation_waits_and_comes_with_what_is_new(server, chats):
     assert text.index("new ──") < text.index("call me") < text.index("today") and "hello" not in text
 
 
+def test_the_very_first_words_of_a_conversation_wait_and_are_counted(server, chats):
+    b = chats.chat("bob")  # known from now on
+    b.enter("/quit")
+    b.wait()
+    a = chats.chat("alice")
+    a.enter("/msg bob call me")
+    a.sees("bob is not here now; what you say waits")
+    a.enter("/msg bob today")
+    a.enter("/query bob")
+    a.sees("<alice> today")
+    b = chats.chat("bob")
+    b.sees("alice wrote to you while you were not here")
+    b.sees("2:@alice 2!")
+    b.enter("/query alice")
+    b.sees("<alice> today")
+    text = b.text()
+    assert text.index("new ──") < text.index("call me") < text.index("today")
+
+
 # --- being called --------------------------------------------------------------------------------------
 
 

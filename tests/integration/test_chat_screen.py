@@ -121,6 +121,48 @@ def test_new_lines_do_not_move_what_is_being_read(server, chats):
     assert "below" not in a.text()
 
 
+def test_whoever_says_or_asks_something_sees_what_comes_of_it(server, chats):
+    chats.say("bob", *[f"old {i}" for i in range(60)])
+    a = chats.chat("alice", "-t", "unix")
+    a.sees("old 59")
+    for line, answer in (("here I am", "<alice> here I am"), ("/names", "alice (1 here)")):
+        a.send(PAGE_UP)
+        a.until(lambda: "below · PageDown" in a.text(), "a page back")
+        a.enter(line)
+        a.sees(answer)
+        assert "below" not in a.text()
+
+
+def test_one_rule_says_that_what_follows_is_new(server, chats):
+    chats.say("bob", "hello")
+    a = chats.chat("alice", "-t", "unix")
+    a.sees("── new ──")
+    a.enter("/join #side")
+    a.prompt("#side>")
+    chats.say("bob", "and more")
+    a.enter("/1")
+    a.sees("and more")
+    assert a.text().count("── new ──") == 1
+
+
+def test_long_rows_go_on_below_their_last_column(server, chats):
+    a = chats.chat("alice", "-t", "unix", columns=60, rows=100)
+    a.enter("/help")
+    a.sees("twice: leave.")
+    help_rows = a.lines()
+    shown = help_rows.index(next(row for row in help_rows if row.startswith("  /away")))
+    bar = next(i for i, row in enumerate(help_rows) if row.startswith("── [1"))
+    assert [row for row in help_rows[shown:bar] if not row.startswith("  ")] == []
+    a.enter("/join #empty")
+    a.prompt("#empty>")
+    a.resize(21, 100)
+    a.enter("/list")  # no topic: its column is the last one, and empty
+    a.until(lambda: any(row.startswith("  #lobby") for row in a.lines()), "the rooms")
+    rooms = a.lines()
+    at = next(i for i, row in enumerate(rooms) if row.startswith("── [2"))
+    assert rooms[at - 1].strip()
+
+
 def test_rooms_keep_their_lines_drafts_and_places(server, chats):
     chats.say("bob", *[f"dev {i}" for i in range(60)], room="#dev")
     a = chats.chat("alice", "-t", "unix")
