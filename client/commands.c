@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 static struct str trim(struct str s)
 {
@@ -35,7 +36,7 @@ const struct verb *verb_find(struct str word, size_t *matches)
     const struct verb *found = NULL;
     size_t n = 0;
     for (size_t i = 0; word.n && i < verb_count; i++) {
-        if (word.n > strlen(verbs[i].name) || memcmp(verbs[i].name, word.p, word.n) != 0)
+        if (word.n > strlen(verbs[i].name) || strncasecmp(verbs[i].name, word.p, word.n) != 0)
             continue;
         found = &verbs[i];
         n++;
@@ -96,7 +97,7 @@ static void not_found(struct chat *c, struct str word, size_t matches)
     const struct verb *near = verb_nearest(word);
     if (matches > 1) {
         for (size_t i = 0; i < verb_count; i++)
-            if (strncmp(verbs[i].name, word.p, word.n) == 0) {
+            if (strncasecmp(verbs[i].name, word.p, word.n) == 0) {
                 size_t at = strlen(list);
                 snprintf(list + at, sizeof list - at, " /%s", verbs[i].name);
             }

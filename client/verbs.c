@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 /* A server waits 2 s for receivers that do not answer; one that does not trace says nothing. */
 #define TRACE_PATIENCE_NS (5 * NS_PER_SEC)
@@ -87,7 +88,7 @@ static void do_join(struct chat *c, struct str arg)
     char name[ROOM_NAME_MAX + 64];
     struct str word = verb_word(&arg);
     uint32_t counter = 0;
-    if (!word.n) {
+    if (!word.n || arg.n) { /* a name with spaces, or two: which one is meant? */
         verb_usage(c, "join");
         return;
     }
@@ -123,6 +124,10 @@ static void do_nick(struct chat *c, struct str arg)
     if (!nick.n) {
         chat_note(c, "you are %s",
                   render_safe(str_of(session_nick(c->session)), safe, sizeof safe));
+        return;
+    }
+    if (arg.n) {
+        verb_usage(c, "nick");
         return;
     }
     enum text_problem p = text_check(TEXT_NICK, nick, NULL);
@@ -315,7 +320,7 @@ static void do_help(struct chat *c, struct str arg)
     for (size_t i = 0; i < verb_count; i++) {
         char name[64];
         snprintf(name, sizeof name, "/%s %s", verbs[i].name, verbs[i].usage);
-        if (!word.n || v == &verbs[i] || (!v && strncmp(verbs[i].name, word.p, word.n) == 0))
+        if (!word.n || v == &verbs[i] || (!v && strncasecmp(verbs[i].name, word.p, word.n) == 0))
             table_add(&t, TABLE_ROW(name, verbs[i].help));
     }
     table_print(&t, &out, c->render.hang);

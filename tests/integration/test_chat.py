@@ -132,6 +132,9 @@ def test_arguments_that_mean_nothing_are_told(server, chats):
         ("/who #nowhere", "you are not in #nowhere. Everybody, with the rooms they are in: /who"),
         ("/names #nowhere", "/names takes no words after it: who is in this room"),
         ("/delete 3", "/delete takes no words after it: take back your last line in this room"),
+        ("/join two words", "/join #ROOM: enter a room"),
+        ("/nick two words", "/nick [NICK]: change your name"),
+        ("/HISTORY nothing", "/history [N]: earlier lines"),  # names of commands are found in any case
         ("/history -5", "/history [N]: earlier lines"),
         ("/history 3x", "/history [N]: earlier lines"),
     ):
