@@ -49,7 +49,7 @@ const struct setting settings[] = {
      "name of this input, at most 64 bytes. Interrupted, run it again\n"
      "within an hour with the same input and NAME: each line is said\n"
      "exactly once. Every other input needs a NAME of its own.\n"
-     "Only for servers on this machine"},
+     "Over TLS it needs an account"},
     {"notify", 0, KIND_TEXT, TAKES_CHAT, AT(notify), "CMD",
      "run CMD when you are mentioned or written to; see parley(1)"},
     {"subscribers", 'S', KIND_NUMBER, TAKES_BENCH, AT(subscribers), "N", "sessions that receive"},

@@ -139,7 +139,7 @@ static int amends(const struct tail *c)
 static void on_amended(void *ctx, const struct record *r, int edited)
 {
     struct tail *c = ctx;
-    if (c->messages >= c->tool.o->count)
+    if (c->messages >= c->tool.o->count || !is_wanted(c, r))
         return;
     c->print.after = edited ? "(edited)" : NULL;
     int shown = print_record(&c->print, stdout, r);
@@ -157,12 +157,12 @@ static void on_logged(struct tail *c, const struct record *r)
     c->newest = r->seq;
     if (c->end && r->seq >= c->end)
         return; /* said after we came */
-    if (!is_wanted(c, r))
-        return;
     if (amends(c)) {
         amend_add(&c->amend, r);
         return;
     }
+    if (!is_wanted(c, r))
+        return;
     int replay = r->seq < room->next;
     int shown = c->tool.o->json ? json_record(stdout, r, str_of(room->name), replay)
                                 : print_record(&c->print, stdout, r);

@@ -201,28 +201,56 @@ static void on_tick(uv_timer_t *t)
 
 /* --- state directory ---------------------------------------------------------------------- */
 
-/* STATE/epoch counts the starts; STATE/secret proves resume tokens across them. An epoch is never
- * used twice, so only a missing file means the first start, and the new number has to be on disk.
- */
+/* What counts the starts. An epoch is never used twice, or clients would take other records for
+ * those that they have: if the number cannot be read, it goes on from the time, which is far ahead
+ * of it. */
+static int open_epoch(struct hub *h, const char *path)
+{
+    char number[32] = "", *end;
+    ssize_t got = statefile_read(path, number, sizeof number - 1);
+    if (got < 0 && got != -ENOENT)
+        return (int)got;
+    unsigned long last = strtoul(number, &end, 10);
+    if (got >= 0 && (end == number || *end != '\n' || last >= UINT32_MAX)) {
+        statefile_set_aside(path, "not the number of a start; counting goes on from the time");
+        last = (unsigned long)(wall_ns() / 1000000000u);
+    }
+    h->epoch = (uint32_t)last + 1;
+    int n = snprintf(number, sizeof number, "%u\n", h->epoch);
+    return statefile_replace(path, number, (size_t)n);
+}
+
+/* What proves resume tokens across starts: whoever has it can go on as anybody. */
+static int open_secret(struct hub *h, const char *path)
+{
+    uint8_t secret[sizeof h->secret + 1];
+    ssize_t got = statefile_read(path, secret, sizeof secret);
+    if (got < 0 && got != -ENOENT)
+        return (int)got;
+    if (got >= 0 && got != (ssize_t)sizeof h->secret)
+        statefile_set_aside(path, "not a secret of 32 bytes; sessions from before cannot go on");
+    int whole = got == (ssize_t)sizeof h->secret;
+    if (whole)
+        memcpy(h->secret, secret, sizeof h->secret);
+    else
+        io_random(h->secret, sizeof h->secret);
+    return whole ? 0 : statefile_replace(path, h->secret, sizeof h->secret);
+}
+
 static int open_state(struct hub *h)
 {
     const char *dir = h->opt->state_dir;
-    char path[4200], number[32] = "";
-    snprintf(path, sizeof path, "%s/epoch", dir);
-    ssize_t got = statefile_read(path, number, sizeof number - 1);
-    int r = got < 0 && got != -ENOENT ? (int)got : 0;
-    h->epoch = (uint32_t)strtoul(number, NULL, 10) + 1;
-    int n = snprintf(number, sizeof number, "%u\n", h->epoch);
-    if (r == 0)
-        r = statefile_replace(path, number, (size_t)n);
-    snprintf(path, sizeof path, "%s/secret", dir);
-    got = r == 0 ? statefile_read(path, h->secret, sizeof h->secret) : 0;
-    if (got < 0 && got != -ENOENT)
-        r = (int)got;
-    if (r == 0 && got != (ssize_t)sizeof h->secret) {
-        io_random(h->secret, sizeof h->secret);
-        r = statefile_replace(path, h->secret, sizeof h->secret);
+    static const char *const secrets[] = {"secret", "accounts", "tls-key.pem"};
+    char path[4200];
+    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, secrets[i]);
+        statefile_keep_private(path);
     }
+    snprintf(path, sizeof path, "%s/epoch", dir);
+    int r = open_epoch(h, path);
+    snprintf(path, sizeof path, "%s/secret", dir);
+    if (r == 0)
+        r = open_secret(h, path);
     snprintf(h->rooms_dir, sizeof h->rooms_dir, "%s/rooms", dir);
     if (r == 0)
         r = path_mkdirs(h->rooms_dir, 0700);

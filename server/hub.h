@@ -493,8 +493,8 @@ static inline const struct person *session_person(const struct session *s)
 {
     return &s->person;
 }
-/* The producer that a user's named input always has; never 0. */
-uint64_t session_input(const struct hub *h, uid_t uid, struct str name);
+/* The producer that a person's named input always has; never 0. */
+uint64_t session_input(const struct hub *h, const struct person *who, struct str name);
 /* What proves a producer, to this run of the server and to later ones. It is good for its user
  * only, or, with `local` 0, for whoever has it. */
 struct id128 session_token(const struct hub *h, uint64_t producer, uid_t uid, int local,

@@ -150,7 +150,7 @@ static uint64_t wanted_producer(const struct conn *c, const struct login *l)
     const struct body_hello *k = &l->hello;
     if (!id128_none(k->token) && session_find(c->hub, k->producer) && proves(c, k))
         return k->producer;
-    return k->input.n && c->local ? session_input(c->hub, c->uid, k->input) : 0;
+    return k->input.n ? session_input(c->hub, &c->person, k->input) : 0;
 }
 
 /* Whoever comes with the token of a session, or as the producer of a named input, takes its place;
@@ -169,9 +169,10 @@ static struct session *take_over(struct conn *c, struct login *l, uint64_t produ
 static struct session *find_session(struct conn *c, struct login *l)
 {
     const struct body_hello *k = &l->hello;
-    if (k->input.n && (!c->local || k->input.n > INPUT_NAME_MAX))
-        return no_session(l, REASON_DENIED,
-                          "an input can be named only over a Unix socket, in at most 64 bytes");
+    if (k->input.n && (!person_known(&c->person) || k->input.n > INPUT_NAME_MAX))
+        return no_session(
+            l, REASON_DENIED,
+            "an input can be named by a user of this host or an account, in at most 64 bytes");
     if (!id128_none(k->token) && !proves(c, k))
         return session_find(c->hub, k->producer)
                    ? no_session(l, REASON_DENIED, "the session belongs to another user")

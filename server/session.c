@@ -37,13 +37,13 @@ int session_proves(const struct hub *h, uint64_t producer, struct id128 token, u
     return is_own || (is_remote && id128_none(stamp));
 }
 
-uint64_t session_input(const struct hub *h, uid_t uid, struct str name)
+uint64_t session_input(const struct hub *h, const struct person *who, struct str name)
 {
     uint64_t producer;
-    uint32_t who = (uint32_t)uid;
     crypto_generichash_state st;
     crypto_generichash_init(&st, h->secret, sizeof h->secret, crypto_generichash_BYTES_MIN);
-    crypto_generichash_update(&st, (const unsigned char *)&who, sizeof who);
+    crypto_generichash_update(&st, &who->n, sizeof who->n);
+    crypto_generichash_update(&st, (const unsigned char *)who->id, who->n);
     crypto_generichash_update(&st, (const unsigned char *)name.p, name.n);
     unsigned char hash[crypto_generichash_BYTES_MIN];
     crypto_generichash_final(&st, hash, sizeof hash);

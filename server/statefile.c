@@ -82,3 +82,15 @@ void statefile_set_aside(const char *path, const char *why)
     else
         log_error("%s: %s; set aside as %s", path, why, to);
 }
+
+void statefile_keep_private(const char *path)
+{
+    struct stat st;
+    if (lstat(path, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & 077) == 0)
+        return;
+    const char *done = chmod(path, 0600) == 0 ? "it is 0600 now" : "and cannot be made 0600";
+    log_warn(
+        "%s was mode %04o, so that others could use it: %s. If anybody else got at it, replace "
+        "it",
+        path, (unsigned)(st.st_mode & 07777), done);
+}

@@ -17,3 +17,5 @@ int statefile_load(const char *path, struct buf *out, size_t most);
 int statefile_sync_dir(const char *path);
 /* It cannot be understood: rename it to a name that says so, and log that with the reason. */
 void statefile_set_aside(const char *path, const char *why);
+/* It is for the server alone: if others can read or write it, say so and take that from them. */
+void statefile_keep_private(const char *path);

@@ -378,3 +378,13 @@ def test_verifier_is_confined(closed_server):
     assert re.search(r"^Seccomp:\s+2$", text, re.M) and re.search(r"^NoNewPrivs:\s+1$", text, re.M)
     with open(f"/proc/{verifier(s)}/limits") as f:
         assert re.search(r"Max data size\s+167772160", f.read())
+
+
+def test_a_named_input_is_said_once_and_belongs_to_the_account(closed_server):
+    server = closed_server
+    bob = account(server, "add", "bob")
+    for name, secret in [("alice", server.token), ("alice", server.token), ("bob", bob)]:
+        done = say(server, name, secret, "--id", "build", input="one\ntwo\n")
+        assert done.returncode == 0, done.stderr
+    said = [(m["from"], m["text"]) for m in server.json("history", ROOM) if m["type"] == "message"]
+    assert said == [("alice", "one"), ("alice", "two"), ("bob", "one"), ("bob", "two")]

@@ -212,3 +212,14 @@ def test_commands_of_the_readme_for_scripts(server):
     until(lambda: "load average" in server.json("history", "--last", "1", "#ci")[0]["text"], "it answers")
     bot.terminate()
     assert bot.wait(harness.DEADLINE) == 0
+
+
+@pytest.mark.parametrize("command", ["tail", "history", "search"])
+def test_what_is_found_is_what_messages_read_now(server, command):
+    chat = server.run("-n", "ann", "#lobby", input="the secret word\n/edit a better word\na zebra\n/delete\n")
+    assert chat.returncode == 0
+    how = {"tail": lambda t: ["tail", "-e", "--last", "20", "--match", t, "#lobby"],
+           "history": lambda t: ["history", "--match", t, "#lobby"],
+           "search": lambda t: ["search", "#lobby", t]}[command]
+    assert server.ok(*how("secret")) == "" and server.ok(*how("zebra")) == ""
+    assert re.fullmatch(r"\S+ <ann> a better word \(edited\)\n", server.ok(*how("better")))

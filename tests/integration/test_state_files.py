@@ -1,0 +1,56 @@
+"""The small files of the state directory when they are broken or open to others: each is named in the log and set
+aside or mended, and nothing is dropped silently."""
+
+import os
+import stat
+
+import pytest
+
+
+
+def path(server, name):
+    return os.path.join(server.state, name)
+
+
+def restart_with(server, name, content):
+    server.start()
+    server.ok("send", "#lobby", "before")
+    server.stop()
+    with open(path(server, name), "wb") as f:
+        f.write(content)
+    server.start()
+
+
+@pytest.mark.parametrize("content", [b"", b"zzz\n", b"12", b"99999999999\n"])
+def test_broken_epoch_is_set_aside_and_none_is_used_twice(make_server, content):
+    server = make_server()
+    restart_with(server, "epoch", content)
+    assert f"{path(server, 'epoch')}: not the number of a start" in server.output()
+    with open(path(server, "epoch.broken-1"), "rb") as f:
+        assert f.read() == content
+    with open(path(server, "epoch"), encoding="ascii") as f:
+        assert int(f.read()) > 1_000_000_000
+    assert [m["text"] for m in server.json("history", "#lobby") if m["type"] == "message"] == ["before"]
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 31, b"x" * 33])
+def test_broken_secret_is_set_aside(make_server, content):
+    server = make_server()
+    restart_with(server, "secret", content)
+    assert f"{path(server, 'secret')}: not a secret of 32 bytes" in server.output()
+    with open(path(server, "secret.broken-1"), "rb") as f:
+        assert f.read() == content
+    assert os.path.getsize(path(server, "secret")) == 32
+
+
+@pytest.mark.parametrize("name", ["secret", "accounts", "tls-key.pem"])
+def test_what_others_could_read_is_named_and_closed(make_server, name):
+    server = make_server()
+    server.start("--listen", "tls:127.0.0.1:0")
+    server.stop()
+    with open(path(server, "accounts"), "a", encoding="ascii") as f:
+        f.write("parley accounts 1\n")
+    os.chmod(path(server, name), 0o644)
+    server.start("--listen", "tls:127.0.0.1:0")
+    assert f"{path(server, name)} was mode 0644" in server.output()
+    assert stat.S_IMODE(os.stat(path(server, name)).st_mode) == 0o600
