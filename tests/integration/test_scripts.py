@@ -216,7 +216,7 @@ def test_commands_of_the_readme_for_scripts(server):
 
 @pytest.mark.parametrize("command", ["tail", "history", "search"])
 def test_what_is_found_is_what_messages_read_now(server, command):
-    chat = server.run("-n", "ann", "#lobby", input="the secret word\n/edit a better word\na zebra\n/delete\n")
+    chat = server.run("#lobby", "-n", "ann", input="the secret word\n/edit a better word\na zebra\n/delete\n")
     assert chat.returncode == 0
     how = {"tail": lambda t: ["tail", "-e", "--last", "20", "--match", t, "#lobby"],
            "history": lambda t: ["history", "--match", t, "#lobby"],
