@@ -589,7 +589,7 @@ def test_script_of_commands_runs_to_its_end(server):
     for _ in range(5):
         out, err = chat(server, *["/op", "/names", "/kick zed"] * 6)
         assert err.count("operator: ") == 6 and err.count("zed is not in #dev") == 6
-        assert out.count("#dev: alice (1 here)") == 6
+        assert out.count("#dev: @alice (1 here)") == 6
 
 
 def test_commands_of_the_chat(server):
