@@ -4,8 +4,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Looks at the server during which a switch may be under way. */
-#define SWITCH_LOOKS 3
+/* Looks at the server during which a switch may be under way: two connections for a moment, or,
+ * while one is let go and the other not yet open, none. */
+#define SWITCH_LOOKS 6
 
 static void tell(struct web *w, const char *kind, uint64_t at, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
@@ -59,7 +60,8 @@ static void gather(const struct changes *old, struct changes *is, const struct s
     for (size_t i = 0; i < s->session_count; i++) {
         const struct stats_session *one = &s->sessions[i].hub;
         size_t at = find(is, one->nick), was = find(old, one->nick);
-        if (one->state != 2 || !one->nick[0] || at == CHANGES_SESSIONS)
+        int here = one->state == 1 || one->state == 2; /* opening, open */
+        if (!here || !one->nick[0] || at == CHANGES_SESSIONS)
             continue;
         struct person *p = &is->people[at];
         if (at == is->people_count) {
@@ -72,6 +74,13 @@ static void gather(const struct changes *old, struct changes *is, const struct s
         } else {
             p->transport = TRANSPORT_NONE;
             p->doubled = SWITCH_LOOKS;
+        }
+    }
+    for (size_t i = 0; i < old->people_count && is->people_count < CHANGES_SESSIONS; i++) {
+        const struct person *p = &old->people[i];
+        if (p->gone < SWITCH_LOOKS && find(is, p->nick) == is->people_count) {
+            is->people[is->people_count] = *p;
+            is->people[is->people_count++].gone++;
         }
     }
 }

@@ -19,6 +19,7 @@ struct changes {
         char nick[STATS_NICK];
         uint8_t transport; /* 0: several sessions have this nick, which tells nothing */
         uint8_t doubled;   /* looks since when they are several */
+        uint8_t gone;      /* looks since when they are not here */
     } people[CHANGES_SESSIONS];
     size_t people_count;
 };
