@@ -98,10 +98,9 @@ struct room {
     size_t key_len;
     struct logwriter log;
     struct settings settings;
-    int unsettled;     /* a SETTINGS record is due before the next one */
-    uint64_t settling; /* … and is in the batch, with this number */
-    int mapped;        /* somebody has the newest segment by mmap */
-    struct buf batch;  /* records numbered from log.next_seq on, not yet written */
+    int unsettled;    /* a SETTINGS record is due before the next one */
+    int mapped;       /* somebody has the newest segment by mmap */
+    struct buf batch; /* records numbered from log.next_seq on, not yet written */
     uint64_t batch_count;
     int epoch_marked; /* this epoch's EPOCH record is in, or none is needed */
     int dirty;        /* in the hub's list */

@@ -227,6 +227,14 @@ static size_t write_at(int fd, const uint8_t *p, size_t n, uint64_t off, int *er
     return done;
 }
 
+/* Also between two segments of one append: the header of the second must not name an older one,
+ * whose segment may be dropped before another record comes. */
+static void note_settings(struct logwriter *w)
+{
+    if (w->settling && w->next_seq > w->settling)
+        w->settings_seq = w->settling;
+}
+
 size_t logwriter_append(struct logwriter *w, const uint8_t *p, size_t n, int *error)
 {
     size_t done = 0;
@@ -254,11 +262,13 @@ size_t logwriter_append(struct logwriter *w, const uint8_t *p, size_t n, int *er
             break;
         w->end_pos += run;
         w->next_seq += count;
+        note_settings(w);
         s->dirty = 1;
         done += run;
         if (*error < 0)
             break;
     }
+    w->settling = 0;
     return done;
 }
 

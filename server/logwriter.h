@@ -47,6 +47,7 @@ struct logwriter {
      * known of the room. Segments before the one that holds it may go, those from it on are needed.
      */
     uint64_t settings_seq;
+    uint64_t settling;   /* the next one, which is in what is appended next; 0: none is */
     int roll_due;        /* what comes next goes into a new segment */
     struct logseg *segs; /* ascending; the last one is written to */
     size_t count;

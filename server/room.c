@@ -125,7 +125,7 @@ static void write_settings(struct room *r)
     if (size < 0)
         return;
     r->unsettled = 0;
-    r->settling = head.seq;
+    r->log.settling = head.seq;
     room_added(r, (size_t)size);
 }
 
@@ -143,7 +143,7 @@ size_t room_spare(struct room *r, size_t n)
 
 void room_settle(struct room *r)
 {
-    if (r->log.settings_seq == 0 && r->settling == 0)
+    if (r->log.settings_seq == 0 && r->log.settling == 0)
         r->unsettled = 1;
 }
 
@@ -209,9 +209,6 @@ void room_commit(struct room *r)
     size_t segments = r->log.count;
     size_t done = logwriter_append(&r->log, p, r->batch.len, &err);
     size_t left = r->batch.len - done;
-    if (r->settling && r->log.next_seq > r->settling)
-        r->log.settings_seq = r->settling;
-    r->settling = 0;
     if (r->log.count > segments) {
         r->mapped = 0;
         r->unsettled |= r->log.settings_seq != 0;

@@ -329,9 +329,33 @@ static void test_largest_bounds_new_segments(void **state)
         assert_int_equal(w.segs[i].seg.size, 4 * SEGMENT_FIRST);
 }
 
+/* SETTINGS at the beginning of an append that fills several segments: the last one's header names
+ * it, and no older one that may be dropped. */
+static void test_settings_before_a_roll_are_named_by_the_next_header(void **state)
+{
+    (void)state;
+    static uint8_t buf[40 * RECORD_MAX];
+    size_t n = 0;
+    int error;
+    append(5, 100);
+    w.settings_seq = 2;
+    uint64_t first = w.next_seq;
+    for (uint64_t i = 0; i < 40; i++)
+        n += make_record(buf + n, RECORD_MAX, first + i, 32000);
+    w.settling = first;
+    assert_int_equal(logwriter_append(&w, buf, n, &error), n);
+    assert_true(w.count > 1);
+    assert_int_equal(w.settings_seq, first);
+    assert_int_equal(w.settling, 0);
+    reopen(NULL);
+    assert_int_equal(w.settings_seq, first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_settings_before_a_roll_are_named_by_the_next_header,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_append_many_all_found, setup, teardown),
         cmocka_unit_test_setup_teardown(test_append_past_segment_rolls_densely, setup, teardown),
         cmocka_unit_test_setup_teardown(test_batch_larger_than_segment_is_split, setup, teardown),
