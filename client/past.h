@@ -1,12 +1,6 @@
-/* Reading the past of a room: what history, search and export have in common.
- *
- * Three questions to the server, one after another: which records lie between the two ends that
- * were asked for, and what in them was changed later (SEARCH for changes); what changed in the next
- * records, since a message can be changed while it is among the last; then the records themselves,
- * by HISTORY, or by SEARCH if only some are wanted. So each message is printed once, as it reads
- * now, and deleted ones are left out, however much there is to print: only the changes are held in
- * memory. Only all records as JSON are printed as they were logged, for programs that apply changes
- * themselves. */
+/* The tools that read the past of a room: history, search and export. How it is read is in
+ * pastwalk.h; here it is printed. Each message is printed once, as it reads now. Only all records
+ * as JSON are printed as they were logged, for programs that apply changes themselves. */
 #pragma once
 
 #include "client/options.h"
