@@ -22,6 +22,7 @@ void chat_forget(struct pending *p)
     free(p->text);
     table_free(&p->table);
     buf_free(&p->lines);
+    chat_past_free(p->page);
     *p = (struct pending){0};
 }
 
@@ -97,18 +98,11 @@ struct pending *chat_expect(struct chat *c, int result, enum ask ask, uint32_t c
 
 /* --- history ------------------------------------------------------------------------------- */
 
-#define SEARCH_RECORDS 5000 /* what /search looks through: as much as scrolls by in a second */
-
-static int ask_history(struct chat *c, const struct pending *p, const struct chat_room *r,
-                       uint32_t *counter)
+static int ask_history(struct chat *c, struct pending *p, struct chat_room *r)
 {
-    if (p->ask == ASK_OLDER)
-        return session_history(c->session, r->room, p->before, p->lines_wanted, counter);
-    if (!p->text)
-        return session_history(c->session, r->room, r->oldest, p->lines_wanted, counter);
-    struct body_search what = {
-        .start = JOIN_LAST, .arg = SEARCH_RECORDS, .before = r->seen + 1, .text = str_of(p->text)};
-    return session_search(c->session, r->room, &what, counter);
+    if (p->ask == ASK_HISTORY)
+        return chat_past_ask(c, r, p);
+    return session_history(c->session, r->room, p->before, p->lines_wanted, &p->counter);
 }
 
 /* The request about the room that was asked first and is not on its way; NULL: there is none, or
@@ -134,23 +128,25 @@ static void go_on_with_history(struct chat *c, uint32_t room)
 {
     struct pending *p;
     while ((p = next_history(c, room))) {
-        const struct chat_room *r = chat_room(c, room);
-        int e = r ? ask_history(c, p, r, &p->counter) : -ENOENT;
+        struct chat_room *r = chat_room(c, room);
+        int e = r ? ask_history(c, p, r) : -ENOENT;
         if (e == 0)
             return;
-        if (r)
+        if (r && e < 0)
             chat_note(c, "that did not go out: %s", strerror(-e));
         chat_forget(p);
     }
 }
 
-void chat_history(struct chat *c, uint32_t room, uint32_t lines, struct str text)
+void chat_history(struct chat *c, uint32_t room, struct past_page *page)
 {
     int e = session_state(c->session) == SESSION_OPEN ? 0 : -ENOTCONN;
-    struct pending *p = chat_expect(c, e, ASK_HISTORY, 0, room, text);
-    if (!p)
+    struct pending *p = chat_expect(c, e, ASK_HISTORY, 0, room, (struct str){0});
+    if (!p) {
+        chat_past_free(page);
         return;
-    p->lines_wanted = lines;
+    }
+    p->page = page;
     go_on_with_history(c, room);
 }
 
@@ -295,23 +291,14 @@ static void show_names(struct chat *c, const struct pending *p)
     chat_show(c, &out);
 }
 
-static void show_history(struct chat *c, struct pending *p)
+/* 1: all of it has come. */
+static int end_history(struct chat *c, struct pending *p)
 {
     struct chat_room *room = chat_room(c, p->room);
-    if (!p->found) {
-        chat_note(c, p->text ? "nothing found" : "nothing older");
-    } else {
-        struct buf out = {0};
-        render_rule(&c->render, &out, p->text ? "found" : "history");
-        buf_append(&out, buf_head(&p->lines), p->lines.len);
-        render_rule(&c->render, &out, "now");
-        chat_show(c, &out);
-    }
-    if (room) {
-        if (!p->text && room->replay == p->counter)
-            room->oldest = room->replay_from;
-        room->replay = 0;
-    }
+    int e = room ? chat_past_done(c, room, p) : 1;
+    if (e < 0)
+        chat_note(c, "that did not go out: %s", strerror(-e));
+    return e != 0;
 }
 
 static void show_table(struct chat *c, struct pending *p)
@@ -338,7 +325,8 @@ void chat_on_done(struct chat *c, const struct record *r)
         show_names(c, p);
         break;
     case ASK_HISTORY:
-        show_history(c, p);
+        if (!end_history(c, p))
+            return;
         break;
     case ASK_STATS:
         if (!p->found)

@@ -6,6 +6,7 @@
  *   chat_view.c   the screen: moving between rooms, scrolling back, the bar
  *   incoming.c    records: what each one shows
  *   answers.c     requests that wait for their answer
+ *   chat_past.c   /history and /search
  *   commands.c    lines that were entered
  *   verbs.c       what each /command does
  *   complete.c    Tab
@@ -41,6 +42,8 @@ struct backlog_line {
     struct buf text;
 };
 
+enum past_verb { PAST_HISTORY, PAST_SEARCH, PAST_VERBS };
+
 struct chat_room {
     uint32_t room;                 /* number in records */
     char name[ROOM_NAME_MAX + 1];  /* "#lobby", "@alice,bob" */
@@ -53,9 +56,10 @@ struct chat_room {
     size_t backlog_n;                           /* ever put in */
     /* a replay is under way: these are history, whatever their number */
     uint64_t replay_from, replay_to;
-    uint32_t replay;      /* request, 0: none */
-    struct unread unread; /* messages that nobody has read in any terminal of ours */
-    uint64_t own_seq;     /* the last thing we said here, 0: nothing that could be changed */
+    uint32_t replay;                     /* request, 0: none */
+    struct past_query *past[PAST_VERBS]; /* asked for last; NULL: nothing yet */
+    struct unread unread;                /* messages that nobody has read in any terminal of ours */
+    uint64_t own_seq; /* the last thing we said here, 0: nothing that could be changed */
     char *own_text;
     uint64_t last_said, told_read; /* newest message; the mark that the server has */
     /* with a screen */
@@ -80,7 +84,7 @@ enum ask {
     ASK_WHOIS, /* text: the nick */
     ASK_LIST,
     ASK_TRANSPORTS,
-    ASK_HISTORY,  /* text: what to look for, or NULL */
+    ASK_HISTORY,  /* /history and /search: page */
     ASK_OLDER,    /* a page to scroll back to */
     ASK_SWITCHED, /* a PING by the new transport; text: name of the old one */
     ASK_STATS,    /* WHO: what the server says of us */
@@ -94,9 +98,10 @@ struct pending {
     enum ask ask;     /* ASK_NONE: free */
     uint32_t counter; /* 0: an ASK_HISTORY that has not been sent, because another is under way */
     uint32_t room;
-    uint32_t lines_wanted; /* ASK_HISTORY without a text, ASK_OLDER */
-    uint64_t before;       /* ASK_OLDER: they end before this one */
-    uint64_t order;        /* in which they were asked */
+    uint32_t lines_wanted;  /* ASK_OLDER */
+    struct past_page *page; /* ASK_HISTORY: owned; else NULL */
+    uint64_t before;        /* ASK_OLDER: they end before this one */
+    uint64_t order;         /* in which they were asked */
     char *text;
     struct table table;
     struct buf lines;
@@ -246,6 +251,9 @@ void chat_show_change(struct chat *c, struct chat_room *room, const struct recor
                       struct buf *out);
 
 /* --- incoming.c */
+/* The line that a record of the past makes; `edited`: it is a message as it reads now. */
+void chat_show_past(struct chat *c, struct chat_room *room, const struct record *r, int edited,
+                    struct buf *out);
 void chat_on_record(void *ctx, const struct record *r);
 
 /* --- answers.c */
@@ -263,12 +271,23 @@ void chat_on_item(struct chat *c, const struct record *r); /* MEMBER, ROOM, TRAN
 void chat_on_done(struct chat *c, const struct record *r);
 void chat_on_pong(struct chat *c, const struct record *r);
 void chat_on_error(struct chat *c, const struct record *r);
-/* /history (`lines` of them) or /search (a text): sent when what was asked before about this room
+/* A page of /history or /search, which is taken: sent when what was asked before about this room
  * has been answered. */
-void chat_history(struct chat *c, uint32_t room, uint32_t lines, struct str text);
+void chat_history(struct chat *c, uint32_t room, struct past_page *page);
 /* A page of older lines: `count` records that end before `before`. */
 void chat_older(struct chat *c, uint32_t room, uint64_t before, uint32_t count);
 void chat_on_trace(struct chat *c, const struct record *r); /* TRACE, HOP */
+
+/* --- chat_past.c: for answers.c and incoming.c */
+/* Ask for p->page, the request being p->counter: 0; 1: there is nothing to ask, which was told; or
+ * a negative errno. */
+int chat_past_ask(struct chat *c, struct chat_room *room, struct pending *p);
+void chat_past_range(struct pending *p, const struct record *r); /* REPLAY */
+void chat_past_record(struct chat_room *room, struct pending *p, const struct record *r);
+/* DONE: 1, the page has been shown; 0: another request, p->counter, is under way; or an errno. */
+int chat_past_done(struct chat *c, struct chat_room *room, struct pending *p);
+void chat_past_free(struct past_page *p);
+void chat_past_forget(struct chat_room *room); /* one leaves it */
 
 /* --- chat_file.c */
 void chat_file(struct chat *c, struct str arg);                /* /file */

@@ -166,6 +166,8 @@ static char *next_word(struct completion *c, size_t start, const char *text)
         return next_name(c, c->rooms, text, "", "");
     if (text[0] == '@')
         return next_name(c, c->nicks, text, "@", "");
+    if (strncmp(text, "from:", 5) == 0)
+        return next_name(c, c->nicks, text, "from:", "");
     return next_name(c, c->nicks, text, "", start == 0 ? ":" : "");
 }
 

@@ -2,7 +2,6 @@
  * become lines on the screen: what /transport says of lost and doubled is what a reader saw. */
 #include "client/chat_private.h"
 #include "client/verbs_people.h"
-#include "proto/match.h"
 
 #include "base/clock.h"
 
@@ -22,7 +21,7 @@ static int is_pair(const struct chat_room *room)
 /* --- records of a room's log: each appends what it shows, if anything ----------------------- */
 
 static void show_message(struct chat *c, struct chat_room *room, const struct record *r,
-                         struct buf *out, int live)
+                         struct buf *out, int live, const char *after)
 {
     struct body_message b;
     if (body_message_get(r, &b) < 0 || names_has(&c->ignored, b.from))
@@ -38,6 +37,7 @@ static void show_message(struct chat *c, struct chat_room *room, const struct re
         .action = r->flags & RECORD_ACTION,
         .mention = mention,
         .own = own,
+        .after = after,
     };
     if (live && !own && chat_unread_unseen(c, room))
         render_rule(&c->render, out, "new");
@@ -136,7 +136,7 @@ static void show_logged(struct chat *c, struct chat_room *room, const struct rec
                         struct buf *out, int live)
 {
     if (r->type == RECORD_MESSAGE)
-        show_message(c, room, r, out, live);
+        show_message(c, room, r, out, live, NULL);
     else if (r->type == RECORD_RETITLE)
         show_title(c, room, r, out);
     else if (r->type == RECORD_FILE)
@@ -220,34 +220,25 @@ static int in_replay(const struct chat_room *room, uint64_t seq)
     return room->replay && seq >= room->replay_from && seq < room->replay_to && seq <= room->seen;
 }
 
-static int finds(struct str text, const char *what)
+void chat_show_past(struct chat *c, struct chat_room *room, const struct record *r, int edited,
+                    struct buf *out)
 {
-    struct match m;
-    return match_init(&m, str_of(what)) == 0 && match_in(&m, text);
+    if (r->type == RECORD_MESSAGE)
+        show_message(c, room, r, out, 0, edited ? "(edited)" : NULL);
+    else
+        show_logged(c, room, r, out, 0);
 }
 
 static void replay(struct chat *c, struct chat_room *room, const struct record *r)
 {
     struct pending *p = chat_pending(c, room->replay);
-    struct body_message b;
     if (p && p->ask == ASK_OLDER) {
         struct buf line = {0};
         show_logged(c, room, r, &line, 0);
         chat_on_older(c, room, r, &line);
-        return;
+    } else if (p && p->page) {
+        chat_past_record(room, p, r);
     }
-    if (p && !p->text && r->type == RECORD_FILE) {
-        p->found++;
-        render_day(&c->render, &p->lines, r->time);
-        show_logged(c, room, r, &p->lines, 0);
-        return;
-    }
-    if (!p || (r->type != RECORD_MESSAGE && r->type != RECORD_RETITLE) ||
-        body_message_get(r, &b) < 0 || (p->text && !finds(b.text, p->text)))
-        return;
-    p->found++;
-    render_day(&c->render, &p->lines, r->time);
-    show_logged(c, room, r, &p->lines, 0);
 }
 
 static void count(struct chat *c, struct chat_room *room, uint64_t seq)
@@ -424,6 +415,9 @@ static void on_replay(struct chat *c, const struct record *r)
     room->replay = r->counter;
     room->replay_from = b.from;
     room->replay_to = b.to;
+    struct pending *p = chat_pending(c, r->counter);
+    if (p && p->page)
+        chat_past_range(p, r);
 }
 
 /* The server keeps no log for ever: said where the hole is, if it is one of ours. */

@@ -1,5 +1,5 @@
 /* What each /command does: one function a verb, in the order of the table; those about what is said
- * are in verbs_say.c. */
+ * are in verbs_say.c, those about the past in chat_past.c. */
 #include "client/commands.h"
 
 #include "client/chat_private.h"
@@ -18,7 +18,6 @@
 
 /* A server waits 2 s for receivers that do not answer; one that does not trace says nothing. */
 #define TRACE_PATIENCE_NS (5 * NS_PER_SEC)
-#define HISTORY_LINES     20
 
 /* --- arguments ----------------------------------------------------------------------------- */
 
@@ -54,34 +53,6 @@ static void ask(struct chat *c, enum ask what, uint8_t type, uint32_t room, stru
 /* --- the verbs ----------------------------------------------------------------------------- */
 
 static void do_help(struct chat *c, struct str arg);
-
-/* Digits and nothing else, of which the first is not 0. */
-static int is_count(struct str s, uint32_t *n)
-{
-    uint32_t v = 0;
-    if (s.n > 9 || s.p[0] == '0')
-        return 0;
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9')
-            return 0;
-        v = v * 10 + (uint32_t)(s.p[i] - '0');
-    }
-    *n = v;
-    return 1;
-}
-
-static void do_history(struct chat *c, struct str arg)
-{
-    struct chat_room *r = chat_here(c);
-    uint32_t n = HISTORY_LINES;
-    if (!r)
-        return;
-    if (arg.n && !is_count(arg, &n)) {
-        verb_usage(c, "history");
-        return;
-    }
-    chat_history(c, r->room, n, (struct str){0});
-}
 
 static void do_join(struct chat *c, struct str arg)
 {
@@ -172,15 +143,6 @@ static void do_quit(struct chat *c, struct str arg)
     chat_leave(c, arg);
 }
 
-static void do_search(struct chat *c, struct str arg)
-{
-    struct chat_room *r = chat_here(c);
-    if (r && !arg.n)
-        verb_usage(c, "search");
-    else if (r)
-        chat_history(c, r->room, 0, arg);
-}
-
 static void do_stats(struct chat *c, struct str arg)
 {
     uint32_t counter = 0;
@@ -267,7 +229,7 @@ const struct verb verbs[] = {
     {"edit",       ARG_TEXT,      "[TEXT]",      "correct your last line here; s/old/new/",   verb_edit},
     {"file",       ARG_FILE,      "PATH|get N|list|stop", "send a file here, or fetch one",    chat_file},
     {"help",       ARG_VERB,      "[COMMAND]",   "this list, or more about one",              do_help},
-    {"history",    ARG_NONE,      "[N]",         "earlier lines; again for still earlier",    do_history},
+    {"history",    ARG_TEXT,      "[N] [from:NICK] [since:2h] [until:TIME]|more", "earlier lines; again for still earlier", verb_history},
     {"ignore",     ARG_NICK,      "[NICK]",      "do not show what NICK says, or list",        verb_ignore},
     {"invite",     ARG_NICK,      "[NICK|-NICK]", "ask somebody in; take that back; show whom", do_invite},
     {"join",       ARG_ROOM,      "#ROOM",       "enter a room, or go back to it",            do_join},
@@ -283,7 +245,7 @@ const struct verb verbs[] = {
     {"query",      ARG_NICK,      "NICK",        "talk to one person from now on",            do_query},
     {"quit",       ARG_TEXT,      "[REASON]",    "leave",                                     do_quit},
     {"release",    ARG_NICK,      "NICK",        "a nick belongs to nobody any more",         do_release},
-    {"search",     ARG_TEXT,      "TEXT",        "earlier lines of this room with TEXT",      do_search},
+    {"search",     ARG_TEXT,      "TEXT [from:NICK] [since:2h] [until:TIME] [-C N]|more", "lines of this room with TEXT, and N around each", verb_search},
     {"set",        ARG_SETTING,   "[--save] [NAME [VALUE]]", "see or change a setting", verb_set},
     {"stats",      ARG_NONE,      "",            "what has been counted on this connection",  do_stats},
     {"topic",      ARG_TEXT,      "[TEXT|-]",    "see, set or clear the room's topic",        do_topic},

@@ -11,6 +11,10 @@ void verb_usage(struct chat *c, const char *name);
 struct str verb_room(struct str word, char *buf, size_t cap);
 struct str verb_nick(struct str word); /* without an @ before it */
 
+/* chat_past.c */
+void verb_history(struct chat *c, struct str arg);
+void verb_search(struct chat *c, struct str arg);
+
 /* verbs_say.c */
 void verb_away(struct chat *c, struct str arg);
 void verb_delete(struct chat *c, struct str arg);
