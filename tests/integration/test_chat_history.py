@@ -80,8 +80,8 @@ def test_search_by_person_and_literally(server, chats):
     a.sees("since:yesterdayish is no time")
     a.enter("/search x from:")
     a.until(lambda: re.search(r"^-- from: that is no nick", a.text(), re.M), "that is no nick")
-    a.send("/search from:car\t")
-    a.prompt("#lobby> /search from:carol")
+    a.send("/search from:ali\t")
+    a.prompt("#lobby> /search from:alice")
 
 
 def test_search_and_history_by_time(server, chats):
