@@ -6,6 +6,10 @@
  * NAME.quarantine, after which the room ends where it is still whole. Nothing is ever deleted. */
 #include "server/check.h"
 
+#include "server/accounts.h"
+#include "server/files.h"
+#include "server/statefile.h"
+
 #include "base/io.h"
 #include "base/log.h"
 #include "proto/types.h"
@@ -17,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct check {
@@ -193,8 +198,99 @@ static void check_room(struct check *c)
     }
     if (n >= 0)
         free(list);
+    if (n < 0) {
+        c->findings++;
+        c->left++;
+        printf("%s: cannot be read (%s)\n", c->dir, errno_name(errno));
+    }
     printf("%s: %llu records, %llu bytes in %d segments: %s\n", c->dir,
            (unsigned long long)c->records, (unsigned long long)c->bytes, n < 0 ? 0 : n,
+           c->findings == before ? "ok" : "NOT WELL");
+}
+
+/* --- small files --------------------------------------------------------------------------------
+ */
+
+/* The server sets these aside by itself when it starts; accounts it uses no further. */
+static void small_finding(struct check *c, const char *path, const char *what)
+{
+    c->findings++;
+    c->left++;
+    printf("%s: %s\n", path, what);
+}
+
+/* A file that begins with a line of its own; one that is not there is fine. */
+static void check_first_line(struct check *c, const char *dir, const char *name, const char *line)
+{
+    char path[1400], got[64];
+    size_t n = strlen(line);
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    ssize_t r = statefile_read(path, got, sizeof got);
+    if (r < 0 && r != -ENOENT)
+        small_finding(c, path, errno_name((int)r));
+    else if (r >= 0 && ((size_t)r < n || memcmp(got, line, n) != 0))
+        small_finding(c, path, "does not begin as such a file does: the next start sets it aside");
+}
+
+static void check_epoch_and_secret(struct check *c, const char *dir)
+{
+    char path[1400], got[40] = "", *end = got;
+    snprintf(path, sizeof path, "%s/epoch", dir);
+    ssize_t r = statefile_read(path, got, 32);
+    if (r >= 0 && (!strtoul(got, &end, 10) || *end != '\n'))
+        small_finding(c, path, "not the number of a start: the next start sets it aside");
+    snprintf(path, sizeof path, "%s/secret", dir);
+    r = statefile_read(path, got, sizeof got);
+    if (r >= 0 && r != 32)
+        small_finding(c, path, "not a secret of 32 bytes: the next start sets it aside");
+}
+
+static int is_info(const struct dirent *d)
+{
+    size_t n = strlen(d->d_name);
+    return n == 37 && strcmp(d->d_name + 32, ".info") == 0;
+}
+
+static void check_file(struct check *c, const char *dir, const char *info)
+{
+    char path[1400], data[1400];
+    struct buf text = {0};
+    struct file f = {0};
+    struct stat st;
+    snprintf(path, sizeof path, "%s/files/%s", dir, info);
+    snprintf(data, sizeof data, "%s/files/%.32s.data", dir, info);
+    int r = statefile_load(path, &text, 65536);
+    if (r < 0 || filestore_parse((const char *)buf_head(&text), text.len, &f) < 0)
+        small_finding(c, path, "cannot be read: the next start sets it aside");
+    else if (stat(data, &st) < 0)
+        small_finding(c, data, errno_name(errno));
+    else if (f.state != FILE_PART && (uint64_t)st.st_size != f.size)
+        small_finding(c, data, "has not the size that was announced");
+    buf_free(&text);
+}
+
+static void check_small_files(struct check *c, const char *dir)
+{
+    char path[1400];
+    struct dirent **list;
+    struct account *accounts = NULL;
+    int before = c->findings;
+    check_epoch_and_secret(c, dir);
+    check_first_line(c, dir, "nicks", "parley-nicks 1\n");
+    check_first_line(c, dir, "marks", "parley marks 1\n");
+    snprintf(path, sizeof path, "%s/accounts", dir);
+    if (accounts_read(dir, &accounts) < 0)
+        small_finding(c, path, "nobody can log in until it is mended");
+    accounts_free(&accounts);
+    snprintf(path, sizeof path, "%s/files", dir);
+    int n = scandir(path, &list, is_info, alphasort);
+    for (int i = 0; i < n; i++) {
+        check_file(c, dir, list[i]->d_name);
+        free(list[i]);
+    }
+    if (n >= 0)
+        free(list);
+    printf("%s: epoch, secret, nicks, marks, accounts, %d files: %s\n", dir, n < 0 ? 0 : n,
            c->findings == before ? "ok" : "NOT WELL");
 }
 
@@ -226,10 +322,13 @@ int check_state(const char *state_dir, int repair, int yes)
     }
     if (n >= 0)
         free(list);
+    check_small_files(&c, state_dir);
     close(lock);
     if (c.findings && !repair)
         printf("%d findings; --repair says what would be done\n", c.findings);
-    else if (c.left)
+    else if (c.left && !yes)
         printf("nothing was changed; --repair --yes does it\n");
+    else if (c.left)
+        printf("%d findings are left, see above\n", c.left);
     return n < 0 || c.left ? 1 : 0;
 }

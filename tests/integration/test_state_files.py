@@ -1,11 +1,14 @@
 """The small files of the state directory when they are broken or open to others: each is named in the log and set
 aside or mended, and nothing is dropped silently."""
 
+import glob
 import os
 import stat
+import subprocess
 
 import pytest
 
+import harness
 
 
 def path(server, name):
@@ -54,3 +57,25 @@ def test_what_others_could_read_is_named_and_closed(make_server, name):
     server.start("--listen", "tls:127.0.0.1:0")
     assert f"{path(server, name)} was mode 0644" in server.output()
     assert stat.S_IMODE(os.stat(path(server, name)).st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["epoch", "secret", "nicks", "marks", "accounts", "files/{}.info", "files/{}.data",
+                                  "rooms/00000009"])
+def test_check_names_what_is_broken(make_server, name):
+    server = make_server().start()
+    sent = os.path.join(server.dir, "sent")
+    with open(sent, "w", encoding="ascii") as f:
+        f.write("contents")
+    server.ok("file", "put", "#lobby", sent)
+    server.stop()
+    check = [harness.PARLEYD, "--check", "--state-dir", server.state]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=harness.DEADLINE)
+    assert done.returncode == 0 and "1 files: ok" in done.stdout, done.stdout
+    file = os.path.basename(glob.glob(path(server, "files/*.info"))[0]).removesuffix(".info")
+    broken = path(server, name.format(file))
+    if os.path.exists(broken):
+        os.chmod(broken, 0o600)
+    with open(broken, "w", encoding="ascii") as f:
+        f.write("junk\n")
+    done = subprocess.run(check, capture_output=True, text=True, timeout=harness.DEADLINE)
+    assert done.returncode == 1 and f"{broken}: " in done.stdout and "NOT WELL" in done.stdout
