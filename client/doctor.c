@@ -144,6 +144,66 @@ static void check_space(struct doctor *d, const char *path, const char *who, uin
         "%llu MiB free (%s)", (unsigned long long)(left >> 20), who);
 }
 
+/* --- what is kept -----------------------------------------------------------------------------
+ */
+
+/* It must be there for this user alone, if it is there. */
+static void check_private(struct doctor *d, const char *path, const char *what)
+{
+    struct stat st;
+    if (stat(path, &st) < 0) {
+        if (errno != ENOENT && errno != ENOTDIR)
+            say(d, 0, what, "look at its permissions", "%s (%s)", path, strerrorname_np(errno));
+        return;
+    }
+    say(d, (st.st_mode & 077) == 0, what,
+        "others can use it: chmod 600 it, and replace it if anybody else got at it",
+        "%s, mode %04o", path, (unsigned)(st.st_mode & 07777));
+}
+
+static int set_aside(const char *dir)
+{
+    DIR *h = opendir(dir);
+    struct dirent *e;
+    int n = 0;
+    while (h && (e = readdir(h)))
+        n += strstr(e->d_name, ".broken") != NULL || strstr(e->d_name, ".quarantine") != NULL;
+    if (h)
+        closedir(h);
+    return n;
+}
+
+/* Of a server of one's own at the usual place; another one's is for `parleyd --check`. */
+static void check_state(struct doctor *d)
+{
+    static const char *const secrets[] = {"secret", "accounts", "tls-key.pem"};
+    char dir[4096], path[4200];
+    struct statvfs v;
+    if (path_config(path, sizeof path, "credentials") == 0)
+        check_private(d, path, "credentials");
+    if (path_state(dir, sizeof dir) < 0)
+        return;
+    if (statvfs(dir, &v) < 0) {
+        int gone = errno == ENOENT;
+        say(d, gone, "state directory", "look at its permissions", "%s (%s)", dir,
+            gone ? "not there yet; parleyd makes it" : strerrorname_np(errno));
+        return;
+    }
+    uint64_t left = ((uint64_t)v.f_bavail * v.f_frsize) >> 20;
+    say(d, left >= 64, "state directory",
+        "make room, or let the server drop old messages: "
+        "--retain-days, --retain-size",
+        "%s, %llu MiB free", dir, (unsigned long long)left);
+    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, secrets[i]);
+        check_private(d, path, secrets[i]);
+    }
+    snprintf(path, sizeof path, "%s/files", dir);
+    int aside = set_aside(dir) + set_aside(path);
+    say(d, aside == 0, "state files", "Look at NAME.broken-N there; remove it when done",
+        "%d set aside because they were broken", aside);
+}
+
 /* --- the server ----------------------------------------------------------------------------- */
 
 static void check_socket_dir(struct doctor *d, const char *path)
@@ -281,6 +341,7 @@ int doctor_run(const struct options *o)
     check_rlimits(&d);
     check_kernel(&d);
     check_space(&d, "/dev/shm", "shm", 64u << 20);
+    check_state(&d);
     check_left_over(&d);
     if (!o->json && d.warnings)
         printf("\n%d warning%s\n", d.warnings, d.warnings == 1 ? "" : "s");

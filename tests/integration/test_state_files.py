@@ -79,3 +79,23 @@ def test_check_names_what_is_broken(make_server, name):
         f.write("junk\n")
     done = subprocess.run(check, capture_output=True, text=True, timeout=harness.DEADLINE)
     assert done.returncode == 1 and f"{broken}: " in done.stdout and "NOT WELL" in done.stdout
+
+
+def test_doctor_looks_at_what_is_kept(make_server):
+    server = make_server().start()
+    home = os.path.join(server.dir, "home")
+    state, config = os.path.join(home, ".local/state/parley"), os.path.join(home, ".config/parley")
+    os.makedirs(os.path.join(state, "files"))
+    os.makedirs(config)
+    assert f"{state}, " in server.ok("doctor") and " MiB free" in server.ok("doctor")
+    secrets = [os.path.join(state, "accounts"), os.path.join(state, "tls-key.pem"), os.path.join(config, "credentials")]
+    for file in secrets:
+        with open(file, "w", encoding="ascii"):
+            os.chmod(file, 0o644)
+    with open(os.path.join(state, "nicks.broken-1"), "w", encoding="ascii"):
+        pass
+    done = server.run("doctor")
+    assert done.returncode == 1
+    for file in secrets:
+        assert f"{file}, mode 0644. others can use it: chmod 600" in done.stdout
+    assert "1 set aside because they were broken. Look at" in done.stdout
