@@ -1,5 +1,5 @@
-/* The commands, each in the file of its name (query.c has four; bench/, bot/, lab/, race/). They run to
- * their end and return the exit code of ux.md; the table is in main.c. */
+/* The commands, each in the file of its name (query.c has four; bench/, bot/, lab/, race/). They
+ * run to their end and return the exit code of ux.md; the table is in main.c. */
 #pragma once
 
 #include "client/options.h"

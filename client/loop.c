@@ -163,7 +163,7 @@ static void on_prepare(uv_prepare_t *p)
     if (!ls->s)
         return; /* detached by a callback */
     uint64_t deadline = session_deadline(ls->s);
-    /* What came just now is looked at by the owner once a turn, behind the wait: it must not last. */
+    /* What came just now is looked at by the owner once a turn, behind the wait: no long one. */
     if (sync_watches(ls) < 0 || drives)
         deadline = 0;
     arm_timer(ls, deadline);

@@ -92,8 +92,8 @@ static void help(void)
         "141 the reader of the output went away.\n");
 }
 
-/* What was printed must have arrived. A reader that went away (`| head`) had what it wanted: then we
- * end as programs do that SIGPIPE kills, unless there is worse to be told. */
+/* What was printed must have arrived. A reader that went away (`| head`) had what it wanted: then
+ * we end as programs do that SIGPIPE kills, unless there is worse to be told. */
 static int end_of_output(int code)
 {
     struct pollfd p = {.fd = STDOUT_FILENO};

@@ -94,7 +94,7 @@ void handle_file_list(struct conn *c, const struct record *r);
 /* The first record of a connection was FILE_OPEN. */
 void files_accept(struct conn *c, const struct record *r);
 
-/* --- between files.c, filerequests.c, filestore.c and filetransfer.c ---------------------------------------- */
+/* --- between files.c, filerequests.c, filestore.c and filetransfer.c ------------------------- */
 
 /* Put the file into its room's log, as sent by `s`. 0 or a negative errno. */
 int file_say(struct hub *h, struct file *f, struct session *s);

@@ -28,7 +28,8 @@ struct outbox {
  * -ENOMEM. outbox_post numbers the post and stores its ticket (may be NULL). */
 int outbox_post(struct outbox *o, size_t cap, uint32_t room, uint8_t flags, struct str text,
                 uint32_t *ticket);
-/* Posts of another kind: an EDIT of message `target` (0: our last one), or, with text NULL, a DELETE. */
+/* Posts of another kind: an EDIT of message `target` (0: our last one), or, with text NULL, a
+ * DELETE. */
 int outbox_change(struct outbox *o, size_t cap, uint32_t room, uint64_t target,
                   const struct str *text, uint32_t *ticket);
 int outbox_add(struct outbox *o, size_t cap, const void *record, size_t n);

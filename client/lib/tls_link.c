@@ -19,8 +19,7 @@ __attribute__((format(printf, 3, 4))) static int fail(struct conn *c, int err, c
     return err;
 }
 
-/* --- a transport of the client's own: tcp with TLS in between
- * ------------------------------------- */
+/* --- a transport of the client's own: tcp with TLS in between ------------------------------ */
 
 static ssize_t push(struct link *l, const struct slice *s, unsigned flags)
 {

@@ -380,20 +380,20 @@ static void cut_lines(struct buf *b, int most)
 
 static void put_help(struct buf *out)
 {
-    render_printf(
-        out, "\n"
-             "  q, Ctrl-C   end                    p, space   pause\n"
-             "  tab, 1-4    sessions, rooms, transports, limits\n"
-             "  < >         sort by the column before, behind (or the arrow keys)\n"
-             "  r           the other way round    + -        look less often, more often\n"
-             "  h           back\n\n"
-             "  LAG      bytes of the log and of answers that a session has yet to be sent\n"
-             "  FILL     how much of its downlink is full; FULL: how often it had no room\n"
-             "  BELLS    doorbells rung for it; MUTED: spared, because it was awake\n"
-             "  AGAIN    posts that it said again after a loss, and that were dropped\n"
-             "  NEWS     watermarks sent to a worker; CONFL: replaced by newer ones before\n"
-             "  PIPE     how full the pipe to it is; WAITING: bytes that did not fit\n"
-             "  CALLS    system calls made to move messages\n");
+    render_printf(out,
+                  "\n"
+                  "  q, Ctrl-C   end                    p, space   pause\n"
+                  "  tab, 1-4    sessions, rooms, transports, limits\n"
+                  "  < >         sort by the column before, behind (or the arrow keys)\n"
+                  "  r           the other way round    + -        look less often, more often\n"
+                  "  h           back\n\n"
+                  "  LAG      bytes of the log and of answers that a session has yet to be sent\n"
+                  "  FILL     how much of its downlink is full; FULL: how often it had no room\n"
+                  "  BELLS    doorbells rung for it; MUTED: spared, because it was awake\n"
+                  "  AGAIN    posts that it said again after a loss, and that were dropped\n"
+                  "  NEWS     watermarks sent to a worker; CONFL: replaced by newer ones before\n"
+                  "  PIPE     how full the pipe to it is; WAITING: bytes that did not fit\n"
+                  "  CALLS    system calls made to move messages\n");
 }
 
 /* The tables that are not the main one, at the foot of a tall screen. Returns their lines. */

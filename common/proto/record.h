@@ -46,8 +46,8 @@
 /* In HELLO: the session acts for others (a page that anybody may look at), and is to have no more
  * rights than somebody who is nobody in particular. */
 #define RECORD_NOBODY 0x20u
-/* Said by a program that answers messages by itself. Such programs answer none that carry it, or two
- * of them would talk for ever. */
+/* Said by a program that answers messages by itself. Such programs answer none that carry it, or
+ * two of them would talk for ever. */
 #define RECORD_BOT 0x10u
 /* What of a POST's flags its MESSAGE keeps. */
 #define RECORD_SAID (RECORD_ACTION | RECORD_BOT)

@@ -305,8 +305,8 @@ enum rule_kind {
 
 enum search_kinds {
     SEARCH_TEXTS,   /* messages, edits and topics */
-    SEARCH_CHANGES, /* edits and deletions: what has become of messages; `text`, `from`, `context` and
-                       `most` do not count */
+    SEARCH_CHANGES, /* edits and deletions: what has become of messages; `text`, `from`, `context`
+                       and `most` do not count */
 };
 
 /* Where a JOIN starts reading. */
