@@ -300,8 +300,7 @@ static int copy_file(struct carry *c, int from, int to, uint64_t at, const char 
     return 0;
 }
 
-/* --- to the server -----------------------------------------------------------------------------
- */
+/* --- to the server ---------------------------------------------------------------------------- */
 
 static int put_file(struct carry *c)
 {
@@ -328,8 +327,7 @@ static int put_file(struct carry *c)
     return r ? r : put_end(c, sum);
 }
 
-/* --- from the server ---------------------------------------------------------------------------
- */
+/* --- from the server -------------------------------------------------------------------------- */
 
 static int compare(struct carry *c)
 {
@@ -418,8 +416,7 @@ static int get_file(struct carry *c)
     return r ? r : compare(c);
 }
 
-/* --- the thread --------------------------------------------------------------------------------
- */
+/* --- the thread ------------------------------------------------------------------------------- */
 
 static void *run(void *arg)
 {

@@ -41,8 +41,7 @@ static int gave_up(struct fileop *f, const char *fmt, const char *path, int err)
     return 1;
 }
 
-/* --- beginning ---------------------------------------------------------------------------------
- */
+/* --- beginning -------------------------------------------------------------------------------- */
 
 /* The same file, unchanged, has the same key in the next run. */
 static void make_key(struct fileop *f, const struct stat *st)
@@ -96,8 +95,7 @@ int fileop_get(struct fileop *f, struct session *s, uint32_t room, const char *w
     return 0;
 }
 
-/* --- the target of a file that is fetched -------------------------------------------------------
- */
+/* --- the target of a file that is fetched ----------------------------------------------------- */
 
 /* "DIR/NAME" with what comes before the extension as `middle`. 0 or -ENAMETOOLONG. */
 static int path_of(const struct fileop *f, const char *middle, const char *behind,
@@ -173,8 +171,7 @@ static int name_it(struct fileop *f)
     return end(f, 0, "%s", "");
 }
 
-/* --- asking ------------------------------------------------------------------------------------
- */
+/* --- asking ----------------------------------------------------------------------------------- */
 
 int fileop_ask(struct fileop *f)
 {
@@ -283,8 +280,7 @@ int fileop_record(struct fileop *f, const struct record *r)
     return 0;
 }
 
-/* --- what moves --------------------------------------------------------------------------------
- */
+/* --- what moves ------------------------------------------------------------------------------- */
 
 int fileop_fd(const struct fileop *f)
 {
@@ -343,8 +339,7 @@ void fileop_free(struct fileop *f)
     io_close(&f->fd);
 }
 
-/* --- for people --------------------------------------------------------------------------------
- */
+/* --- for people ------------------------------------------------------------------------------- */
 
 static void time_left(const struct fileop *f, char *out, size_t cap)
 {

@@ -25,8 +25,7 @@ static int on_terminal(void)
     return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
 }
 
-/* --- is it the right server? --------------------------------------------------------------------
- */
+/* --- is it the right server? ------------------------------------------------------------------ */
 
 /* Read one line from the terminal into `out`, without its end. 0, or -EPIPE: nobody answers. */
 static int answer(char *out, size_t cap)
@@ -97,8 +96,7 @@ static int settle_trust(const struct address *a)
     return is_unknown(&c, a) ? ask(a, c.seen) : 0;
 }
 
-/* --- who are we?
- * ------------------------------------------------------------------------------------ */
+/* --- who are we? ------------------------------------------------------------------------------ */
 
 /* Of the file's line, if it is about this server and account (any, if it is empty). */
 static int fits(char *text, const char *place, char account[ACCOUNT_NAME + 1],

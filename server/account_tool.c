@@ -31,8 +31,7 @@ static const char usage[] =
     "terminal\n"
     "or from standard input. A running server takes every change at once.\n";
 
-/* --- secrets
- * --------------------------------------------------------------------------------------- */
+/* --- secrets ---------------------------------------------------------------------------------- */
 
 /* A line without its end. 0, or -EPIPE: there is none; -EMSGSIZE: it is too long. */
 static int read_line(char *out, size_t cap)
@@ -95,8 +94,7 @@ static void fresh_token(char out[SECRET_MAX + 1])
     sodium_memzero(b, sizeof b);
 }
 
-/* --- the file
- * ---------------------------------------------------------------------------------------- */
+/* --- the file --------------------------------------------------------------------------------- */
 
 static int lock_accounts(const char *dir)
 {

@@ -36,8 +36,7 @@ void accounts_free(struct account **table);
 /* `parleyd account …`: returns the exit code. */
 int account_main(int argc, char **argv);
 
-/* --- the verifier -------------------------------------------------------------------------------
- */
+/* --- the verifier ----------------------------------------------------------------------------- */
 
 #define VERIFIER_FD 3
 

@@ -152,8 +152,7 @@ static void on_exit_of(uv_process_t *p, int64_t code, int signal)
     uv_close((uv_handle_t *)p, on_closed);
 }
 
-/* --- its beginning -----------------------------------------------------------------------------
- */
+/* --- its beginning ---------------------------------------------------------------------------- */
 
 #define FDS 8
 

@@ -53,8 +53,7 @@ void hubstats_room(struct room *r);
 /* The tick (four times a second): write the page. */
 void hubstats_tick(struct hub *h, uint64_t now);
 
-/* --- the fan-out's side (fanstats.c) -----------------------------------------------------------
- */
+/* --- the fan-out's side (fanstats.c) ---------------------------------------------------------- */
 
 struct fan_stats {
     struct stats_page page;

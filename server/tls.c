@@ -22,8 +22,7 @@
 
 static void on_restart(uv_timer_t *timer);
 
-/* --- the certificate ----------------------------------------------------------------------------
- */
+/* --- the certificate -------------------------------------------------------------------------- */
 
 static int open_pem(const char *path, const char *option, int *fd)
 {
@@ -58,8 +57,7 @@ static int send_cert(struct hub *h)
     return r < 0 ? r : sent < 0 ? (int)sent : 0;
 }
 
-/* --- notes from the relay
- * ------------------------------------------------------------------------- */
+/* --- notes from the relay --------------------------------------------------------------------- */
 
 static void take_client(struct hub *h, const struct tls_note *n, int fd)
 {
@@ -149,8 +147,7 @@ static void on_channel(uv_poll_t *p, int status, int events)
         lost(h);
 }
 
-/* --- the process
- * ------------------------------------------------------------------------------------ */
+/* --- the process ------------------------------------------------------------------------------ */
 
 /* In the child, before exec. Copies above all numbers that are given, as supervise.c does. */
 static void child(struct hub *h, int channel)

@@ -85,8 +85,7 @@ void client_close(struct client *c)
         uv_close((uv_handle_t *)&c->inner_poll, on_closed);
 }
 
-/* --- to the hub --------------------------------------------------------------------------------
- */
+/* --- to the hub ------------------------------------------------------------------------------- */
 
 static int send_note(const struct tls_note *n, int fd)
 {
@@ -138,8 +137,7 @@ static void hand_over_waiting(struct relay *r)
     watch_channel(r);
 }
 
-/* --- handshakes ---------------------------------------------------------------------------------
- */
+/* --- handshakes ------------------------------------------------------------------------------- */
 
 static void shake(struct client *c)
 {
@@ -260,8 +258,7 @@ static void on_accept(uv_poll_t *p, int status, int events)
     }
 }
 
-/* --- from the hub --------------------------------------------------------------------------------
- */
+/* --- from the hub ----------------------------------------------------------------------------- */
 
 static void start_accepting(struct relay *r)
 {
@@ -336,8 +333,7 @@ static void on_tick(uv_timer_t *t)
         uv_stop(&r->loop);
 }
 
-/* --- the process
- * ----------------------------------------------------------------------------------- */
+/* --- the process ------------------------------------------------------------------------------ */
 
 static void settle_in(void)
 {

@@ -142,8 +142,7 @@ static int compare(struct job *j, const uint8_t hash[FILE_HASH])
     return sodium_memcmp(j->sum, hash, sizeof j->sum) == 0 ? settle(j) : TRANSFER_WRONG;
 }
 
-/* --- the three kinds ---------------------------------------------------------------------------
- */
+/* --- the three kinds -------------------------------------------------------------------------- */
 
 /* How much of it is here already. A file that is too long is begun anew. */
 static int resume(struct job *j)

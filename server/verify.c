@@ -67,8 +67,7 @@ struct verify {
     struct bucket *buckets;
 };
 
-/* --- the table
- * -------------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static int same_file(const struct stat *a, const struct stat *b)
 {
@@ -113,8 +112,7 @@ static void accounts_look(struct hub *h)
     end_revoked(h);
 }
 
-/* --- how often it may fail
- * ----------------------------------------------------------------------------- */
+/* --- how often it may fail -------------------------------------------------------------------- */
 
 static struct bucket *bucket(struct verify *v, const char *key, int burst, int seconds)
 {
@@ -201,8 +199,7 @@ static void give_chance_back(struct verify *v, const struct peer *peer, const ch
     bucket(v, key, 1, 1);
 }
 
-/* --- the verifier
- * ------------------------------------------------------------------------------------------ */
+/* --- the verifier ----------------------------------------------------------------------------- */
 
 static void drop(struct verify *v, struct check *k)
 {
@@ -346,9 +343,7 @@ static void on_answer(uv_poll_t *p, int status, int events)
     go_on(h);
 }
 
-/* --- for login.c
- * -----------------------------------------------------------------------------------------------
- */
+/* --- for login.c ------------------------------------------------------------------------------ */
 
 static size_t waiting_from(const struct verify *v, const struct peer *peer)
 {

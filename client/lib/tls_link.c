@@ -62,8 +62,7 @@ void conn_tls_end(struct conn *c)
     c->tls = NULL;
 }
 
-/* --- whom to trust
- * ---------------------------------------------------------------------------------- */
+/* --- whom to trust ---------------------------------------------------------------------------- */
 
 static int is_number(const char *host)
 {
@@ -136,8 +135,7 @@ static int judge(struct conn *c, const struct address *a)
     return judge_known(c, a);
 }
 
-/* --- the handshake
- * ------------------------------------------------------------------------------------ */
+/* --- the handshake ---------------------------------------------------------------------------- */
 
 int conn_tls_start(struct conn *c, const struct address *a)
 {

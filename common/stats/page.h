@@ -276,8 +276,7 @@ const struct stats_field *stats_fields(enum stats_kind kind, size_t *count);
 /* The size of the row's structure above; 0: no such kind. */
 size_t stats_row_size(enum stats_kind kind);
 
-/* --- files -------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 /* A mapped page. Zero-filled is closed. */
 struct stats_page {

@@ -10,8 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* --- the socket below --------------------------------------------------------------------------
- */
+/* --- the socket below ------------------------------------------------------------------------- */
 
 static BIO_METHOD *method; /* made once, kept to the end */
 static pthread_once_t made = PTHREAD_ONCE_INIT;
@@ -74,8 +73,7 @@ static void make_method(void)
     }
 }
 
-/* --- streams -----------------------------------------------------------------------------------
- */
+/* --- streams ---------------------------------------------------------------------------------- */
 
 SSL_CTX *tls_context(int server)
 {
@@ -203,8 +201,7 @@ const char *tls_problem(void)
     return text;
 }
 
-/* --- fingerprints ------------------------------------------------------------------------------
- */
+/* --- fingerprints ----------------------------------------------------------------------------- */
 
 void tls_fingerprint(const X509 *cert, char out[TLS_FINGERPRINT])
 {

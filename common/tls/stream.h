@@ -53,8 +53,7 @@ int tls_bye(struct tls_stream *t);
 /* The newest complaint of OpenSSL in this thread, as a sentence without a full stop. Static. */
 const char *tls_problem(void);
 
-/* --- fingerprints ------------------------------------------------------------------------------
- */
+/* --- fingerprints ----------------------------------------------------------------------------- */
 
 /* "SHA256:" and 64 hexadecimal digits of the certificate: what
  * `openssl x509 -fingerprint -sha256` prints, without its colons. */
