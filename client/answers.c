@@ -3,6 +3,7 @@
 #include "client/verbs_people.h"
 
 #include "base/clock.h"
+#include "client/when.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -178,18 +179,6 @@ static const char *z(struct str s, char *out, size_t cap)
     return out;
 }
 
-static const char *duration(uint64_t ns, char *out, size_t cap)
-{
-    unsigned long long s = ns / NS_PER_SEC;
-    if (s < 60)
-        snprintf(out, cap, "%llu s", s);
-    else if (s < 3600)
-        snprintf(out, cap, "%llu min", s / 60);
-    else
-        snprintf(out, cap, "%llu h", s / 3600);
-    return out;
-}
-
 static void add_member(struct chat *c, struct pending *p, const struct record *r)
 {
     struct body_member b;
@@ -202,7 +191,7 @@ static void add_member(struct chat *c, struct pending *p, const struct record *r
         chat_stats(c, &b);
     z(b.nick, nick, sizeof nick);
     snprintf(lag, sizeof lag, b.lag ? "%llu B" : "-", (unsigned long long)b.lag);
-    duration(b.idle, idle, 32);
+    when_since(b.idle, idle, 32);
     if (b.away.n)
         snprintf(idle + strlen(idle), sizeof idle - strlen(idle), ", away: %.*s", (int)b.away.n,
                  b.away.p);

@@ -1,6 +1,7 @@
 /* The configuration files: the machine's and the user's own (options.h). */
 #include "client/settings.h"
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/paths.h"
 
@@ -46,7 +47,7 @@ static int read_file(struct options *o, const char *path)
     snprintf(c.path, sizeof c.path, "%s", path);
     int line = ini_parse(c.path, config_line, &c);
     if (line == -1 && access(c.path, F_OK) == 0) {
-        log_error("cannot read %s (%s)", c.path, strerrorname_np(errno ? errno : EIO));
+        log_error("cannot read %s (%s)", c.path, errno_name(errno ? errno : EIO));
         return -EINVAL;
     }
     if (line > 0) {

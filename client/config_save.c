@@ -176,7 +176,7 @@ int config_save(const char *name, const char *value, char *path, size_t cap, cha
         r = write_all(path, &changed);
     }
     if (r < 0)
-        snprintf(why, why_cap, "cannot write %s (%s)", path, strerrorname_np(-r));
+        snprintf(why, why_cap, "cannot write %s (%s)", path, errno_name(r));
     buf_free(&text);
     buf_free(&changed);
     return r < 0 ? r : 0;

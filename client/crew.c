@@ -2,6 +2,7 @@
 #include "client/crew.h"
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "client/render.h"
 
 #include <errno.h>
@@ -222,7 +223,7 @@ int crew_talk(struct crew_member *m, uint64_t upto, size_t size, uint64_t window
         while (r == 0 && m->said < upto && m->said - m->next < window)
             r = crew_say(m, NULL, size);
         if (r < 0 && r != -ENOBUFS)
-            fail(m->crew, "%s: cannot say anything (%s)", m->transport, strerrorname_np(-r));
+            fail(m->crew, "%s: cannot say anything (%s)", m->transport, errno_name(r));
         if (!crew_turn(m->crew, UINT64_MAX))
             return 0;
     }

@@ -1,6 +1,7 @@
 /* parley doctor: what on this machine could get in the way. One line per thing looked at: "ok" or
  * "warn", what was found, and for a warning what to do. Looks only; changes nothing, and needs no
  * server. Exit 0 if nothing is in the way, 1 if something is. */
+#include "base/io.h"
 #include "client/command.h"
 #include "client/json.h"
 #include "client/lib/negotiate.h"
@@ -136,7 +137,7 @@ static void check_space(struct doctor *d, const char *path, const char *who, uin
     struct statvfs v;
     if (statvfs(path, &v) < 0) {
         say(d, 0, path, "it is where shared memory lives: mount a tmpfs there", "%s (%s)",
-            strerrorname_np(errno), who);
+            errno_name(errno), who);
         return;
     }
     uint64_t left = (uint64_t)v.f_bavail * v.f_frsize;
@@ -215,8 +216,7 @@ static void check_socket_dir(struct doctor *d, const char *path)
     if (stat(dir, &st) < 0) {
         int gone = errno == ENOENT;
         say(d, gone, "socket directory", "look at its permissions", "%s %s (%s)", dir,
-            gone ? "is not there yet; parleyd makes it" : "cannot be looked at",
-            strerrorname_np(errno));
+            gone ? "is not there yet; parleyd makes it" : "cannot be looked at", errno_name(errno));
         return;
     }
     int own = st.st_uid == getuid() || st.st_uid == 0;

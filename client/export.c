@@ -1,6 +1,7 @@
 /* parley export: a room into a file, as text or JSON lines. The file is written under another name
  * beside it and gets its own when it is complete and on disk, so nobody ever finds half of it; what
  * is there already is not overwritten. Whatever the room holds, little of it is in memory. */
+#include "base/io.h"
 #include "client/command.h"
 #include "client/past.h"
 #include "client/tool.h"
@@ -15,7 +16,7 @@
 
 static int failed(const char *what, const char *path)
 {
-    log_error("cannot %s %s (%s)", what, path, strerrorname_np(errno));
+    log_error("cannot %s %s (%s)", what, path, errno_name(errno));
     return 1;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "client/when.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,10 +126,7 @@ static void show_entry(struct file_run *c, const struct record *r)
     }
     if (c->lines++ == 0 && !c->tool.o->quiet)
         printf("NUMBER        SIZE  FROM              SENT              NAME\n");
-    time_t at = (time_t)(b.time / NS_PER_SEC);
-    struct tm tm = {0};
-    localtime_r(&at, &tm);
-    strftime(when, sizeof when, "%Y-%m-%d %H:%M", &tm);
+    when_date(b.time, when, sizeof when);
     snprintf(number, sizeof number, "%llu", (unsigned long long)b.seq);
     render_printf(&c->out, "%6s  %10s  ", number, render_bytes(b.size, size, sizeof size));
     render_cell(&c->out, b.from, 16);

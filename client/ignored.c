@@ -50,11 +50,9 @@ int ignored_load(struct names *n)
 
 static int save(const struct names *n)
 {
-    char path[4200], aside[4200];
+    char path[4200];
     struct buf text = {0};
     int r = path_of(path, sizeof path, "");
-    if (r == 0)
-        r = path_of(aside, sizeof aside, ".new");
     if (r < 0)
         return r;
     buf_append(&text, FILE_HEAD, strlen(FILE_HEAD));
@@ -62,13 +60,9 @@ static int save(const struct names *n)
         buf_append(&text, n->at[i], strlen(n->at[i]));
         buf_append(&text, "\n", 1);
     }
-    int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    r = fd < 0 ? -errno : io_write_full(fd, buf_head(&text), text.len);
-    if (r == 0 && fsync(fd) < 0)
-        r = -errno;
-    io_close(&fd);
+    r = io_replace(path, buf_head(&text), text.len);
     buf_free(&text);
-    return r < 0 ? r : rename(aside, path) < 0 ? -errno : 0;
+    return r;
 }
 
 /* Held while the file is read, changed and written. */

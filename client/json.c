@@ -2,6 +2,7 @@
 #include "client/json.h"
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "client/decisions.h"
 #include "proto/text.h"
 #include "transport/transport.h"
@@ -148,9 +149,8 @@ static json_t *changed(const struct record *r, struct str room)
 
 void json_put_file(json_t *o, struct str name, uint64_t size, struct str hash)
 {
-    char hex[2 * FILE_HASH + 1] = "";
-    for (size_t i = 0; i < hash.n && i < FILE_HASH; i++)
-        snprintf(hex + 2 * i, 3, "%02x", (uint8_t)hash.p[i]);
+    char hex[2 * FILE_HASH + 1];
+    hex_put(hash.p, hash.n < FILE_HASH ? hash.n : FILE_HASH, hex);
     json_put(o, "name", name);
     json_put_int(o, "size", size);
     json_put(o, "hash", str_of(hex));

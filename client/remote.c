@@ -4,6 +4,7 @@
  * `ACCOUNT@HOST:PORT SECRET`, readable for nobody else. It is only read here. */
 #include "client/remote.h"
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/paths.h"
 #include "client/lib/negotiate.h"
@@ -79,7 +80,7 @@ static int ask(const struct address *a, const char *fingerprint)
     }
     int r = known_add(a->trust.known, a->text + 4, fingerprint);
     if (r < 0)
-        log_warn("cannot remember it in %s (%s)", a->trust.known, strerrorname_np(-r));
+        log_warn("cannot remember it in %s (%s)", a->trust.known, errno_name(r));
     else
         fprintf(stderr, "Remembered in %s\n", a->trust.known);
     return r < 0 ? 1 : 0;

@@ -5,6 +5,7 @@
  * With --id the input has a name, by which the server knows how many of its posts it has: so many
  * lines are passed over. Which lines are posts depends on nothing but the input itself (take_line),
  * so that every run counts them alike. */
+#include "base/io.h"
 #include "client/command.h"
 #include "client/render.h"
 #include "client/tool.h"
@@ -83,7 +84,7 @@ static void post(struct send *c, struct str text)
     }
     int r = session_post(c->tool.s, c->number, 0, text, &c->last);
     if (r < 0) { /* to go on without this line would make it a hole in the input */
-        complain(c, strerrorname_np(-r), SIZE_MAX);
+        complain(c, errno_name(r), SIZE_MAX);
         tool_end(&c->tool, 1);
         return;
     }
@@ -133,7 +134,7 @@ static void read_input(struct send *c)
     } else if (n == 0) {
         c->eof = 1;
     } else if (errno != EINTR && errno != EAGAIN) {
-        log_error("cannot read standard input (%s)", strerrorname_np(errno));
+        log_error("cannot read standard input (%s)", errno_name(errno));
         c->failed++;
         c->eof = 1;
     }

@@ -104,29 +104,6 @@ static int parse_number(const char *v, uint64_t *out)
     return 0;
 }
 
-/* "90", "1.5", "30s", "10m", "2h", "1d", "200ms" into ns. */
-static int parse_seconds(const char *v, uint64_t *out)
-{
-    static const struct {
-        const char *name;
-        double seconds;
-    } units[] = {{"", 1}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
-    if ((*v < '0' || *v > '9') && *v != '.')
-        return -EINVAL;
-    char *end;
-    double n = strtod(v, &end);
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (strcmp(end, units[i].name) != 0)
-            continue;
-        n *= units[i].seconds * 1e9;
-        if (!(n >= 0 && n < 9e18)) /* 285 years, and what fits */
-            return -EINVAL;
-        *out = (uint64_t)n;
-        return 0;
-    }
-    return -EINVAL;
-}
-
 static int parse_flag(const char *v, int *out)
 {
     static const char *const yes[] = {"yes", "true", "on", "1"}, *const no[] = {"no", "false",
@@ -189,7 +166,7 @@ int setting_set(struct options *o, const struct setting *d, const char *v)
     case KIND_WHEN:
         return when_parse(v, wall_ns(), to);
     case KIND_SECONDS:
-        return parse_seconds(v, to);
+        return when_span(v, to);
     case KIND_COLOR:
         if ((i = choose(v, colors, 3)) >= 0)
             o->color = (enum color_mode)i;

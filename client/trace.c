@@ -1,6 +1,7 @@
 /* parley trace #ROOM TEXT: says TEXT in the room and shows the way it took to every receiver, our
  * own session among them: see waterfall.h. With -C N it is said so many times, one after the other
  * has arrived, and what is shown are the medians. */
+#include "base/io.h"
 #include "client/command.h"
 #include "client/tool.h"
 #include "client/waterfall.h"
@@ -30,7 +31,7 @@ static void say(struct tracer *t)
     struct str text = str_of(t->tool.o->argv[1]);
     int r = session_post(t->tool.s, t->room, RECORD_TRACED, text, &t->post);
     if (r < 0) {
-        log_error("cannot say that (%s)", strerrorname_np(-r));
+        log_error("cannot say that (%s)", errno_name(r));
         tool_end(&t->tool, 1);
     }
 }

@@ -9,6 +9,7 @@
 #include "client/person.h"
 
 #include "base/clock.h"
+#include "client/when.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,27 +180,6 @@ void do_topic(struct chat *c, struct str arg)
 
 /* --- answers -------------------------------------------------------------------------------- */
 
-static const char *date(uint64_t ns, char *out, size_t cap)
-{
-    time_t at = (time_t)(ns / NS_PER_SEC);
-    struct tm tm = {0};
-    localtime_r(&at, &tm);
-    strftime(out, cap, "%Y-%m-%d %H:%M", &tm);
-    return out;
-}
-
-static const char *since(uint64_t ns, char *out, size_t cap)
-{
-    unsigned long long s = ns / NS_PER_SEC;
-    if (s < 60)
-        snprintf(out, cap, "%llu s", s);
-    else if (s < 3600)
-        snprintf(out, cap, "%llu min", s / 60);
-    else
-        snprintf(out, cap, "%llu h %llu min", s / 3600, s / 60 % 60);
-    return out;
-}
-
 static void show_setting(struct chat *c, struct pending *p, const struct record *r)
 {
     struct body_setting b;
@@ -213,7 +193,7 @@ static void show_setting(struct chat *c, struct pending *p, const struct record 
     render_safe(b.name, name, sizeof name);
     if (*by)
         snprintf(did, sizeof did, " (%s%s%s)", by, b.time ? ", " : "",
-                 b.time ? date(b.time, when, sizeof when) : "");
+                 b.time ? when_date(b.time, when, sizeof when) : "");
     person_words(session_server(c->session), b.name, who, sizeof who);
     int named = *value && strcmp(value, name) != 0;
     const char *what = b.kind == RULE_OP ? "operator" : b.kind == RULE_BAN ? "banned" : "invited";
@@ -238,12 +218,12 @@ static void show_profile(struct chat *c, struct pending *p, const struct record 
     person_words(session_server(c->session), b.person, who, sizeof who);
     if (!b.session) {
         chat_note(c, "%s is not here. The nick belongs to %s, who used it last on %.10s", nick, who,
-                  date(b.since, when, sizeof when));
+                  when_date(b.since, when, sizeof when));
         return;
     }
     const struct transport *t = transport_by_id(b.transport);
     chat_note(c, "%s: %s, by %s since %s, idle %s, %llu bytes behind", nick, who, t ? t->name : "?",
-              date(b.since, when, sizeof when), since(b.idle, idle, sizeof idle),
+              when_date(b.since, when, sizeof when), when_since(b.idle, idle, sizeof idle),
               (unsigned long long)b.lag);
     if (b.away.n)
         chat_note(c, "%s is away: %s", nick, render_safe(b.away, rooms, sizeof rooms));

@@ -4,11 +4,12 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-static int parse_age(const char *text, uint64_t *age)
+int when_span(const char *text, uint64_t *ns)
 {
     static const struct {
         const char *name;
@@ -25,7 +26,7 @@ static int parse_age(const char *text, uint64_t *age)
         n *= units[i].seconds * 1e9;
         if (!(n >= 0 && n < 9e18)) /* 285 years, and what fits */
             return -EINVAL;
-        *age = (uint64_t)n;
+        *ns = (uint64_t)n;
         return 0;
     }
     return -EINVAL;
@@ -75,7 +76,7 @@ int when_parse(const char *text, uint64_t now, uint64_t *age)
                         .tm_mday = today.tm_mday - day,
                         .tm_isdst = -1};
         then = mktime(&tm);
-    } else if (parse_age(text, age) == 0) {
+    } else if (when_span(text, age) == 0) {
         return 0;
     } else if (parse_date(text, &today, &then) < 0) {
         return -EINVAL;
@@ -83,4 +84,25 @@ int when_parse(const char *text, uint64_t now, uint64_t *age)
     uint64_t ns = (uint64_t)then * NS_PER_SEC;
     *age = ns < now ? now - ns : 0;
     return 0;
+}
+
+const char *when_date(uint64_t ns, char *out, size_t cap)
+{
+    time_t at = (time_t)(ns / NS_PER_SEC);
+    struct tm tm = {0};
+    localtime_r(&at, &tm);
+    strftime(out, cap, "%Y-%m-%d %H:%M", &tm);
+    return out;
+}
+
+const char *when_since(uint64_t ns, char *out, size_t cap)
+{
+    unsigned long long s = ns / NS_PER_SEC;
+    if (s < 60)
+        snprintf(out, cap, "%llu s", s);
+    else if (s < 3600)
+        snprintf(out, cap, "%llu min", s / 60);
+    else
+        snprintf(out, cap, "%llu h %llu min", s / 3600, s / 60 % 60);
+    return out;
 }

@@ -121,7 +121,7 @@ int accounts_write(const char *dir, struct account **table)
     snprintf(path, sizeof path, "%s/accounts", dir);
     struct stat owner;
     if (r == 0)
-        r = statefile_replace(path, buf_head(&text), text.len);
+        r = io_replace(path, buf_head(&text), text.len);
     /* root may look after the accounts of a server that runs as another user. */
     if (r == 0 && geteuid() == 0 && stat(dir, &owner) == 0 &&
         chown(path, owner.st_uid, owner.st_gid) < 0)

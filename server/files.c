@@ -1,6 +1,7 @@
 /* Files: the table, what is said of them in rooms, and what becomes of them. See files.h. */
 #include "server/files.h"
 
+#include "base/io.h"
 #include "base/log.h"
 #include "server/requests.h"
 
@@ -20,8 +21,7 @@ void file_owner(const struct conn *c, char out[FILE_OWNER_MAX])
         snprintf(out, FILE_OWNER_MAX, "%s", c->person.id);
         return;
     }
-    for (int i = 0; i < OWNER_KEY; i++)
-        snprintf(hex + 2 * i, 3, "%02x", c->owner->key[i]);
+    hex_put(c->owner->key, OWNER_KEY, hex);
     snprintf(out, FILE_OWNER_MAX, "net:%s", hex);
 }
 

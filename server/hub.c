@@ -1,6 +1,7 @@
 /* The hub's life: start, turns, stop. See hub.h for the picture. */
 #include "server/hub.h"
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/paths.h"
 #include "server/fanout.h"
@@ -217,7 +218,7 @@ static int open_epoch(struct hub *h, const char *path)
     }
     h->epoch = (uint32_t)last + 1;
     int n = snprintf(number, sizeof number, "%u\n", h->epoch);
-    return statefile_replace(path, number, (size_t)n);
+    return io_replace(path, number, (size_t)n);
 }
 
 /* What proves resume tokens across starts: whoever has it can go on as anybody. */
@@ -234,7 +235,7 @@ static int open_secret(struct hub *h, const char *path)
         memcpy(h->secret, secret, sizeof h->secret);
     else
         io_random(h->secret, sizeof h->secret);
-    return whole ? 0 : statefile_replace(path, h->secret, sizeof h->secret);
+    return whole ? 0 : io_replace(path, h->secret, sizeof h->secret);
 }
 
 static int open_state(struct hub *h)

@@ -405,9 +405,10 @@ void place_reload(struct hub *h);  /* the budget has changed */
 /* supervise.c: workers as processes */
 int supervise_start(struct hub *h); /* 0 or a negative errno */
 void supervise_stop(struct hub *h); /* tell them to stop, wait, kill */
-/* How long to wait before a child that lived so long is started again; `last` is the wait before.
- */
-uint64_t supervise_wait(uint64_t lived, uint64_t last);
+/* A child has ended with `status`, as waitpid says it: log that, with `then` ("", or what follows
+ * of it and "; "). How long to wait (ns) before it is started again; `last` is the wait before. */
+uint64_t supervise_ended(const char *what, pid_t pid, int status, const char *then,
+                         uint64_t started, uint64_t last);
 /* Wait for a child that was asked to end; kill it if it takes too long. */
 void supervise_reap(pid_t pid);
 

@@ -129,7 +129,7 @@ static int write_rows(struct marks *m)
         buf_added(&out, (size_t)(p - to));
     }
     if (r == 0)
-        r = statefile_replace(m->path, buf_head(&out), out.len);
+        r = io_replace(m->path, buf_head(&out), out.len);
     buf_free(&out);
     return r;
 }

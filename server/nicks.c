@@ -2,6 +2,7 @@
  */
 #include "server/nicks.h"
 
+#include "base/io.h"
 #include "base/log.h"
 #include "server/statefile.h"
 
@@ -223,7 +224,7 @@ struct job {
 static void run(uv_work_t *w)
 {
     struct job *j = w->data;
-    j->result = statefile_replace(j->path, buf_head(&j->text), j->text.len);
+    j->result = io_replace(j->path, buf_head(&j->text), j->text.len);
 }
 
 static void complain(struct hub *h, const char *path, int err)
@@ -269,7 +270,7 @@ void nicks_close(struct hub *h)
         struct buf text = {0};
         path_of(h, path, sizeof path);
         encode(h, &text);
-        int r = statefile_replace(path, buf_head(&text), text.len);
+        int r = io_replace(path, buf_head(&text), text.len);
         if (r < 0)
             complain(h, path, r);
         buf_free(&text);

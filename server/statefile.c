@@ -10,20 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int statefile_replace(const char *path, const void *p, size_t n)
-{
-    char aside[4300];
-    snprintf(aside, sizeof aside, "%s.new", path);
-    int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    int r = fd < 0 ? -errno : io_write_full(fd, p, n);
-    if (r == 0 && fsync(fd) < 0)
-        r = -errno;
-    io_close(&fd);
-    if (r == 0 && rename(aside, path) < 0)
-        r = -errno;
-    return r;
-}
-
 ssize_t statefile_read(const char *path, void *p, size_t n)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -1,14 +1,11 @@
-/* Small files in the state directory, replaced as a whole: written aside, synced, renamed, so that
- * a crash leaves the old one or the new one. Everything here blocks: at the start, at the end, or
- * in a thread. */
+/* Small files in the state directory, which io_replace writes. Everything here blocks: at the
+ * start, at the end, or in a thread. */
 #pragma once
 
 #include "base/buf.h"
 
 #include <sys/types.h>
 
-/* 0 or a negative errno, with the old file as it was. */
-int statefile_replace(const char *path, const void *p, size_t n);
 /* At most `n` bytes of it. How many, or a negative errno. */
 ssize_t statefile_read(const char *path, void *p, size_t n);
 /* All of it, appended. 0 or a negative errno (-EFBIG: more than `most`). */

@@ -6,6 +6,7 @@
  * workers or on the next one, and it is started again with a growing delay. */
 #include "server/hub.h"
 
+#include "base/io.h"
 #include "base/log.h"
 #include "server/fanout.h"
 
@@ -91,13 +92,24 @@ static void close_polls(struct target *t)
 
 static void on_restart(uv_timer_t *timer);
 
-uint64_t supervise_wait(uint64_t lived, uint64_t last)
+static uint64_t next_wait(uint64_t lived, uint64_t last)
 {
     if (lived > RESTART_CALM_NS)
         return 0;
     if (last == 0)
         return RESTART_FIRST_NS;
     return last * 2 > RESTART_MAX_NS ? RESTART_MAX_NS : last * 2;
+}
+
+uint64_t supervise_ended(const char *what, pid_t pid, int status, const char *then,
+                         uint64_t started, uint64_t last)
+{
+    uint64_t wait = next_wait(mono_ns() - started, last);
+    log_warn("%s (pid %d) ended by %s %d; %snext start in %llu ms", what, (int)pid,
+             WIFSIGNALED(status) ? "signal" : "exit",
+             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), then,
+             (unsigned long long)(wait / NS_PER_MS));
+    return wait;
 }
 
 void supervise_reap(pid_t pid)
@@ -133,11 +145,10 @@ static void worker_lost(struct target *t)
     t->conns = 0;
     if (h->stopping)
         return;
-    t->restart_wait = supervise_wait(mono_ns() - t->started, t->restart_wait);
-    log_warn("worker %d (pid %d) ended by %s %d; %zu sessions resume; next start in %llu ms",
-             t->index, (int)t->pid, WIFSIGNALED(status) ? "signal" : "exit",
-             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), lost,
-             (unsigned long long)(t->restart_wait / NS_PER_MS));
+    char what[24], then[48];
+    snprintf(what, sizeof what, "worker %d", t->index);
+    snprintf(then, sizeof then, "%zu sessions resume; ", lost);
+    t->restart_wait = supervise_ended(what, t->pid, status, then, t->started, t->restart_wait);
     uv_timer_start(&t->restart, on_restart, t->restart_wait / NS_PER_MS, 0);
 }
 

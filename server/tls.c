@@ -5,6 +5,7 @@
  * backlogs outlive a relay) and the channel. Nothing has a name. */
 #include "server/hub.h"
 
+#include "base/io.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -112,11 +113,8 @@ static void lost(struct hub *h)
     t->alive = 0;
     if (h->stopping)
         return;
-    t->restart_wait = supervise_wait(mono_ns() - t->started, t->restart_wait);
-    log_warn("the TLS relay (pid %d) ended by %s %d; its clients resume; next start in %llu ms",
-             (int)t->pid, WIFSIGNALED(status) ? "signal" : "exit",
-             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-             (unsigned long long)(t->restart_wait / NS_PER_MS));
+    t->restart_wait = supervise_ended("the TLS relay", t->pid, status, "its clients resume; ",
+                                      t->started, t->restart_wait);
     uv_timer_start(&t->restart, on_restart, t->restart_wait / NS_PER_MS, 0);
 }
 

@@ -248,15 +248,13 @@ static void lost(struct hub *h)
     io_close(&v->sock);
     kill(v->pid, SIGKILL);
     waitpid(v->pid, &status, 0);
+    pid_t pid = v->pid;
     v->pid = 0;
     if (h->stopping)
         return;
-    v->wait = supervise_wait(mono_ns() - v->started, v->wait);
+    v->wait =
+        supervise_ended("the process that checks logins", pid, status, "", v->started, v->wait);
     v->not_before = mono_ns() + v->wait;
-    log_warn("the process that checks logins ended by %s %d; next start in %llu ms",
-             WIFSIGNALED(status) ? "signal" : "exit",
-             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-             (unsigned long long)(v->wait / NS_PER_MS));
     if (v->busy && ++v->checks->tries > 1)
         finish(h, v->checks, -1);
     v->busy = 0;

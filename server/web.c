@@ -8,12 +8,14 @@
  * Kernel objects: the listening TCP socket, the pipe. Nothing with a name. */
 #include "server/hub.h"
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/paths.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define PROGRAM "parley-web"
@@ -38,10 +40,9 @@ static void on_exit_of(uv_process_t *p, int64_t code, int signal)
     w->alive = 0;
     io_close(&w->life);
     if (!h->stopping) {
-        w->restart_wait = supervise_wait(mono_ns() - w->started, w->restart_wait);
-        log_warn("the page's process (pid %d) ended by %s %d; next start in %llu ms", p->pid,
-                 signal ? "signal" : "exit", signal ? signal : (int)code,
-                 (unsigned long long)(w->restart_wait / NS_PER_MS));
+        w->restart_wait =
+            supervise_ended("the page's process", p->pid, W_EXITCODE((int)code, signal), "",
+                            w->started, w->restart_wait);
     }
     uv_close((uv_handle_t *)p, on_closed);
 }

@@ -176,7 +176,7 @@ int archive_cat(const struct archive *a, struct bench *b, const char *transport,
         raw_reap(&partner, 1);
         raw_close(&k.c, 1);
         if (r < 0)
-            snprintf(why, cap, "cat: the stream ended (%s)", strerrorname_np(-r));
+            snprintf(why, cap, "cat: the stream ended (%s)", errno_name(r));
     }
     scratch_close(&dir);
     return r;

@@ -6,6 +6,7 @@
 #include "client/bench/archive.h"
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -66,7 +67,7 @@ static int run_history(struct bench *b, struct bench_result *r)
     if (e == 0)
         e = archive_cat(&a, b, r->c.transport, mine.bytes, &cat_ns, why, sizeof why);
     else
-        snprintf(why, sizeof why, "the log is not to be found (%s)", strerrorname_np(-e));
+        snprintf(why, sizeof why, "the log is not to be found (%s)", errno_name(e));
     if (e == 0) {
         double cat_mb = (double)mine.bytes / MB * 1e9 / (double)cat_ns;
         bench_put_head(r, "cat_MB_per_s", "MB/s", BENCH_NEITHER, cat_mb);

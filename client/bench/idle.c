@@ -70,7 +70,7 @@ static int add_holder(struct bench_result *r, struct idle *i, struct holder *h)
     struct word word;
     struct raw_partner *p = &i->holders[i->count];
     if (raw_fork(p, hold, h) < 0) {
-        log_error("cannot start a process for idle sessions (%s)", strerrorname_np(errno));
+        log_error("cannot start a process for idle sessions (%s)", errno_name(errno));
         return 1;
     }
     i->count++;

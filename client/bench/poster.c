@@ -151,11 +151,11 @@ int poster_start(struct poster *p, const struct options *o, uint64_t size, uint6
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return snprintf(p->why, sizeof p->why, "socketpair: %s", strerrorname_np(errno)), -errno;
+        return snprintf(p->why, sizeof p->why, "socketpair: %s", errno_name(errno)), -errno;
     p->pid = fork();
     if (p->pid < 0) {
         int e = errno;
-        snprintf(p->why, sizeof p->why, "fork: %s", strerrorname_np(e));
+        snprintf(p->why, sizeof p->why, "fork: %s", errno_name(e));
         p->pid = 0;
         close(pair[0]);
         close(pair[1]);

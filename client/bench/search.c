@@ -105,7 +105,7 @@ static int compare(struct bench *b, struct bench_result *r, char *texts, char *o
     bench_note(r, "The client here is the one that waits for `parley search`, whose own costs are "
                   "in its time.");
     if (e < 0) {
-        log_error("parley search failed (%s)", strerrorname_np(-e));
+        log_error("parley search failed (%s)", errno_name(e));
         return 1;
     }
     uint64_t found = count_lines(out);
@@ -136,9 +136,9 @@ static int run(struct bench *b, struct bench_result *r)
     if (t.copy && t.text)
         code = archive_fill(b, r, r->c.items, make, &t, &producer);
     else
-        log_error("cannot write %s (%s)", texts, strerrorname_np(errno));
+        log_error("cannot write %s (%s)", texts, errno_name(errno));
     if (t.copy && fclose(t.copy) != 0 && code == 0) {
-        log_error("cannot write %s (%s)", texts, strerrorname_np(errno));
+        log_error("cannot write %s (%s)", texts, errno_name(errno));
         code = 1;
     }
     if (code == 0 && !r->skipped[0])

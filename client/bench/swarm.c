@@ -2,6 +2,7 @@
 #include "client/bench/swarm.h"
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "client/render.h"
 #include "client/tool.h"
@@ -216,7 +217,7 @@ static void watch(struct swarm_member *m)
         if (have && have->events == p[k].events)
             continue;
         if (epoll_ctl(m->w->epoll, have ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, p[k].fd, &e) < 0)
-            fail(m->w, 1, "cannot poll a descriptor (%s)", strerrorname_np(errno));
+            fail(m->w, 1, "cannot poll a descriptor (%s)", errno_name(errno));
     }
     memcpy(m->watched, p, (size_t)n * sizeof *p);
     m->watched_count = n;
@@ -370,7 +371,7 @@ int swarm_open(struct swarm *w, const struct options *o, int kinds, uint32_t cou
     w->spare = calloc(count, sizeof *w->spare);
     w->deadline = o->timeout == OPTION_UNSET ? 0 : mono_ns() + o->timeout;
     if (w->epoll < 0 || !w->members || !w->hot || !w->spare) {
-        fail(w, 1, "cannot start (%s)", strerrorname_np(errno));
+        fail(w, 1, "cannot start (%s)", errno_name(errno));
         return w->code;
     }
     uint64_t noticed = mono_ns() + 2 * NS_PER_SEC;

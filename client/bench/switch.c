@@ -1,6 +1,7 @@
 /* parley bench switch: a subscriber changes its transport in the middle of the traffic, there and
  * back again. How long it takes from asking to the new transport being open, and the longest time
  * without a delivery meanwhile; what is lost or doubled fails the run, as everywhere. */
+#include "base/io.h"
 #include "client/bench/bench.h"
 #include "client/bench/poster.h"
 #include "client/bench/swarm.h"
@@ -86,7 +87,7 @@ static int one_switch(struct change *c, uint8_t to)
     c->asked = mono_ns();
     int r = session_switch(m->s, &to, 1);
     if (r < 0) {
-        log_error("cannot switch (%s)", strerrorname_np(-r));
+        log_error("cannot switch (%s)", errno_name(r));
         return 1;
     }
     swarm_touch(m);

@@ -1,5 +1,6 @@
 /* The command: rooms, filters, order, rate, backoff. See bot.h. */
 #include "client/bot/bot.h"
+#include "base/io.h"
 #include "client/bot/place.h"
 #include "client/command.h"
 #include "client/render.h"
@@ -157,7 +158,7 @@ static void start_runs(struct bot *b)
         int r = run_start(j, b->argv, parley_nick(b->p), b->time_ns);
         if (r < 0) {
             char how[80];
-            snprintf(how, sizeof how, "cannot be started (%s)", strerrorname_np(-r));
+            snprintf(how, sizeof how, "cannot be started (%s)", errno_name(r));
             j->state = JOB_DONE;
             failed(b, j, how);
             return;

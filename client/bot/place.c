@@ -1,6 +1,7 @@
 /* See place.h. */
 #include "client/bot/place.h"
 
+#include "base/buf.h"
 #include "base/io.h"
 #include "base/log.h"
 
@@ -87,19 +88,20 @@ void places_rewound(struct places *p, const char *room, uint64_t seq)
 
 void places_save(struct places *p)
 {
-    char aside[4096];
     if (!p->changed || !p->path)
         return;
-    snprintf(aside, sizeof aside, "%s.new", p->path);
-    FILE *f = fopen(aside, "we");
-    int ok = f && fputs(FIRST_LINE, f) >= 0;
-    for (size_t i = 0; ok && i < p->count; i++)
-        ok = fprintf(f, "%" PRIu64 " %s\n", p->list[i].seq, p->list[i].room) > 0;
-    ok = ok && fflush(f) == 0 && fsync(fileno(f)) == 0;
-    if (f && fclose(f) != 0)
-        ok = 0;
-    if (!ok || rename(aside, p->path) < 0)
-        log_warn("cannot keep the position in %s (%s)", p->path, errno_name(errno));
+    struct buf text = {0};
+    int r = buf_append(&text, FIRST_LINE, strlen(FIRST_LINE));
+    for (size_t i = 0; r == 0 && i < p->count; i++) {
+        char line[128];
+        int n = snprintf(line, sizeof line, "%" PRIu64 " %s\n", p->list[i].seq, p->list[i].room);
+        r = buf_append(&text, line, (size_t)n);
+    }
+    if (r == 0)
+        r = io_replace(p->path, buf_head(&text), text.len);
+    if (r < 0)
+        log_warn("cannot keep the position in %s (%s)", p->path, errno_name(r));
+    buf_free(&text);
     p->changed = 0;
 }
 

@@ -3,6 +3,7 @@
 #include "client/lib/session_private.h"
 
 #include "base/clock.h"
+#include "base/io.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -242,7 +243,7 @@ static int pull(struct session *s)
 /* The connection ended with `err`; if the server said why, s->error has it. */
 static void ended(struct session *s, int err)
 {
-    const char *name = strerrorname_np(-err);
+    const char *name = errno_name(-err);
     if (s->bye && err != -EBADMSG) {
         size_t left = s->out.posts;
         if (left)

@@ -2,6 +2,7 @@
  * the server, or opens those it names. Nothing here has a name that would have to be removed. */
 #include "client/lib/negotiate.h"
 
+#include "base/io.h"
 #include "client/lib/tls_link.h"
 
 #include "base/clock.h"
@@ -25,19 +26,13 @@
 
 #define CLIENT_NAME "parley " PARLEY_VERSION
 
-__attribute__((format(printf, 3, 4))) static int fail(struct conn *c, int err, const char *fmt, ...)
+int conn_fail(struct conn *c, int err, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(c->why, sizeof c->why, fmt, ap);
     va_end(ap);
     return err;
-}
-
-static const char *errname(int err)
-{
-    const char *n = strerrorname_np(err < 0 ? -err : err);
-    return n ? n : "unknown error";
 }
 
 /* --- addresses ----------------------------------------------------------------------------- */
@@ -120,10 +115,12 @@ int address_parse(struct address *a, const char *server, const char **why)
 static int no_server(struct conn *c, const struct address *a, int err)
 {
     if (err == -EACCES || err == -EPERM)
-        return fail(c, err, "no permission to reach the server at %s (%s). It serves another user",
-                    a->text, errname(err));
-    return fail(c, err, "no server at %s (%s). Start one: parleyd%s%s", a->text, errname(err),
-                a->remote ? " --listen " : "", a->remote ? a->text + (a->tls ? 0 : 4) : "");
+        return conn_fail(c, err,
+                         "no permission to reach the server at %s (%s). It serves another user",
+                         a->text, errno_name(err));
+    return conn_fail(c, err, "no server at %s (%s). Start one: parleyd%s%s", a->text,
+                     errno_name(err), a->remote ? " --listen " : "",
+                     a->remote ? a->text + (a->tls ? 0 : 4) : "");
 }
 
 /* The socket is connected. */
@@ -157,7 +154,7 @@ static int dial_unix(struct conn *c, const struct address *a)
     if (c->sock < 0)
         c->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->sock < 0)
-        return fail(c, -errno, "no socket (%s)", errname(errno));
+        return conn_fail(c, -errno, "no socket (%s)", errno_name(errno));
     int r = connect(c->sock, (struct sockaddr *)&sun, sizeof sun);
     r = dial_result(c, a, r < 0 ? errno : 0);
     return r < 0 ? no_server(c, a, r) : 0;
@@ -205,7 +202,8 @@ static int resolve(struct conn *c, const struct address *a)
     }
     if (r != 0) {
         c->found = NULL;
-        return fail(c, -EHOSTUNREACH, "cannot find the server %s (%s)", a->text, gai_strerror(r));
+        return conn_fail(c, -EHOSTUNREACH, "cannot find the server %s (%s)", a->text,
+                         gai_strerror(r));
     }
     c->at = c->found;
     return 0;
@@ -256,7 +254,7 @@ static int put_hello(struct conn *c, const struct hello_wish *w)
         .flags = (uint8_t)((w->nick_wished ? RECORD_WISHED : 0) | (w->nobody ? RECORD_NOBODY : 0))};
     ssize_t n = body_hello_put(bytes, sizeof bytes, &h, &b);
     if (n < 0)
-        return fail(c, (int)n, "the nick, account or secret is too long to say HELLO with");
+        return conn_fail(c, (int)n, "the nick, account or secret is too long to say HELLO with");
     return buf_append(&c->out, bytes, (size_t)n);
 }
 
@@ -290,13 +288,13 @@ static int read_welcome(struct conn *c)
     for (;;) {
         ssize_t size = record_size(c->in.data ? buf_head(&c->in) : NULL, c->in.len);
         if (size == -EBADMSG)
-            return fail(c, -EPROTO, "what answers there is not a parley server (no WELCOME)");
+            return conn_fail(c, -EPROTO, "what answers there is not a parley server (no WELCOME)");
         size_t want = size < 0 ? 2 : (size_t)size;
         if (c->in.len == want)
             return 1;
         uint8_t *to = buf_reserve(&c->in, want - c->in.len);
         if (!to)
-            return fail(c, -ENOMEM, "out of memory (ENOMEM)");
+            return conn_fail(c, -ENOMEM, "out of memory (ENOMEM)");
         int none = 0, got[IO_FDS_MAX];
         ssize_t n = c->tls ? read_tls(c, to, want - c->in.len)
                            : io_recv_fds(c->sock, to, want - c->in.len, got, &none);
@@ -305,12 +303,12 @@ static int read_welcome(struct conn *c)
         if (n == 0)
             n = -ECONNRESET;
         if (n == -EMFILE)
-            return fail(c, -EMFILE,
-                        "no descriptors left to take what the server sends "
-                        "(EMFILE). Raise `ulimit -n`");
+            return conn_fail(c, -EMFILE,
+                             "no descriptors left to take what the server sends "
+                             "(EMFILE). Raise `ulimit -n`");
         if (n < 0)
-            return fail(c, (int)n, "the server hung up before saying WELCOME (%s)",
-                        errname((int)n));
+            return conn_fail(c, (int)n, "the server hung up before saying WELCOME (%s)",
+                             errno_name((int)n));
         for (int i = 0; i < none; i++) {
             if (c->nfds < IO_FDS_MAX)
                 c->fds[c->nfds++] = got[i];
@@ -374,28 +372,29 @@ static int take_answer(struct conn *c)
 {
     struct record r;
     if (record_decode(buf_head(&c->in), c->in.len, &r) < 0)
-        return fail(c, -EPROTO, "the server's answer is damaged (wrong checksum)");
+        return conn_fail(c, -EPROTO, "the server's answer is damaged (wrong checksum)");
     if (r.type == RECORD_REFUSE) {
         struct body_refuse b;
         if (body_refuse_get(&r, &b) < 0)
-            return fail(c, -EPROTO, "the server refused without a reason");
+            return conn_fail(c, -EPROTO, "the server refused without a reason");
         c->refused = b.code != REASON_NONE ? b.code : REASON_UNKNOWN;
         char safe[WHY_MAX] = "";
         text_escape(b.text.n ? b.text : str_of(reason_name(b.code)), 0, safe, sizeof safe - 1);
-        return fail(c, -EPERM, "%s", safe);
+        return conn_fail(c, -EPERM, "%s", safe);
     }
     if (r.type != RECORD_WELCOME || body_welcome_get(&r, &c->welcome) < 0)
-        return fail(c, -EPROTO, "the server answered with something other than WELCOME");
+        return conn_fail(c, -EPROTO, "the server answered with something other than WELCOME");
     if (c->welcome.version != PROTOCOL_VERSION)
-        return fail(c, -EPROTO, "the server speaks protocol version %u, this is version %u",
-                    c->welcome.version, PROTOCOL_VERSION);
+        return conn_fail(c, -EPROTO, "the server speaks protocol version %u, this is version %u",
+                         c->welcome.version, PROTOCOL_VERSION);
     c->t = transport_by_id(c->welcome.transport);
     if (!c->t)
-        return fail(c, -EPROTO, "the server chose transport %u, which this version lacks",
-                    c->welcome.transport);
+        return conn_fail(c, -EPROTO, "the server chose transport %u, which this version lacks",
+                         c->welcome.transport);
     int e = open_links(c);
     if (e < 0)
-        return fail(c, e, "cannot open my ends of transport %s (%s)", c->t->name, errname(e));
+        return conn_fail(c, e, "cannot open my ends of transport %s (%s)", c->t->name,
+                         errno_name(e));
     c->stage = CONN_UP;
     return 1;
 }
@@ -421,7 +420,7 @@ int conn_step(struct conn *c, const struct address *a)
 {
     int r = 0;
     if (mono_ns() >= c->deadline)
-        return fail(c, -ETIMEDOUT, "the server at %s does not answer (ETIMEDOUT)", a->text);
+        return conn_fail(c, -ETIMEDOUT, "the server at %s does not answer (ETIMEDOUT)", a->text);
     if (c->stage == CONN_DIAL)
         r = dial_step(c, a);
     if (r == 0 && c->stage == CONN_TLS && (r = conn_tls_step(c, a)) == 1) {

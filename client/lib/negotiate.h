@@ -93,3 +93,5 @@ short conn_events(const struct conn *c);
 
 /* Close everything; fine on a zero-filled or half-open one. */
 void conn_close(struct conn *c);
+/* Say in `why` what failed. Returns `err`. */
+__attribute__((format(printf, 3, 4))) int conn_fail(struct conn *c, int err, const char *fmt, ...);

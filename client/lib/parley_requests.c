@@ -190,13 +190,17 @@ static int can_post(struct parley *p, const char *room, struct place **place)
     return buf_reserve(&p->posts, sizeof(uint32_t)) ? 0 : sentence(p, -ENOMEM);
 }
 
+static int can_say(struct parley *p, const char *room, const char *text, struct place **place)
+{
+    int r = can_post(p, room, place);
+    return r == 0 ? check(p, TEXT_BODY, "text", text) : r;
+}
+
 int parley_post(struct parley *p, const char *room, const char *text, int flags, uint64_t *request)
 {
     uint32_t ticket = 0;
     struct place *place;
-    int r = can_post(p, room, &place);
-    if (r == 0)
-        r = check(p, TEXT_BODY, "text", text);
+    int r = can_say(p, room, text, &place);
     if (r < 0)
         return r;
     uint8_t said = flags & PARLEY_IS_ACTION ? RECORD_ACTION : 0;
@@ -211,9 +215,7 @@ int parley_edit(struct parley *p, const char *room, uint64_t target, const char 
 {
     uint32_t ticket = 0;
     struct place *place;
-    int r = can_post(p, room, &place);
-    if (r == 0)
-        r = check(p, TEXT_BODY, "text", text);
+    int r = can_say(p, room, text, &place);
     if (r < 0)
         return r;
     r = session_edit(p->s, place->number, target, str_of(text), &ticket);

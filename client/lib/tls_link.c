@@ -2,6 +2,8 @@
  * OpenSSL points at it. Makes no kernel object. */
 #include "client/lib/tls_link.h"
 
+#include "base/io.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/x509v3.h>
@@ -9,15 +11,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-__attribute__((format(printf, 3, 4))) static int fail(struct conn *c, int err, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(c->why, sizeof c->why, fmt, ap);
-    va_end(ap);
-    return err;
-}
 
 /* --- a transport of the client's own: tcp with TLS in between ------------------------------ */
 
@@ -78,13 +71,13 @@ static int demand_ca(struct conn *c, const struct address *a, SSL_CTX *ctx)
     int ok = strcmp(ca, TRUST_SYSTEM) == 0 ? SSL_CTX_set_default_verify_paths(ctx)
                                            : SSL_CTX_load_verify_locations(ctx, ca, NULL);
     if (!ok)
-        return fail(c, -EKEYREJECTED, "no CA certificates can be read from --tls-ca %s", ca);
+        return conn_fail(c, -EKEYREJECTED, "no CA certificates can be read from --tls-ca %s", ca);
     /* A server's own certificate in that file is as good as one of a CA. */
     X509_VERIFY_PARAM_set_flags(p, X509_V_FLAG_PARTIAL_CHAIN);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
     ok = is_number(a->host) ? X509_VERIFY_PARAM_set1_ip_asc(p, a->host)
                             : X509_VERIFY_PARAM_set1_host(p, a->host, 0);
-    return ok ? 0 : fail(c, -ENOMEM, "out of memory (ENOMEM)");
+    return ok ? 0 : conn_fail(c, -ENOMEM, "out of memory (ENOMEM)");
 }
 
 static int judge_known(struct conn *c, const struct address *a)
@@ -94,27 +87,30 @@ static int judge_known(struct conn *c, const struct address *a)
     const char *file = a->trust.known, *place = a->text + 4;
     int r = known_find(file, place, known, &line);
     if (r == -EBADMSG)
-        return fail(c, -EKEYREJECTED,
-                    "%s:%d: not a line of `HOST:PORT SHA256:…`; mend or remove it", file, line);
+        return conn_fail(c, -EKEYREJECTED,
+                         "%s:%d: not a line of `HOST:PORT SHA256:…`; mend or remove it", file,
+                         line);
     if (r < 0)
-        return fail(c, -EKEYREJECTED, "cannot read the file of known servers %s (%s)", file,
-                    strerrorname_np(-r));
+        return conn_fail(c, -EKEYREJECTED, "cannot read the file of known servers %s (%s)", file,
+                         errno_name(r));
     if (r == 0) {
         c->unknown = 1;
-        return fail(c, -EKEYREJECTED,
-                    "the server at %s is not known here yet. Its certificate is %s: compare that "
-                    "with what parleyd printed when it started. If it is the same, add "
-                    "--tls-fingerprint %s, or connect once from a terminal, which asks and "
-                    "remembers",
-                    a->text, c->seen, c->seen);
+        return conn_fail(
+            c, -EKEYREJECTED,
+            "the server at %s is not known here yet. Its certificate is %s: compare that "
+            "with what parleyd printed when it started. If it is the same, add "
+            "--tls-fingerprint %s, or connect once from a terminal, which asks and "
+            "remembers",
+            a->text, c->seen, c->seen);
     }
     if (strcmp(known, c->seen) != 0)
-        return fail(c, -EKEYREJECTED,
-                    "THE CERTIFICATE OF %s HAS CHANGED. Somebody may be in between and listening, "
-                    "or the server was given a new one: nothing was sent. It shows %s; line %d of "
-                    "%s says %s. Ask whoever runs it; only if the new one is right, remove that "
-                    "line and connect again",
-                    a->text, c->seen, line, file, known);
+        return conn_fail(
+            c, -EKEYREJECTED,
+            "THE CERTIFICATE OF %s HAS CHANGED. Somebody may be in between and listening, "
+            "or the server was given a new one: nothing was sent. It shows %s; line %d of "
+            "%s says %s. Ask whoever runs it; only if the new one is right, remove that "
+            "line and connect again",
+            a->text, c->seen, line, file, known);
     return 0;
 }
 
@@ -122,14 +118,15 @@ static int judge(struct conn *c, const struct address *a)
 {
     X509 *cert = SSL_get1_peer_certificate(c->tls->ssl);
     if (!cert)
-        return fail(c, -EKEYREJECTED, "the server at %s shows no certificate", a->text);
+        return conn_fail(c, -EKEYREJECTED, "the server at %s shows no certificate", a->text);
     tls_fingerprint(cert, c->seen);
     X509_free(cert);
     if (a->trust.fingerprint[0] && strcmp(a->trust.fingerprint, c->seen) != 0)
-        return fail(c, -EKEYREJECTED,
-                    "the server at %s is not the one that was meant: its certificate is %s, not "
-                    "%s (--tls-fingerprint). Nothing was sent",
-                    a->text, c->seen, a->trust.fingerprint);
+        return conn_fail(
+            c, -EKEYREJECTED,
+            "the server at %s is not the one that was meant: its certificate is %s, not "
+            "%s (--tls-fingerprint). Nothing was sent",
+            a->text, c->seen, a->trust.fingerprint);
     if (a->trust.fingerprint[0] || a->trust.ca[0])
         return 0;
     return judge_known(c, a);
@@ -151,7 +148,7 @@ int conn_tls_start(struct conn *c, const struct address *a)
     SSL_CTX_free(ctx); /* the stream holds it */
     if (r < 0) {
         free(t);
-        return r == -ENOMEM ? fail(c, r, "out of memory (ENOMEM)") : r;
+        return r == -ENOMEM ? conn_fail(c, r, "out of memory (ENOMEM)") : r;
     }
     t->wants = POLLOUT;
     c->tls = t;
@@ -168,13 +165,15 @@ int conn_tls_step(struct conn *c, const struct address *a)
     else {
         long v = SSL_get_verify_result(c->tls->ssl);
         if (a->trust.ca[0] && v != X509_V_OK)
-            return fail(c, -EKEYREJECTED,
-                        "the certificate of %s is not good for --tls-ca %s: %s. Nothing was sent",
-                        a->text, a->trust.ca, X509_verify_cert_error_string(v));
+            return conn_fail(
+                c, -EKEYREJECTED,
+                "the certificate of %s is not good for --tls-ca %s: %s. Nothing was sent", a->text,
+                a->trust.ca, X509_verify_cert_error_string(v));
         if (r == -EPROTO)
-            return fail(c, r, "no TLS 1.3 with %s (%s). Is it a TLS port?", a->text, tls_problem());
-        return fail(c, r, "the server at %s hung up before TLS was agreed on (%s)", a->text,
-                    strerrorname_np(-r));
+            return conn_fail(c, r, "no TLS 1.3 with %s (%s). Is it a TLS port?", a->text,
+                             tls_problem());
+        return conn_fail(c, r, "the server at %s hung up before TLS was agreed on (%s)", a->text,
+                         errno_name(r));
     }
     return r < 0 ? r : 1;
 }

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -32,6 +33,26 @@ int io_write_full(int fd, const void *p, size_t n)
         n -= (size_t)w;
     }
     return 0;
+}
+
+int io_replace(const char *path, const void *p, size_t n)
+{
+    char aside[PATH_MAX];
+    if ((size_t)snprintf(aside, sizeof aside, "%s.new", path) >= sizeof aside)
+        return -ENAMETOOLONG;
+    unlink(aside); /* what a crash has left */
+    int fd = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return -errno;
+    int r = io_write_full(fd, p, n);
+    if (r == 0 && fsync(fd) < 0)
+        r = -errno;
+    io_close(&fd);
+    if (r == 0 && rename(aside, path) < 0)
+        r = -errno;
+    if (r < 0)
+        unlink(aside);
+    return r;
 }
 
 void io_close(int *fd)
@@ -158,10 +179,17 @@ struct id128 io_random_id(void)
     return id;
 }
 
+void hex_put(const void *p, size_t n, char *out)
+{
+    const uint8_t *at = p;
+    *out = '\0';
+    for (size_t i = 0; i < n; i++)
+        snprintf(out + 2 * i, 3, "%02x", at[i]);
+}
+
 void id128_hex(struct id128 id, char out[33])
 {
-    for (int i = 0; i < 16; i++)
-        snprintf(out + 2 * i, 3, "%02x", id.b[i]);
+    hex_put(id.b, sizeof id.b, out);
 }
 
 static int hex_digit(char c)

@@ -21,6 +21,11 @@ extern _Thread_local uint64_t io_calls;
 /* Write all of it to a blocking descriptor or a regular file. */
 int io_write_full(int fd, const void *p, size_t n);
 
+/* Write a file as a whole: aside as PATH.new (mode 0600), synced, renamed. A crash leaves the old
+ * one or the new one. 0, or a negative errno with the old file as it was. Blocks. Two at the same
+ * time on one path are the caller's to prevent. */
+int io_replace(const char *path, const void *p, size_t n);
+
 /* Close and forget: *fd becomes -1. Harmless on -1. Keeps errno. */
 void io_close(int *fd);
 
@@ -48,7 +53,8 @@ int io_refuse_fds(int sock);
 void io_random(void *p, size_t n);
 struct id128 io_random_id(void);
 
-/* 32 hexadecimal digits and a NUL. */
+/* 2 * `n` hexadecimal digits and a NUL. */
+void hex_put(const void *p, size_t n, char *out);
 void id128_hex(struct id128 id, char out[33]);
 /* The `n` bytes that `hex` spells, small letters only: 0, or -EBADMSG for anything else. */
 int hex_get(struct str hex, uint8_t *out, size_t n);

@@ -1,5 +1,6 @@
 /* See stream.h. Makes no kernel object. */
 #include "tls/stream.h"
+#include "base/io.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -209,8 +210,7 @@ void tls_fingerprint(const X509 *cert, char out[TLS_FINGERPRINT])
     unsigned n = 0;
     X509_digest(cert, EVP_sha256(), hash, &n);
     int at = snprintf(out, TLS_FINGERPRINT, "SHA256:");
-    for (unsigned i = 0; i < 32; i++)
-        at += snprintf(out + at, TLS_FINGERPRINT - (size_t)at, "%02x", hash[i]);
+    hex_put(hash, 32, out + at);
 }
 
 int tls_fingerprint_parse(const char *text, char out[TLS_FINGERPRINT])
