@@ -94,7 +94,7 @@ static int roll_to(struct logwriter *w, uint64_t size)
     int r = make_file(w, name, size, &fd);
     if (r < 0)
         return r;
-    struct segment seg;
+    struct segment seg = {0};
     /* Readers get an open file description of their own, read-only. */
     ro = openat(w->dir, name, O_RDONLY | O_CLOEXEC);
     r = ro < 0 ? -errno : segment_map(&seg, ro);

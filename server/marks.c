@@ -35,9 +35,7 @@ struct reader {
 };
 
 struct mark {
-    struct {
-        uint32_t reader, room;
-    } key;
+    uint64_t key; /* key_of */
     uint32_t row; /* of the thread */
     int changed;  /* in the list of those that the thread has to be told */
     uint64_t seq;
@@ -225,10 +223,16 @@ static struct who who_is(const struct session *s)
     return (struct who){*session_person(s), {s->key, s->key_len}};
 }
 
+static uint64_t key_of(const struct reader *d, const struct room *r)
+{
+    return (uint64_t)d->number << 32 | r->id;
+}
+
 static struct mark *find(const struct marks *m, const struct reader *d, const struct room *r)
 {
-    struct mark *k = NULL, want = {.key = {d->number, r->id}};
-    HASH_FIND(hh, m->all, &want.key, sizeof want.key, k);
+    struct mark *k = NULL;
+    uint64_t key = key_of(d, r);
+    HASH_FIND(hh, m->all, &key, sizeof key, k);
     return k;
 }
 
@@ -243,8 +247,7 @@ static struct mark *make(struct marks *m, const struct reader *d, const struct r
     struct mark *k = calloc(1, sizeof *k);
     if (!k)
         return NULL;
-    k->key.reader = d->number;
-    k->key.room = r->id;
+    k->key = key_of(d, r);
     k->reader = d;
     k->uuid = r->uuid;
     k->row = m->count++;
@@ -346,7 +349,7 @@ static unsigned load_text(struct marks *m, struct str text)
 {
     unsigned number = 0;
     while (text.n || number < 2) {
-        const char *end = text.n ? memchr(text.p, '\n', text.n) : NULL;
+        const char *end = text.p ? memchr(text.p, '\n', text.n) : NULL;
         if (!end || load_line(m, (struct str){text.p, (size_t)(end - text.p)}, ++number) < 0)
             return number + !end;
         text.n -= (size_t)(end - text.p) + 1;

@@ -162,7 +162,7 @@ static int read_line(struct hub *h, struct str line)
 static size_t read_all(struct hub *h, struct str text)
 {
     size_t bad = 0, head = sizeof FIRST_LINE - 1;
-    if (text.n < head || memcmp(text.p, FIRST_LINE, head) != 0)
+    if (!text.p || text.n < head || memcmp(text.p, FIRST_LINE, head) != 0)
         return 1;
     text = (struct str){text.p + head, text.n - head};
     while (text.n) {

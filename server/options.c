@@ -234,13 +234,36 @@ static int turn_on(struct server_options *o, int c)
     }
 }
 
-/* Set one option. -EINVAL: the value is not usable, *expected says what is. */
-static int set(struct server_options *o, int c, const char *v, const char **expected)
+/* An option that is one of several words. */
+static int set_mode(struct server_options *o, int c, const char *v, const char **expected)
 {
     static const char *const places[] = {"workers", "hub", "auto", NULL};
     static const char *const waits[] = {"block", "adaptive", "spin", NULL};
     static const char *const syncs[] = {"none", "interval", "always", NULL};
-    int i = 0, r = 0;
+    int i = 0, r;
+    switch (c) {
+    case 'p':
+        *expected = "auto, hub or workers";
+        r = word(v, places, &i);
+        o->place = r < 0 ? o->place : (enum placement)i;
+        return r;
+    case 'W':
+        *expected = "block, adaptive or spin";
+        r = word(v, waits, &i);
+        o->wait = r < 0 ? o->wait : (enum wait_mode)i;
+        return r;
+    default:
+        *expected = "none, interval or always";
+        r = word(v, syncs, &i);
+        o->sync = r < 0 ? o->sync : (enum sync_mode)i;
+        return r;
+    }
+}
+
+/* Set one option. -EINVAL: the value is not usable, *expected says what is. */
+static int set(struct server_options *o, int c, const char *v, const char **expected)
+{
+    int r;
     switch (c) {
     case 's':
         *expected = "a path";
@@ -274,26 +297,15 @@ static int set(struct server_options *o, int c, const char *v, const char **expe
         *expected = "a number from 0 to 16";
         return number(v, 0, WORKERS_MAX, &o->workers);
     case 'p':
-        *expected = "auto, hub or workers";
-        r = word(v, places, &i);
-        o->place = (enum placement)i;
-        return r;
+    case 'W':
+    case 'y':
+        return set_mode(o, c, v, expected);
     case OPT_PLACE_BUDGET:
         *expected = "a number from 0 to 100";
         return number(v, 0, 100, &o->place_budget);
-    case 'W':
-        *expected = "block, adaptive or spin";
-        r = word(v, waits, &i);
-        o->wait = (enum wait_mode)i;
-        return r;
     case 't':
         *expected = "a list of fifo,posixmq,sysvmq,shm,mmap,unix,tcp";
         return transport_mask(v, &o->transports);
-    case 'y':
-        *expected = "none, interval or always";
-        r = word(v, syncs, &i);
-        o->sync = (enum sync_mode)i;
-        return r;
     case OPT_RETAIN_DAYS:
         *expected = "a number of days, or 12h, 30d, 2w, 1y or forever";
         return retain_age(v, &o->retain.all.age);

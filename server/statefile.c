@@ -23,7 +23,7 @@ ssize_t statefile_read(const char *path, void *p, size_t n)
 
 int statefile_load(const char *path, struct buf *out, size_t most)
 {
-    struct stat st;
+    struct stat st = {0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
     if (r == 0 && (size_t)st.st_size > most)
