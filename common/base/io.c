@@ -40,7 +40,8 @@ int io_replace(const char *path, const void *p, size_t n)
     char aside[PATH_MAX];
     if ((size_t)snprintf(aside, sizeof aside, "%s.new", path) >= sizeof aside)
         return -ENAMETOOLONG;
-    unlink(aside); /* what a crash has left */
+    if (unlink(aside) < 0 && errno != ENOENT) /* what a crash has left */
+        return -errno;
     int fd = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -errno;

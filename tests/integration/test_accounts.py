@@ -320,7 +320,7 @@ def test_a_verifier_that_is_killed_is_asked_again(closed_server):
     assert [c.next().type for c in waiting] == ["WELCOME"] * 3
     for c in waiting:
         c.close()
-    assert "checks logins ended" in s.output()
+    assert "checks logins (pid" in s.output()
 
 
 def test_one_that_kills_it_twice_is_refused(closed_server):
