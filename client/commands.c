@@ -11,6 +11,8 @@
 
 static struct str trim(struct str s)
 {
+    if (!s.p)
+        return s;
     while (s.n && isspace((unsigned char)s.p[0])) {
         s.p++;
         s.n--;

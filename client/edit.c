@@ -382,7 +382,7 @@ static void bind_keys(void)
         {"\\e\\e[C", next_room},
     };
     const Keymap maps[] = {emacs_standard_keymap, vi_insertion_keymap, vi_movement_keymap};
-    for (size_t m = 0; m < sizeof maps / sizeof *maps; m++) {
+    for (size_t m = 0; m < sizeof maps / sizeof maps[0]; m++) {
         for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
             if (m == 0 || keys[i].sequence[2] != '\\') /* twice Escape means something in vi */
                 rl_bind_keyseq_in_map(keys[i].sequence, keys[i].run, maps[m]);

@@ -28,7 +28,7 @@ static size_t sgr_bytes(const char *p, size_t n)
 int page_cut(struct buf *out, struct str line, int columns)
 {
     int used = 0;
-    for (size_t i = 0; i < line.n;) {
+    for (size_t i = 0; line.p && i < line.n;) {
         int w = 0;
         size_t len = line.p[i] == '\033' ? sgr_bytes(line.p + i, line.n - i)
                                          : width_next(line.p + i, line.n - i, &w);
