@@ -38,7 +38,7 @@ def test_tab_completes(server, chats):
     a.send("\t")
     a.prompt("#lobby> /names")
     a.send("\r")
-    a.sees("alice, bobby")
+    a.sees("@alice, @bobby")
     a.type("bo")
     a.send("\t")
     a.prompt("#lobby> bobby:")
