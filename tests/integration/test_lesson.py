@@ -138,3 +138,59 @@ def test_commands_of_the_readme_about_trade_offs(scratch):
         if queues_used_up(done.stdout):
             continue
         assert done.returncode == 0, f"{command}\n{done.stdout}"
+
+
+def commands_under(heading):
+    section = re.search(rf"^## {heading}\n(.*?)^## ", text_of(README), re.M | re.S).group(1)
+    lines = re.search(r"^```\n(.*?)^```$", section, re.M | re.S).group(1).splitlines()
+    return [re.sub(r"  +#.*$", "", line) for line in lines]
+
+
+# Commands that run on, and those that wait for somebody: what to say to them until this is printed or said in the room.
+POKES = {
+    "parley tail --json '#ci'": ("anybody", "hello", '"text":"hello"'),
+    "parley tail --json --from bob -C 1 -W 10 '#ci'": ("bob", "yes", '"text":"yes"'),
+    "parley bot --prefix '!uptime' '#ci' -- uptime": ("anybody", "!uptime", "load average"),
+}
+
+
+def run_and_poke(server, command, env, cwd):
+    nick, text, wanted = POKES[command]
+    with tempfile.TemporaryFile() as out:
+        p = subprocess.Popen(["bash", "-c", "exec " + command], env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out)
+
+        def works():
+            server.ok("send", "-n", nick, "#ci", text)
+            out.seek(0)
+            return wanted in out.read().decode() or wanted in server.ok("history", "#ci")
+        try:
+            until(works, command)
+        finally:
+            p.terminate()
+            p.wait(harness.DEADLINE)
+
+
+@pytest.mark.parametrize("heading", ["Using it", "In scripts"])
+def test_commands_of_the_readme_work(server, scratch, heading):
+    env = environment(scratch)
+    env["PARLEY_SOCKET"] = server.socket
+    for name in ("report.pdf", "report.txt"):
+        with open(os.path.join(scratch, name), "w", encoding="ascii") as f:
+            f.write(name + "\n")
+    fetched = os.path.join(scratch, "fetched")
+    os.mkdir(fetched)
+    commands = commands_under(heading)
+    assert len(commands) >= 6
+    server.ok("send", "#ci", "the work is done")
+    for command in commands:
+        if command == "parleyd":  # that is the server here
+            continue
+        if command in POKES:
+            run_and_poke(server, command, env, scratch)
+            continue
+        done = subprocess.run(["bash", "-c", command.replace("parley top", "parley top --once")], env=env,
+                              cwd=fetched if " get " in command else scratch, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=harness.DEADLINE)
+        if "queues are used up" in done.stderr or "RLIMIT_MSGQUEUE" in done.stderr:
+            continue
+        assert done.returncode == 0, command + "\n" + done.stdout + done.stderr
