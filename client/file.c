@@ -231,7 +231,8 @@ int file_run(const struct options *o)
         if (c->begun)
             fileop_stop(&c->op);
         if (c->tool.timed_out)
-            log_error("time ran out; the next time it goes on from there");
+            log_error(c->begun ? "time ran out; the next time it goes on from there"
+                               : "no answer in time");
         code = tool_close(&c->tool);
     }
     if (c->begun)

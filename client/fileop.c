@@ -296,6 +296,11 @@ static int ended(struct fileop *f)
         return 0; /* its record in the room is what counts */
     if (r == 0)
         return name_it(f);
+    if (r == CARRY_FAILED && !f->put) {
+        char safe[600];
+        return end(f, 1, "%s: %s; what came is kept there",
+                   render_safe(str_of(f->part), safe, sizeof safe), why);
+    }
     if (r == CARRY_FAILED)
         return end(f, 1, "%s", why);
     if (r == CARRY_WRONG && ftruncate(f->fd, 0) < 0)

@@ -204,6 +204,8 @@ int past_read(const struct options *o, struct past *p)
     run(&c);
     p->newest = c.walk.to > c.walk.from ? c.walk.to - 1 : 0;
     past_fini(&c.walk);
+    if (c.tool.timed_out)
+        log_error("time ran out before all of it came");
     return tool_close(&c.tool);
 }
 

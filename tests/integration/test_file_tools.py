@@ -401,3 +401,17 @@ def test_a_file_goes_with_the_record_that_tells_of_it(make_server):
     server.stop()
     server.start(*server.options)
     assert [f["name"] for f in server.json("file", "list", "#lobby")] == ["new"]
+
+
+def test_a_disk_that_is_full_is_named(server, tmp_path):
+    big = tmp_path / "big"
+    big.write_bytes(bytes(1 << 20))
+    server.ok("file", "put", "#lobby", str(big))
+    part = re.escape(str(tmp_path / "got")) + r"\.[0-9a-f]{16}\.part"
+    done = subprocess.run(["bash", "-c", "trap '' XFSZ; ulimit -f 16; exec \"$@\"", "bash",
+                           *server.client("file", "get", "-o", str(tmp_path / "got"), "#lobby", "big")],
+                          env=server.env(), capture_output=True, text=True, timeout=harness.DEADLINE)
+    assert done.returncode == 1 and re.fullmatch(f"parley: {part}: cannot write \\(EFBIG\\); what came is kept there\n",
+                                                 done.stderr), done.stderr
+    server.ok("file", "get", "-o", str(tmp_path / "got"), "#lobby", "big")
+    assert (tmp_path / "got").read_bytes() == big.read_bytes()

@@ -223,3 +223,15 @@ def test_what_is_found_is_what_messages_read_now(server, command):
            "search": lambda t: ["search", "#lobby", t]}[command]
     assert server.ok(*how("secret")) == "" and server.ok(*how("zebra")) == ""
     assert re.fullmatch(r"\S+ <ann> a better word \(edited\)\n", server.ok(*how("better")))
+
+
+@pytest.mark.parametrize("command,says", [
+    (["history", "#lobby"], "time ran out before all of it came"), (["export", "#lobby"], "time ran out before all of it came"),
+    (["file", "list", "#lobby"], "no answer in time"), (["who"], "no answer in time")])
+def test_a_stopped_server_is_no_empty_answer(server, command, says):
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        done = server.run(*command, "-W", "0.2")
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert done.returncode == 124 and done.stdout == "" and says in done.stderr
