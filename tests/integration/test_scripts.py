@@ -188,7 +188,8 @@ def test_commands_of_the_readme_for_scripts(server):
     with open(os.path.join(harness.ROOT, "README.md")) as f:
         section = re.search(r"^## In scripts\n\n```\n(.*?)^```", f.read(), re.M | re.S)[1]
     lines = section.splitlines()
-    assert len(lines) == 5
+    said, exactly, waiting, *past, answering = lines
+    assert len(past) == 2 and "parley tail" in waiting and "parley bot" in answering
     place = os.path.join(server.dir, "scripts")
     os.mkdir(place)
     with open(os.path.join(place, "report.txt"), "w") as f:
@@ -197,16 +198,17 @@ def test_commands_of_the_readme_for_scripts(server):
 
     def sh(line):
         return subprocess.run(["bash", "-c", line], cwd=place, env=env, capture_output=True, text=True, timeout=2 * harness.DEADLINE)
-    for line in lines[:2] + lines[1:2] + lines[3:4]:
+    for line in [said, exactly, exactly, past[1], past[0]]:
         done = sh(line)
         assert done.returncode == 0, line + done.stderr
+    assert len(open(os.path.join(place, "ci.txt")).readlines()) == 3
     assert texts(done.stdout.splitlines()) == ["build 7 is done"]
     assert [m["text"] for m in server.json("history", "#ci")] == ["build 7 is done", "one", "two"]
-    waits = subprocess.Popen(["bash", "-c", lines[2]], env=env, stdout=subprocess.PIPE, text=True)
+    waits = subprocess.Popen(["bash", "-c", waiting], env=env, stdout=subprocess.PIPE, text=True)
     until(lambda: server.members("#ci") == 1, "tail is there")
     server.ok("send", "-n", "bob", "#ci", "here I am")
     assert texts(waits.communicate(timeout=harness.DEADLINE)[0].splitlines()) == ["here I am"] and waits.returncode == 0
-    bot = subprocess.Popen(["bash", "-c", "exec " + lines[4]], env=env)
+    bot = subprocess.Popen(["bash", "-c", "exec " + answering], env=env)
     until(lambda: server.members("#ci") == 1, "the bot is there")
     server.ok("send", "-n", "bob", "#ci", "!uptime")
     until(lambda: "load average" in server.json("history", "--last", "1", "#ci")[0]["text"], "it answers")

@@ -184,7 +184,7 @@ static void test_table_aligns_and_sorts(void **state)
     table_add(&t, TABLE_ROW("\xe4\xb8\xad", "\033"));
     table_add(&t, TABLE_ROW("alice", "#b"));
     table_sort(&t);
-    table_print(&t, &out);
+    table_print(&t, &out, 0);
     assert_string_equal(take(&out), "  nick   rooms\n  alice  #b\n  bob    #a\n"
                                     "  \xe4\xb8\xad     \\x1b\n");
     table_free(&t);
