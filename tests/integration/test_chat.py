@@ -134,9 +134,9 @@ def test_arguments_that_mean_nothing_are_told(server, chats):
         ("/delete 3", "/delete takes no words after it: take back your last line in this room"),
         ("/join two words", "/join #ROOM: enter a room"),
         ("/nick two words", "/nick [NICK]: change your name"),
-        ("/HISTORY nothing", "/history [N]: earlier lines"),  # names of commands are found in any case
-        ("/history -5", "/history [N]: earlier lines"),
-        ("/history 3x", "/history [N]: earlier lines"),
+        ("/HISTORY nothing", "/history [N] [from:NICK]"),  # names of commands are found in any case
+        ("/history -5", "/history [N] [from:NICK]"),
+        ("/history 3x", "/history [N] [from:NICK]"),
     ):
         before = a.text().count(answer)
         a.enter(line)
