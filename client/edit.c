@@ -7,6 +7,7 @@
 #include "client/edit.h"
 
 #include "base/io.h"
+#include "client/clusters.h"
 #include "client/paste.h"
 #include "client/recall.h"
 
@@ -92,7 +93,9 @@ void edit_expect(int reports)
 static void take_key(void)
 {
     e.inside = 1;
+    clusters_before(e.in.len ? *buf_head(&e.in) : 0);
     rl_callback_read_char();
+    clusters_after();
     e.inside = 0;
     char *line = e.entered;
     e.entered = NULL;
@@ -390,6 +393,7 @@ static void bind_keys(void)
     }
     for (int digit = '0'; digit <= '9'; digit++)
         rl_bind_key_in_map(digit, room_key, emacs_meta_keymap);
+    rl_bind_keyseq_if_unbound("\\e[3~", rl_delete); /* Delete, where no inputrc says so */
     rl_bind_key_in_map('a', news, emacs_meta_keymap);
     rl_bind_key_in_map('\r', newline_key, emacs_meta_keymap);
     rl_bind_key_in_map('\n', newline_key, emacs_meta_keymap);
@@ -501,6 +505,7 @@ void edit_close(void)
     uv_close((uv_handle_t *)&e.poll, NULL);
     uv_close((uv_handle_t *)&e.timer, NULL);
     io_close(&e.fd);
+    clusters_free();
     paste_free(&e.paste);
     buf_free(&e.in);
     free(e.prompt);

@@ -122,6 +122,27 @@ def test_letters_beyond_ascii(server, chats, locale):
     a.sees("<alice> Gr\u00fc\u00dfe")
 
 
+FAMILY, THUMB = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f44d\U0001f3fd"
+
+
+@pytest.mark.parametrize("keys, left", [
+    ("\x7f", f"a{FAMILY}b{THUMB}"),  # Backspace
+    ("\x7f\x7f", f"a{FAMILY}b"),
+    ("\033[D\033[D\x7f", f"a{FAMILY}{THUMB}c"),  # Left
+    ("\033[D\033[D\033[D\x7f", f"ab{THUMB}c"),
+    ("\001\033[C\033[3~", f"ab{THUMB}c"),  # Right, Delete
+    ("\001\033[C\033[C\033[C\033[3~", f"a{FAMILY}bc"),
+    ("\x7f\x7f\037\037\037", f"a{FAMILY}b{THUMB}c"),  # and back again
+])
+def test_an_emoji_of_several_code_points_is_one_character(server, chats, keys, left):
+    a = chats.chat("alice", "-t", "unix")
+    a.send(f"a{FAMILY}b{THUMB}c")
+    a.until(lambda: a.edited().startswith("#lobby> a\U0001f468"), "typed")
+    a.send(keys)
+    a.send("\r")
+    heard(server, left)
+
+
 def test_vi_mode(server, chats):
     rc = os.path.join(server.dir, "inputrc")
     with open(rc, "w") as f:
