@@ -194,6 +194,7 @@ int options_parse(struct options *o, int argc, char **argv, const struct command
     const char *word = optind < argc ? argv[optind] : NULL;
     const struct command *c = find(word);
     for (int i = 0; i < n; i++) {
+        assert(given[i].def); /* collect knows each */
         if (given[i].def->takes != TAKES_NOTHING)
             continue;
         result = 0;

@@ -286,6 +286,7 @@ static int renew(const struct outbox *o, struct renewal *w, const struct outbox_
         return n->fixed && w->next != o->next_counter ? -ERANGE : 0;
     const uint8_t *p = buf_head(&o->bytes);
     int r = 0;
+    assert(p); /* every item has its bytes */
     for (size_t i = 0; i < item_count(o) && r == 0; i++) {
         const struct outbox_item *it = item_at(o, i);
         switch (judge(it, i < o->settled, n)) {

@@ -269,7 +269,7 @@ static void test_fanout_dropped_cursors_go_on_behind_and_are_told(void **state)
 static void test_fanout_dropped_replay_ends_all_the_same(void **state)
 {
     struct fixture *x = *state;
-    uint64_t got[LINES], told = 0;
+    uint64_t got[LINES] = {0}, told = 0;
     uint8_t done[LINE] = {0};
     struct record r = {.type = RECORD_DONE, .seq = 99};
     assert_int_equal(record_seal(done, sizeof done, &r, LINE - RECORD_HEADER), LINE);

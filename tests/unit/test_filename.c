@@ -49,7 +49,7 @@ static void test_filename_too_long_keeps_its_extension(void **state)
     char long_name[400], out[FILE_NAME_MAX + 1];
     for (size_t i = 0; i < 390; i += 2)
         memcpy(long_name + i, "ä", 2);
-    strcpy(long_name + 390, ".jpg");
+    memcpy(long_name + 390, ".jpg", sizeof ".jpg");
     size_t n = filename_safe(str_of(long_name), out);
     assert_int_equal(n, FILE_NAME_MAX);
     assert_string_equal(out + n - 4, ".jpg");

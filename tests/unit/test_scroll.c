@@ -96,7 +96,8 @@ static void test_wrap_never_exceeds_the_width(void **state)
         char line[1024] = "14:03 \001";
         int width = 2 + (int)test_random_below(40);
         for (int i = 0; i < 30; i++)
-            strcat(line, pieces[test_random_below(sizeof pieces / sizeof *pieces)]);
+            strncat(line, pieces[test_random_below(sizeof pieces / sizeof *pieces)],
+                    sizeof line - strlen(line) - 1);
         struct wrap w = wrap_begin(str_of(line), width);
         struct buf row = {0};
         int count = 0;
