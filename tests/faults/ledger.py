@@ -19,7 +19,12 @@ import parleywire as wire
 import roomlog
 
 ROOM = "#ledger"
+EDIT = " mended"  # at the end of a text: it is in place of that peer's last one
+EDITS = 5  # with Ledger.edits, every so many lines of a peer are one
 RETRY = 0.004  # seconds between two attempts of a peer to connect
+
+
+SAID = ("MESSAGE", "EDITED")  # what is said under a counter
 
 
 class Fault(AssertionError):
@@ -161,7 +166,8 @@ class Peer:
             if self.out:
                 self.push(b"")
             while not self.quiet and len(self.pending) < self.window and self.said < self.limit:
-                self.say(f"{self.name} {self.said}".ljust(self.padding, "."))
+                edit = self.ledger.edits and self.said % EDITS == EDITS - 1
+                self.say(f"{self.name} {self.said}".ljust(self.padding, ".") + (EDIT if edit else ""))
 
     # -- saying ------------------------------------------------------------------------------------
 
@@ -169,11 +175,15 @@ class Peer:
         self.said += 1
         self.counter += 1
         self.pending[self.counter] = text
-        self.push(wire.encode("POST", 0, self.room, self.counter, text=text))
+        self.post(self.counter, text)
+
+    def post(self, counter, text):
+        more = {"target": 0} if text.endswith(EDIT) else {}
+        self.push(wire.encode("EDIT" if more else "POST", 0, self.room, counter, text=text, **more))
 
     def send_pending(self):
         for counter, text in self.pending.items():
-            self.push(wire.encode("POST", 0, self.room, counter, text=text))
+            self.post(counter, text)
 
     # -- hearing ------------------------------------------------------------------------------------
 
@@ -248,7 +258,7 @@ class Peer:
         self.last = r.seq
         self.seen[r.seq] = what(r)
         self.heard[r.seq] = self.ledger.mark()
-        if r.type == "MESSAGE" and r.producer == self.producer:
+        if r.type in SAID and r.producer == self.producer:
             text = self.pending.pop(r.counter, None) or self.claimed.get(r.counter)
             if text is None and not self.input:
                 self.fault(f"what was never said, or twice: {r}")
@@ -395,6 +405,7 @@ class Ledger:
         self.closed = False
         self.selector = selectors.DefaultSelector()
         self.may_lose = False
+        self.edits = False  # peers also edit what they said
         self.tolerant = False  # clients may be refused, with a reason
         self.acks = 0
         self.refusals = collections.Counter()
@@ -476,7 +487,7 @@ class Ledger:
             raise Fault("time goes back in the log")
         posts, texts = collections.defaultdict(list), collections.Counter()
         for r in records:
-            if r.type == "MESSAGE":
+            if r.type in SAID:
                 posts[r.producer].append((r.counter, r.text))
                 texts[r.text] += 1
         for producer, list_ in posts.items():

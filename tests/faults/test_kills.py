@@ -11,6 +11,7 @@ import pytest
 
 import harness
 import ledger
+import roomlog
 from conftest import LONG
 from harness import TRANSPORTS, until
 
@@ -129,6 +130,7 @@ def test_random_kills(make_server, dice, count, session):
     until(server.is_ready, "the server is ready")
     fds = baseline(server)
     book = ledger.Ledger(server, port, tails=dice.sample(TRANSPORTS, 4), senders=dice.sample(TRANSPORTS, 3))
+    book.edits = True
     killer = Killer(server, book, options, dice)
     try:
         for _ in range(ROUNDS):
@@ -136,6 +138,8 @@ def test_random_kills(make_server, dice, count, session):
         book.until(server.is_ready, "the server is ready")
         book.settle()
         records = book.check()
+        edits = sum(r.type == "EDITED" for r in roomlog.room(server.state, ledger.ROOM))
+        assert edits
     finally:
         book.close()
     until(lambda: len(server.workers()) == server_workers(options), "all workers are there again")
@@ -144,7 +148,7 @@ def test_random_kills(make_server, dice, count, session):
     assert shared_memory() == before
     assert killer.moves or "auto" not in options
     count(kills=sum(killer.kills.values()), moves=killer.moves, **{k + "_kills": n for k, n in killer.kills.items()},
-          records=records, acknowledged=book.acks, resumes=sum(p.resumes for p in book.peers))
+          records=records, edits=edits, acknowledged=book.acks, resumes=sum(p.resumes for p in book.peers))
 
 
 def server_workers(options):
