@@ -11,6 +11,7 @@ import pytest
 
 import harness
 import ledger
+import parleywire as wire
 import roomlog
 from conftest import LONG
 from harness import TRANSPORTS, until
@@ -53,8 +54,57 @@ def shared_memory():
     return {f for f in os.listdir("/dev/shm") if "parley" in f}
 
 
+RULE_BAN = 2  # kind of a SETTING
+
+
+class Bans:
+    """Decisions about the room: one is waited for, then another one is on its way when something dies."""
+
+    def __init__(self, server):
+        self.server = server
+        self.may = {}  # who: the values it may have now
+        self.acknowledged = 0
+
+    def session(self):
+        c = wire.Client.connect(self.server.socket, "keeper")
+        return c, c.join(ledger.ROOM).room
+
+    def change(self, dice):
+        if not self.server.is_ready():
+            return
+        try:
+            c, room = self.session()
+        except (OSError, wire.Ended):
+            return  # a worker is being started anew, or the like
+        with c.sock:
+            for waited in (True, False):
+                # Of others than those that are waited for: they may be carried out when they like.
+                who, on = f"uid:{(40000 if waited else 41000) + dice.randrange(4)}", dice.randrange(2)
+                self.may.setdefault(who, {0}).add(on)
+                try:
+                    n = c.ask("BAN", at=room, who=who, on=on, text="")
+                    if waited and c.until("DONE", "ERROR", counter=n).type == "DONE":
+                        self.may[who] = {on}
+                        self.acknowledged += 1
+                except (OSError, wire.Ended):
+                    return
+
+    def check(self):
+        c, room = self.session()
+        with c.sock:
+            n, there = c.ask("MODES", at=room), set()
+            while (r := c.until("SETTING", "DONE", "ERROR", counter=n)).type == "SETTING":
+                if r.kind == RULE_BAN:
+                    there.add(r.name)
+            assert r.type == "DONE"
+        for who, may in self.may.items():
+            assert int(who in there) in may, f"{who}: banned: {who in there}, acknowledged: {may}"
+        assert there <= set(self.may)
+
+
 class Killer:
     def __init__(self, server, book, options, dice):
+        self.bans = Bans(server)
         self.server, self.book, self.options, self.dice = server, book, options, dice
         self.kills = dict.fromkeys(("worker", "hub", "client", "connection", "everything"), 0)
         self.moves = 0
@@ -107,6 +157,7 @@ class Killer:
         if self.server.process.poll() is not None:
             raise ledger.Fault(f"parleyd ended by itself: {self.server.output()[-2000:]}")
         self.move()
+        self.bans.change(self.dice)
         self.kill()
 
 
@@ -139,7 +190,8 @@ def test_random_kills(make_server, dice, count, session):
         book.settle()
         records = book.check()
         edits = sum(r.type == "EDITED" for r in roomlog.room(server.state, ledger.ROOM))
-        assert edits
+        assert edits and killer.bans.acknowledged
+        killer.bans.check()
     finally:
         book.close()
     until(lambda: len(server.workers()) == server_workers(options), "all workers are there again")
@@ -148,7 +200,7 @@ def test_random_kills(make_server, dice, count, session):
     assert shared_memory() == before
     assert killer.moves or "auto" not in options
     count(kills=sum(killer.kills.values()), moves=killer.moves, **{k + "_kills": n for k, n in killer.kills.items()},
-          records=records, edits=edits, acknowledged=book.acks, resumes=sum(p.resumes for p in book.peers))
+          records=records, edits=edits, bans=killer.bans.acknowledged, acknowledged=book.acks, resumes=sum(p.resumes for p in book.peers))
 
 
 def server_workers(options):
