@@ -12,7 +12,7 @@
 static struct str trim(struct str s)
 {
     if (!s.p)
-        return s;
+        return (struct str){0};
     while (s.n && isspace((unsigned char)s.p[0])) {
         s.p++;
         s.n--;
