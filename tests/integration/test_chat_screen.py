@@ -146,7 +146,7 @@ def test_one_rule_says_that_what_follows_is_new(server, chats):
 
 
 def test_long_rows_go_on_below_their_last_column(server, chats):
-    a = chats.chat("alice", "-t", "unix", columns=60, rows=100)
+    a = chats.chat("alice", "-t", "unix", rows=100)
     a.enter("/help")
     a.sees("twice: leave.")
     help_rows = a.lines()
