@@ -30,7 +30,7 @@ static void on_state(void *ctx, enum session_state state, const char *detail)
 {
     struct crew_member *m = ctx;
     if (state == SESSION_OPEN && !m->join)
-        session_join(m->s, str_of(m->room_name), JOIN_NOW, 0, 1, &m->join);
+        session_join(m->s, str_of(m->room_name), JOIN_NOW, 0, SESSION_QUIET, &m->join);
     if (state != SESSION_CLOSED)
         return;
     if (m->leaving) {

@@ -145,7 +145,9 @@ static void on_open(void *ctx)
     if (c->number)
         begin(c); /* after a loss: we are in the room again, and ask again */
     else
-        session_join(c->tool.s, str_of(c->tool.o->argv[1]), JOIN_NOW, 0, 1, &c->join);
+        session_join(c->tool.s, str_of(c->tool.o->argv[1]), JOIN_NOW, 0,
+                     c->what == FILE_RUN_PUT ? SESSION_QUIET : SESSION_QUIET | SESSION_THERE,
+                     &c->join);
 }
 
 static void on_record(void *ctx, const struct record *r)

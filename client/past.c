@@ -75,7 +75,7 @@ static void on_open(void *ctx)
     if (c->joined)
         past_ask(&c->walk);
     else
-        session_join(c->tool.s, c->room, JOIN_NOW, 0, 1, &c->join);
+        session_join(c->tool.s, c->room, JOIN_NOW, 0, SESSION_QUIET | SESSION_THERE, &c->join);
 }
 
 static void on_joined(struct reader *c, const struct record *r)

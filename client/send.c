@@ -151,7 +151,7 @@ static void on_open(void *ctx)
     if (!c->join && c->already)
         log_info("the server has %u message%s of this input already", c->already,
                  c->already == 1 ? "" : "s");
-    session_join(c->tool.s, c->room, JOIN_NOW, 0, 1, &c->join);
+    session_join(c->tool.s, c->room, JOIN_NOW, 0, SESSION_QUIET, &c->join);
 }
 
 static void on_error(struct send *c, const struct record *r)

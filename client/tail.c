@@ -60,7 +60,9 @@ static void ask(struct tail *c)
 {
     uint64_t arg = 0;
     enum join_start start = start_of(c->tool.o, &arg);
-    session_join(c->tool.s, c->room, start, arg, 1, &c->join);
+    /* Who waits may wait for the first word in a room; who looks at what is there wants a room. */
+    int how = c->tool.o->exit_at_end ? SESSION_QUIET | SESSION_THERE : SESSION_QUIET;
+    session_join(c->tool.s, c->room, start, arg, how, &c->join);
 }
 
 static void on_open(void *ctx)

@@ -40,7 +40,7 @@ static void on_open(void *ctx)
 {
     struct tracer *t = ctx;
     if (!t->room)
-        session_join(t->tool.s, str_of(t->tool.o->argv[0]), JOIN_NOW, 0, 1, &t->join);
+        session_join(t->tool.s, str_of(t->tool.o->argv[0]), JOIN_NOW, 0, SESSION_QUIET, &t->join);
 }
 
 /* The trace is complete: go on, or end. */

@@ -64,15 +64,19 @@ uint64_t request_first(struct room *r, enum join_start start, uint64_t arg)
     return first < oldest ? oldest : first > next ? next : first;
 }
 
+static int is_lobby(struct str name)
+{
+    char key[ROOM_NAME_MAX * 4];
+    ssize_t n = text_key(name, key, sizeof key);
+    return n > 0 && str_eq((struct str){key, (size_t)n}, str_of(LOBBY));
+}
+
 /* Who makes a room is its first operator: but the lobby is the server's, and a room of two
  * nobody's. */
 static const struct person *founder_of(const struct conn *c, struct str name)
 {
     static const struct person nobody;
-    char key[ROOM_NAME_MAX * 4];
-    ssize_t n = text_key(name, key, sizeof key);
-    int lobby = n > 0 && str_eq((struct str){key, (size_t)n}, str_of(LOBBY));
-    return name.p[0] == '@' || lobby ? &nobody : session_person(c->session);
+    return name.p[0] == '@' || is_lobby(name) ? &nobody : session_person(c->session);
 }
 
 static struct room *find_to_join(struct conn *c, const struct record *r, struct str name)
@@ -95,6 +99,11 @@ static struct room *find_to_join(struct conn *c, const struct record *r, struct 
         return NULL;
     }
     struct room *room = room_by_name(c->hub, name);
+    if (!room && r->flags & RECORD_THERE && !is_lobby(name)) {
+        request_error(c, r, REASON_ROOM,
+                      "there is no such room: /list (parley rooms) says which there are");
+        return NULL;
+    }
     if (!room && !c->owner->self && c->owner->rooms >= ROOMS_PER_OWNER) {
         request_error(c, r, REASON_LIMIT, "you have made as many rooms as one user may");
         return NULL;

@@ -31,15 +31,18 @@ static int queue(struct session *s, const uint8_t *bytes, ssize_t n, uint32_t nu
     return r;
 }
 
-int session_join(struct session *s, struct str room, enum join_start start, uint64_t arg, int quiet,
+int session_join(struct session *s, struct str room, enum join_start start, uint64_t arg, int how,
                  uint32_t *counter)
 {
     uint8_t b[REQUEST_MAX];
     uint32_t number = next_number(s);
-    struct record h = {.type = RECORD_JOIN, .flags = quiet ? RECORD_QUIET : 0, .counter = number};
+    struct record h = {.type = RECORD_JOIN,
+                       .flags = (uint8_t)((how & SESSION_QUIET ? RECORD_QUIET : 0) |
+                                          (how & SESSION_THERE ? RECORD_THERE : 0)),
+                       .counter = number};
     struct body_join j = {.room = room, .start = (uint8_t)start, .arg = arg};
     int r = queue(s, b, body_join_put(b, sizeof b, &h, &j), number, counter);
-    if (r == 0 && quiet)
+    if (r == 0 && how & SESSION_QUIET)
         s->quiet_joins[s->quiet_next++ % QUIET_JOINS] = number;
     return r;
 }

@@ -150,7 +150,10 @@ const struct session_room *session_room(const struct session *s, uint32_t room);
  * -ENOTCONN (only posts are kept across a loss), -EMSGSIZE, -ENOBUFS (more than
  * SESSION_OUTBOX_MAX bytes unsent: wait for session_unsent to fall). Text is checked by the server.
  */
-int session_join(struct session *s, struct str room, enum join_start start, uint64_t arg, int quiet,
+/* how: SESSION_QUIET without a visible trace, SESSION_THERE only if there is such a room. */
+#define SESSION_QUIET 1
+#define SESSION_THERE 2
+int session_join(struct session *s, struct str room, enum join_start start, uint64_t arg, int how,
                  uint32_t *counter);
 int session_part(struct session *s, uint32_t room, uint32_t *counter);
 int session_set_nick(struct session *s, struct str nick, uint32_t *counter);

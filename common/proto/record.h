@@ -41,6 +41,8 @@
 
 /* In a JOIN: the client goes on by itself after a loss, nobody has asked for it. */
 #define RECORD_AGAIN 0x08u
+/* In a JOIN: only if there is such a room. Who only looks makes none. */
+#define RECORD_THERE 0x40u
 /* In HELLO: somebody chose this nick; without it, it is a default, and another one will do. */
 #define RECORD_WISHED 0x08u
 /* In HELLO: the session acts for others (a page that anybody may look at), and is to have no more

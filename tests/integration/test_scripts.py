@@ -237,3 +237,15 @@ def test_a_stopped_server_is_no_empty_answer(server, command, says):
     finally:
         os.kill(server.pid, signal.SIGCONT)
     assert done.returncode == 124 and done.stdout == "" and says in done.stderr
+
+
+@pytest.mark.parametrize("words", [["history"], ["search", "x"], ["tail", "-e"], ["export"], ["file", "list"], ["file", "get", "1"]],
+                         ids=" ".join)
+def test_who_looks_makes_no_room(server, words):
+    command, room = words[:2] if words[0] == "file" else words[:1], "#mistyped"
+    rest = words[len(command):]
+    flags, rest = [w for w in rest if w.startswith("-")], [w for w in rest if not w.startswith("-")]
+    done = server.run(*command, *flags, room, *rest)
+    assert done.returncode == 1 and "there is no such room" in done.stderr
+    assert room not in [r["room"] for r in server.json("rooms")]
+    assert server.run("history", "#lobby").returncode == 0
