@@ -162,7 +162,7 @@ def run_and_poke(server, command, env, cwd):
         def works():
             server.ok("send", "-n", nick, "#ci", text)
             out.seek(0)
-            return wanted in out.read().decode() or wanted in server.ok("history", "#ci")
+            return wanted in out.read().decode() or wanted in server.run("history", "#ci").stdout
         try:
             until(works, command)
         finally:
