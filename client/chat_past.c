@@ -56,8 +56,12 @@ void chat_past_free(struct past_page *p)
     free(p);
 }
 
-void chat_past_forget(struct chat_room *room)
+/* A page on its way borrows from the room's query. */
+void chat_past_forget(struct chat *c, struct chat_room *room)
 {
+    for (size_t i = 0; i < PENDING_MAX; i++)
+        if (c->pending[i].page && c->pending[i].room == room->room)
+            chat_forget(&c->pending[i]);
     for (int i = 0; i < PAST_VERBS; i++) {
         if (room->past[i])
             free_query(room->past[i]);

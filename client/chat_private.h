@@ -287,7 +287,7 @@ void chat_past_record(struct chat_room *room, struct pending *p, const struct re
 /* DONE: 1, the page has been shown; 0: another request, p->counter, is under way; or an errno. */
 int chat_past_done(struct chat *c, struct chat_room *room, struct pending *p);
 void chat_past_free(struct past_page *p);
-void chat_past_forget(struct chat_room *room); /* one leaves it */
+void chat_past_forget(struct chat *c, struct chat_room *room); /* one leaves it */
 
 /* --- chat_file.c */
 void chat_file(struct chat *c, struct str arg);                /* /file */

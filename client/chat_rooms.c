@@ -64,7 +64,7 @@ void chat_drop_room(struct chat *c, struct chat_room *r)
     for (size_t i = 0; i < BACKLOG_LINES; i++)
         buf_free(&r->backlog[i].text);
     free(r->own_text);
-    chat_past_forget(r);
+    chat_past_forget(c, r);
     scroll_free(&r->scroll);
     scroll_free(&r->older);
     free(r->draft);

@@ -181,3 +181,13 @@ def test_paging_goes_on_while_people_talk(server, chats, old):
     assert second + first == [f"<bob> needle {i}" for i in range(200, 300)]
     a.enter("still here")
     heard(server, "still here")
+
+
+def test_leaving_and_coming_back_while_it_is_searched(old):
+    """What was asked for goes with the room; what is asked for next is answered."""
+    a = old(20000, needles, rows=100)
+    a.send("/search needle\r/history 5 from:bob\r/part\r")
+    a.sees("-- left #lobby")
+    a.send("/join #lobby\r")
+    a.prompt("#lobby>")
+    assert ask(a, "/search needle", "earlier ones: /search more")[-1] == "<bob> needle 19900"
