@@ -442,12 +442,6 @@ uint64_t session_producer(const struct session *s)
     return s->producer;
 }
 
-int session_rooms(const struct session *s, const struct session_room **out)
-{
-    *out = s->rooms;
-    return s->room_count;
-}
-
 const struct session_room *session_room(const struct session *s, uint32_t room)
 {
     for (int i = 0; i < s->room_count; i++)

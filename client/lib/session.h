@@ -142,8 +142,7 @@ const char *session_server(const struct session *s); /* "unix:/run/…/parley.so
 const struct address *session_address(const struct session *s);
 const struct transport *session_transport(const struct session *s); /* NULL unless open */
 uint64_t session_producer(const struct session *s);                 /* of our own records */
-/* Rooms joined; stable until the next session_drive. */
-int session_rooms(const struct session *s, const struct session_room **out);
+/* A room that is joined; stable until the next session_drive. */
 const struct session_room *session_room(const struct session *s, uint32_t room); /* or NULL */
 
 /* Requests. Each returns 0 and sets *counter (may be NULL) to the number its answer will carry, or

@@ -56,10 +56,6 @@ def limit(server, what, soft):
     return resource.prlimit(server.pid, what, (soft, resource.prlimit(server.pid, what)[1]))
 
 
-def limit_hard(server, what, value):
-    return resource.prlimit(server.pid, what, value)
-
-
 @needs_root
 def test_full_state_disk_refuses_posts_and_recovers(make_server, objects, count):
     server = make_server()
