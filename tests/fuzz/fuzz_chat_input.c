@@ -7,6 +7,8 @@
 #include "client/paste.h"
 #include "transport/transport.h"
 
+#include <strings.h>
+
 static size_t typed, pasted;
 
 static void on_typed(void *ctx, const char *p, size_t n)
@@ -84,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct str before = rest, word = verb_word(&rest);
         MUST(word.n + rest.n <= before.n);
         const struct verb *v = verb_find(word, &matches);
-        MUST(!v || (word.n <= strlen(v->name) && memcmp(v->name, word.p, word.n) == 0));
+        MUST(!v || (word.n <= strlen(v->name) && strncasecmp(v->name, word.p, word.n) == 0));
         (void)verb_nearest(word);
     }
     free(copy);
