@@ -132,7 +132,7 @@ def test_kill_at_every_call(make_server, tmp_path, dice, count, moving, role, tr
         else:
             reached += sweep_worker(make_server, transport, moving, *strace.kill_at(call, n))
     # The number of calls differs from run to run, so the last ones are sometimes not reached.
-    assert reached > (tried * 0.3 if LONG else 0)
+    assert not LONG or reached > tried * 0.3  # the few of a short run may all lie behind its end
     count(kinds_of_call=len(calls), calls=sum(calls.values()), kills=reached, tried=tried)
 
 
