@@ -128,7 +128,6 @@ static void run_over(struct bot *b, struct job *j, int status)
     char how[80];
     b->running--;
     j->state = JOB_DONE;
-    j->cut = j->told && b->ending;
     if (j->output.len == OUTPUT_MAX)
         log_warn("%s printed more than %u bytes: the rest is cut off", b->argv[0], OUTPUT_MAX);
     if (j->told && !b->ending)
@@ -143,6 +142,7 @@ static void run_over(struct bot *b, struct job *j, int status)
         return;
     }
     buf_consume(&j->output, j->output.len);
+    j->cut = j->told && b->ending;
     failed(b, j, how);
 }
 
@@ -205,13 +205,14 @@ static int say(struct bot *b, struct job *j)
     return 1;
 }
 
-/* Answers leave in the order of messages: only the first job that was not posted yet may. */
+/* Answers leave in the order of messages: only the first job that was not posted yet may. What the
+ * end cut short stays first: it and what follows it is asked again the next time. */
 static void say_answers(struct bot *b)
 {
     for (struct job *j = b->first; j; j = j->next) {
         if (j->state == JOB_SAID)
             continue;
-        if (j->state != JOB_DONE)
+        if (j->state != JOB_DONE || j->cut)
             return;
         if (j->posted == 0 && j->output.len)
             answer_clean(j);
@@ -237,7 +238,6 @@ static void retire(struct bot *b)
             b->end = &b->first;
         b->count--;
         b->handled++;
-        b->places.closed |= j->cut; /* it is asked again the next time, and what follows it */
         places_reached(&b->places, j->room, j->seq);
         job_free(j);
     }
@@ -388,9 +388,12 @@ static int finished(struct bot *b)
 {
     if (!b->ending)
         return 0;
-    for (struct job *j = b->first; j; j = j->next)
-        if (j->state == JOB_RUN || (j->state != JOB_SAID && mono_ns() < b->end_at))
+    int cut = 0;
+    for (struct job *j = b->first; j; j = j->next) {
+        cut |= j->cut;
+        if (j->state == JOB_RUN || (j->state != JOB_SAID && !cut && mono_ns() < b->end_at))
             return 0;
+    }
     return parley_unacked(b->p, NULL) == 0 || mono_ns() >= b->end_at;
 }
 

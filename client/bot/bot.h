@@ -44,7 +44,7 @@ struct job {
     size_t written;    /* of json */
     uint64_t deadline; /* mono_ns: SIGTERM, then SIGKILL */
     int told;          /* SIGTERM was sent: it took too long, or we end */
-    int cut;           /* … and would have had an answer otherwise */
+    int cut;           /* … by our end: it would have had an answer otherwise */
     struct buf output;
     size_t posted;    /* bytes of it that are posted */
     uint64_t request; /* of the last post */

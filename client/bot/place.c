@@ -75,7 +75,7 @@ uint64_t places_of(const struct places *p, const char *room)
 void places_reached(struct places *p, const char *room, uint64_t seq)
 {
     const struct place_of *at = find(p, room);
-    if (p->path && !p->closed && (!at || at->seq < seq))
+    if (p->path && (!at || at->seq < seq))
         put(p, room, seq);
 }
 

@@ -14,7 +14,6 @@ struct places {
     } * list;
     size_t count;
     int changed;
-    int closed; /* what is reached from now on does not count */
 };
 
 /* 0, or an exit code with the error printed. A file that is not there is an empty one. */

@@ -259,7 +259,21 @@ def test_a_signal_ends_it_and_its_runs(server, sig, code):
     until(lambda: running(server, "PARLEY_TEXT=stay"), "it runs")
     assert bot.end(sig) == code
     until(lambda: not running(server, "PARLEY_FROM=ann"), "what it ran ends: killed, but perhaps not gone at that moment")
-    assert not bot.there() and bot.answers() in ([], ["waits behind it"], ["waits behind it", "also"])
+    assert not bot.there() and bot.answers() == []
+
+
+def test_what_the_end_cuts_short_is_asked_again_with_all_behind_it(server):
+    path, flag = os.path.join(server.dir, "position"), os.path.join(server.dir, "flag")
+    bot = Bot(server, "--jobs", "2", "--position", path, script=f"""
+        case $PARLEY_TEXT in stay) sleep 1000;; also) trap ': >{flag}' EXIT;; esac; echo $PARLEY_TEXT""")
+    bot.ask("first")
+    bot.wait_for("first")
+    bot.ask("stay", "also", "more")
+    until(lambda: os.path.exists(flag) and not running(server, "PARLEY_TEXT=also"), "the second has its answer")
+    assert bot.end() == 0
+    assert bot.answers() == ["first"]
+    bot = Bot(server, "--position", path, script="echo $PARLEY_TEXT again")
+    bot.wait_for("first", "stay again", "also again", "more again")
 
 
 def test_a_bot_that_is_killed_leaves_no_run(server):

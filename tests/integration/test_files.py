@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from harness import alive, children, until
+from harness import alive, children_named, until
 from parleywire import CODES, Client, Ended, encode
 from test_users import NOBODY, programs, python, start  # noqa: F401
 
@@ -34,12 +34,7 @@ def stored(server, suffix):
 
 
 def transfers(server):
-    found = []
-    for pid in children(server.pid):
-        with open(f"/proc/{pid}/comm") as f:
-            if f.read().strip() == "parleyd/file":
-                found.append(pid)
-    return found
+    return children_named(server.pid, "parleyd/file")
 
 
 def tcp_server(make_server, free_port, *options):

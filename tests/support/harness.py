@@ -133,6 +133,19 @@ def children(pid):
         return []
 
 
+def children_named(pid, name):
+    """Children with the name that a process of ours gives itself: parleyd/tls, parley-web, …"""
+    found = []
+    for child in children(pid):
+        try:
+            with open(f"/proc/{child}/comm") as f:
+                if f.read().strip() == name:
+                    found.append(child)
+        except OSError:
+            pass
+    return found
+
+
 def fds(pid):
     """{descriptor: what it is} of a process."""
     out = {}

@@ -30,14 +30,7 @@ def at(server):
 
 def helper(server, name):
     """The pid of a child of the server by its name (parleyd/tls, parleyd/login), or None."""
-    for pid in harness.children(server.pid):
-        try:
-            with open(f"/proc/{pid}/comm") as f:
-                if f.read().strip() == name:
-                    return pid
-        except OSError:
-            pass
-    return None
+    return next(iter(harness.children_named(server.pid, name)), None)
 
 
 def relay(server):

@@ -218,14 +218,7 @@ class Site:
 
     def pid(self):
         """Of parley-web, or None while there is none."""
-        for child in harness.children(self.server.pid):
-            try:
-                with open(f"/proc/{child}/comm") as f:
-                    if f.read().strip() == "parley-web":
-                        return child
-            except OSError:
-                pass
-        return None
+        return next(iter(harness.children_named(self.server.pid, "parley-web")), None)
 
     def get(self, *args, **more):
         return get(self.port, *args, **more)
