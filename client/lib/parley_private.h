@@ -1,5 +1,6 @@
 /* The inside of struct parley, shared by parley.c (options, waiting), parley_places.c (rooms),
- * parley_events.c (what the session reports becomes events) and parley_requests.c. A layer over
+ * parley_events.c and parley_answers.c (what the session reports becomes events) and
+ * parley_requests.c. A layer over
  * session.h that adds what a stranger's program should not have to do: rooms by name, a queue of
  * events, one kind of number for requests and posts, joins that are asked again. */
 #pragma once
@@ -26,6 +27,9 @@ enum asked_kind {
     ASKED_NICK,
     ASKED_WHO,
     ASKED_ROOMS,
+    ASKED_READ,
+    ASKED_AWAY,
+    ASKED_PEOPLE,  /* whois, and what is decided about people and the room */
     ASKED_HISTORY, /* this and the next are answered by records of a room */
     ASKED_SEARCH,
 };
@@ -37,6 +41,7 @@ struct asked {
     enum asked_kind kind;
     uint32_t room;  /* topic, history, search */
     uint64_t count; /* events that it had */
+    uint32_t title; /* topic: crc32c of it */
     /* join: */
     room_name name;
     enum parley_from from;
@@ -88,8 +93,22 @@ struct parley {
 int parley_fail(struct parley *p, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The strings of an event, while it is made. */
+struct strings {
+    struct str room, from, text, to, reason, transport, rooms, name, person;
+};
+
 /* parley_events.c: the callbacks of the session, for session_new. */
 void parley_listen(struct parley *p, struct session_options *o);
+/* The next event, with copies of the strings. */
+void parley_push(struct parley *p, const struct parley_event *e, const struct strings *s);
+void parley_name_room(struct strings *s, const struct place *place);
+struct str parley_transport_name(unsigned id);
+
+/* parley_answers.c: 1: the record is an answer, or about ourselves, and was dealt with. */
+int parley_take_answer(struct parley *p, const struct record *r);
+void parley_refused(struct parley *p, uint64_t request, int code, struct str reason,
+                    struct str text, struct str room);
 
 /* parley_places.c: NULL: not in that room. Good until a room is added or dropped. */
 struct place *parley_place(struct parley *p,

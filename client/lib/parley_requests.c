@@ -1,6 +1,7 @@
 /* libparley: requests, and which of them are still to be answered. */
 #include "client/lib/parley_private.h"
 
+#include "proto/crc32c.h"
 #include "proto/match.h"
 
 #include <errno.h>
@@ -243,6 +244,7 @@ int parley_set_topic(struct parley *p, const char *room, const char *topic, uint
     if (r < 0)
         return r;
     a.room = place->number;
+    a.title = crc32c(0, topic, strlen(topic));
     r = session_set_topic(p->s, place->number, str_of(topic), &a.inner);
     return note(p, r, a, room, request);
 }
@@ -279,6 +281,147 @@ int parley_rooms(struct parley *p, uint64_t *request)
         return r;
     return note(p, session_ask(p->s, RECORD_ROOMS, 0, &a.inner), a, NULL, request);
 }
+
+/* --- people and rooms ---------------------------------------------------------------------- */
+
+/* `who` may be a person or "nick:NAME"; which of them there are is the server's to know. */
+static int check_who(struct parley *p, const char *who)
+{
+    static const char *const forms[] = {"uid:", "account:", "nick:"};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        if (strncmp(who, forms[i], strlen(forms[i])) == 0) {
+            who += strlen(forms[i]);
+            break;
+        }
+    }
+    return check(p, TEXT_NICK, "name", who);
+}
+
+/* 0 and *why not NULL: it may be said. */
+static int check_why(struct parley *p, const char **why)
+{
+    if (!*why)
+        *why = "";
+    return **why ? check(p, TEXT_TOPIC, "reason", *why) : 0;
+}
+
+/* *place, if the room is one that we are in and `who` (NULL: there is none) could be somebody. */
+static int can_decide(struct parley *p, const char *room, const char *who, struct place **place)
+{
+    *place = place_or_fail(p, room);
+    if (!*place)
+        return -ENOENT;
+    return who ? check_who(p, who) : 0;
+}
+
+int parley_invite(struct parley *p, const char *room, const char *who, int on, uint64_t *request)
+{
+    struct asked a = {.kind = ASKED_PEOPLE};
+    struct place *place;
+    int r = can_decide(p, room, who, &place);
+    if (r < 0)
+        return r;
+    r = session_invite(p->s, place->number, str_of(who), on, &a.inner);
+    return note(p, r, a, room, request);
+}
+
+int parley_kick(struct parley *p, const char *room, const char *nick, const char *why,
+                uint64_t *request)
+{
+    struct asked a = {.kind = ASKED_PEOPLE};
+    struct place *place;
+    int r = can_decide(p, room, nick, &place);
+    if (r == 0)
+        r = check_why(p, &why);
+    if (r < 0)
+        return r;
+    r = session_kick(p->s, place->number, str_of(nick), str_of(why), &a.inner);
+    return note(p, r, a, room, request);
+}
+
+int parley_ban(struct parley *p, const char *room, const char *who, int on, const char *why,
+               uint64_t *request)
+{
+    struct asked a = {.kind = ASKED_PEOPLE};
+    struct place *place;
+    int r = can_decide(p, room, who, &place);
+    if (r == 0)
+        r = check_why(p, &why);
+    if (r < 0)
+        return r;
+    r = session_ban(p->s, place->number, str_of(who), on, str_of(why), &a.inner);
+    return note(p, r, a, room, request);
+}
+
+int parley_op(struct parley *p, const char *room, const char *who, int on, uint64_t *request)
+{
+    struct asked a = {.kind = ASKED_PEOPLE};
+    struct place *place;
+    int r = can_decide(p, room, who, &place);
+    if (r < 0)
+        return r;
+    r = session_op(p->s, place->number, str_of(who), on, &a.inner);
+    return note(p, r, a, room, request);
+}
+
+int parley_set_mode(struct parley *p, const char *room, const char *mode, const char *value,
+                    uint64_t *request)
+{
+    struct asked a = {.kind = ASKED_PEOPLE};
+    struct place *place;
+    int r = can_decide(p, room, NULL, &place);
+    if (r == 0)
+        r = check(p, TEXT_NICK, "mode", mode);
+    if (r == 0)
+        r = check(p, TEXT_TOPIC, "value", value);
+    if (r < 0)
+        return r;
+    r = session_mode(p->s, place->number, str_of(mode), str_of(value), &a.inner);
+    return note(p, r, a, room, request);
+}
+
+int parley_settings(struct parley *p, const char *room, uint64_t *request)
+{
+    struct asked a = {.kind = ASKED_PEOPLE};
+    struct place *place;
+    int r = can_decide(p, room, NULL, &place);
+    if (r < 0)
+        return r;
+    return note(p, session_ask(p->s, RECORD_MODES, place->number, &a.inner), a, room, request);
+}
+
+int parley_whois(struct parley *p, const char *nick, uint64_t *request)
+{
+    struct asked a = {.kind = ASKED_PEOPLE};
+    int r = need_session(p);
+    if (r == 0)
+        r = check(p, TEXT_NICK, "nick", nick);
+    if (r < 0)
+        return r;
+    return note(p, session_whois(p->s, str_of(nick), &a.inner), a, NULL, request);
+}
+
+int parley_set_away(struct parley *p, const char *text, uint64_t *request)
+{
+    struct asked a = {.kind = ASKED_AWAY};
+    int r = need_session(p);
+    if (r == 0 && *text)
+        r = check(p, TEXT_TOPIC, "text", text);
+    if (r < 0)
+        return r;
+    return note(p, session_away(p->s, str_of(text), &a.inner), a, NULL, request);
+}
+
+int parley_mark_read(struct parley *p, const char *room, uint64_t seq, uint64_t *request)
+{
+    struct asked a = {.kind = ASKED_READ};
+    struct place *place = place_or_fail(p, room);
+    if (!place)
+        return -ENOENT;
+    return note(p, session_read(p->s, place->number, seq, &a.inner), a, room, request);
+}
+
+/* --- what was said ------------------------------------------------------------------------- */
 
 /* Answers about one room would come mixed. */
 static int replaying(struct parley *p, uint32_t room)

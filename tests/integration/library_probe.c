@@ -28,10 +28,36 @@ static void show(const struct parley_event *e)
            "\tfrom=%s\ttext=%s\tto=%s\treason=%s\ttransport=%s\trooms=%s\tcode=%d\town=%d\taction=%"
            "d\treplay=%d"
            "\tcount=%" PRIu64 "\tuid=%" PRId64 "\tname=%s\tlen=%zu"
-           "\tbot=%d\ttarget=%" PRIu64 "\ton=%d\n",
+           "\tbot=%d\ttarget=%" PRIu64 "\ton=%d\tperson=%s\tread=%" PRIu64
+           "\tkind=%d\tidle=%" PRIu64 "\n",
            e->type, e->state, e->request, e->room, e->seq, e->time, e->from, e->text, e->to,
            e->reason, e->transport, e->rooms, e->code, e->own, e->action, e->replay, e->count,
-           e->uid, e->name, e->text_len, e->bot, e->target, e->on);
+           e->uid, e->name, e->text_len, e->bot, e->target, e->on, e->person, e->read, e->kind,
+           e->idle_ns);
+}
+
+static int decide(const char *c, uint64_t *request)
+{
+    if (!strcmp(c, "invite"))
+        return parley_invite(p, word[1], word[2], (int)number(3), request);
+    if (!strcmp(c, "kick"))
+        return parley_kick(p, word[1], word[2], word[3], request);
+    if (!strcmp(c, "ban"))
+        return parley_ban(p, word[1], word[2], (int)number(3), word[4], request);
+    if (!strcmp(c, "op"))
+        return parley_op(p, word[1], word[2], (int)number(3), request);
+    if (!strcmp(c, "mode"))
+        return parley_set_mode(p, word[1], word[2], word[3], request);
+    if (!strcmp(c, "settings"))
+        return parley_settings(p, word[1], request);
+    if (!strcmp(c, "whois"))
+        return parley_whois(p, word[1], request);
+    if (!strcmp(c, "away"))
+        return parley_set_away(p, word[1], request);
+    if (!strcmp(c, "mark"))
+        return parley_mark_read(p, word[1], number(2), request);
+    fprintf(stderr, "probe: no command %s\n", c);
+    exit(2);
 }
 
 static int ask(const char *c, uint64_t *request)
@@ -61,8 +87,7 @@ static int ask(const char *c, uint64_t *request)
     if (!strcmp(c, "search"))
         return parley_search(p, word[1], word[2], (enum parley_from)number(3), number(4), number(5),
                              request);
-    fprintf(stderr, "probe: no command %s\n", c);
-    exit(2);
+    return decide(c, request);
 }
 
 static int run(const char *c, uint64_t *request)

@@ -414,6 +414,184 @@ def test_what_is_refused_is_an_event_and_the_answer_of_wait(server, probe):
     assert p.do("post", "#r64", "x")[0] == -2
 
 
+# --- rooms and people --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def moderated(make_server, probe):
+    """ann, who may do everything: the server runs as her user. And eve by plain TCP: the server cannot tell who she is."""
+    server = make_server().start("--listen", "127.0.0.1:0")
+    ann = probe(server).open("#ops", nick="ann")
+    eve = probe(server).open("#ops", nick="eve", server="tcp:" + re.search(r"tcp:(\S+)", server.ready.group(0))[1])
+    return server, ann, eve
+
+
+def answer(p, *words):
+    """What comes of a request: 0 or an error, by parley_wait; and its sentence."""
+    r, _, text = p.do("wait", p.ok(*words), 20000)
+    return r, text
+
+
+def next_of(p, kind, **fields):
+    e = p.until(kind)
+    while any(e[k] != v for k, v in fields.items()):
+        e = p.until(kind)
+    return e
+
+
+def in_force(p, room, kind):
+    p.until("DONE", p.ok("settings", room))
+    return [e for e in p.events if e["type"] == KIND["SETTING"] and e["kind"] == KIND[kind]]
+
+
+ME = f"uid:{os.getuid()}"
+EACCES, ESRCH, EINVAL, ENOENT, ENOSYS = -13, -3, -22, -2, -38
+
+
+def test_operators_decide_and_everybody_is_told(moderated):
+    _, ann, eve = moderated
+    for words in (("kick", "#ops", "ann"), ("ban", "#ops", "ann", 1), ("op", "#ops", "ann", 1), ("mode", "#ops", "topic-ops", "on")):
+        r, text = answer(eve, *words)
+        assert r == EACCES and text, words
+    assert answer(ann, "mode", "#ops", "topic-ops", "on")[0] == 0
+    e = next_of(eve, "MODE")
+    assert (e["from"], e["to"], e["text"]) == ("ann", "topic-ops", "on")
+    assert answer(eve, "topic", "#ops", "mine")[0] == EACCES
+    assert answer(ann, "topic", "#ops", "ours")[0] == 0
+    assert next_of(eve, "TOPIC")["text"] == "ours"
+    (topic,) = in_force(eve, "#ops", "TOPIC")
+    assert (topic["text"], topic["from"], topic["to"]) == ("ours", "ann", "") and topic["time"] > 1_600_000_000 * 10**9
+    assert answer(ann, "op", "#ops", "uid:4711", 1)[0] == 0
+    e = next_of(eve, "OP")
+    assert (e["from"], e["to"], e["person"], e["on"], e["request"]) == ("ann", "uid:4711", "uid:4711", 1, 0)
+    assert answer(ann, "op", "#ops", "uid:4711", 0)[0] == 0
+    assert next_of(eve, "OP")["on"] == 0
+    assert answer(ann, "kick", "#ops", "eve", "too loud")[0] == 0
+    e = next_of(ann, "KICK")
+    assert (e["from"], e["to"], e["text"], e["person"]) == ("ann", "eve", "too loud", "")
+    e = eve.until("LEFT")
+    assert (e["room"], e["code"], e["request"]) == ("#ops", EACCES, 0) and "too loud" in e["text"]
+    assert eve.do("post", "#ops", "x")[0] == ENOENT
+    assert answer(eve, "join", "#ops")[0] == 0  # who is kicked may come back
+
+
+def test_who_is_banned_stays_out_until_it_is_taken_back(moderated):
+    _, ann, eve = moderated
+    assert answer(ann, "ban", "#ops", "eve", 1, "spam")[0] == 0
+    e = next_of(ann, "BAN")
+    assert (e["to"], e["person"], e["text"], e["on"]) == ("eve", "nick:eve", "spam", 1)
+    assert eve.until("LEFT")["code"] == EACCES
+    assert answer(eve, "join", "#ops")[0] == EACCES
+    (ban,) = in_force(ann, "#ops", "BAN")
+    assert (ban["room"], ban["to"], ban["person"], ban["from"], ban["on"]) == ("#ops", "eve", "nick:eve", "ann", 1)
+    assert ban["time"] == e["time"]
+    assert answer(ann, "ban", "#ops", "nick:eve", 0)[0] == 0
+    assert next_of(ann, "BAN")["on"] == 0 and in_force(ann, "#ops", "BAN") == []
+    assert answer(eve, "join", "#ops")[0] == 0
+
+
+def test_a_private_room_is_for_those_who_are_invited(moderated, probe):
+    server, ann, eve = moderated
+    fay = probe(server).open(nick="fay")
+    assert answer(ann, "invite", "#ops", "fay", 1)[0] == 0
+    e = fay.until("INVITATION")
+    assert (e["room"], e["from"], e["request"]) == ("#ops", "ann", 0)
+    e = next_of(eve, "INVITE")
+    assert (e["from"], e["to"], e["person"], e["on"]) == ("ann", "fay", ME, 1)
+    assert in_force(eve, "#ops", "INVITE") == []  # everybody may come in: there is nothing to keep
+    assert answer(ann, "mode", "#ops", "private", "on")[0] == 0
+    assert eve.until("LEFT")["code"] == EACCES and answer(eve, "join", "#ops")[0] == EACCES
+    r, text = answer(ann, "invite", "#ops", "eve", 1)
+    assert r == ESRCH and "cannot tell who eve is" in text
+    assert answer(ann, "invite", "#ops", "uid:4711", 1)[0] == 0
+    (given,) = in_force(ann, "#ops", "INVITE")
+    assert (given["to"], given["person"], given["from"], given["on"]) == ("uid:4711", "uid:4711", "ann", 1)
+    assert answer(ann, "invite", "#ops", "uid:4711", 0)[0] == 0
+    assert in_force(ann, "#ops", "INVITE") == []
+    assert sorted((m["to"], m["text"], m["from"]) for m in in_force(ann, "#ops", "MODE")) == [
+        ("private", "on", "ann"), ("topic-ops", "off", "")]
+    ann.until("DONE", ann.ok("rooms"))
+    assert [(e["room"], e["on"]) for e in ann.events if e["type"] == KIND["ROOM"]] == [("#ops", 1)]
+    ann.until("DONE", ann.ok("who", "#ops"))
+    assert [(e["from"], e["person"], e["on"]) for e in ann.events if e["type"] == KIND["MEMBER"]] == [("ann", ME, 1)]
+
+
+def test_decisions_about_nobody_are_refused_with_a_sentence(moderated):
+    _, ann, _ = moderated
+    for words in (("kick", "#ops", "nobody"), ("kick", "#ops", "ann"), ("ban", "#ops", "nobody", 0), ("op", "#ops", "eve", 1),
+                  ("op", "#ops", "uid:4711", 0), ("invite", "#ops", "nobody", 1), ("whois", "nobody")):
+        request = ann.ok(*words)
+        r, _, text = ann.do("wait", request, 20000)
+        assert r == ESRCH and text, words
+        e = ann.until("REFUSED", request)
+        assert (e["code"], e["text"]) == (ESRCH, text)
+    assert answer(ann, "mode", "#ops", "pink", "on")[0] == ENOSYS
+    for words in (("kick", "#none", "eve"), ("settings", "#none"), ("mark", "#none", 1), ("op", "#none", "eve", 1)):
+        assert ann.do(*words)[0] == ENOENT, words
+    for words in (("kick", "#ops", "a b"), ("kick", "#ops", ""), ("ban", "#ops", "nick:", 1), ("kick", "#ops", "eve", "x\x1b"),
+                  ("kick", "#ops", "eve", "x" * 301), ("mode", "#ops", "", "on"), ("whois", "x" * 33), ("away", "x" * 301)):
+        r, _, text = ann.do(*words)
+        assert r == EINVAL and text, words
+
+
+def test_who_somebody_is_and_whether_they_are_away(server, probe):
+    a, b = probe().open("#lobby", nick="ann", transport="shm"), probe().open("#lobby", nick="bob")
+    away = a.ok("away", "at lunch")
+    e = a.until("AWAY", away)
+    assert (e["room"], e["from"], e["text"], e["on"]) == ("", "ann", "at lunch", 1)
+    b.until("DONE", b.ok("whois", "Ann"))
+    (e,) = [e for e in b.events if e["type"] == KIND["PROFILE"]]
+    assert (e["from"], e["person"], e["transport"], e["rooms"], e["text"], e["on"]) == ("ann", ME, "shm", "#lobby", "at lunch", 1)
+    assert e["time"] > 1_600_000_000 * 10**9
+    b.ok("wait", b.ok("join", "@ann"), 20000)
+    b.ok("post", "@ann", "hungry?")
+    e = b.until("AWAY")
+    assert (e["room"], e["from"], e["text"], e["on"], e["request"]) == ("@ann", "ann", "at lunch", 1, 0)
+    assert a.do("wait", a.ok("away", ""), 20000)[0] == 0
+    a.do("bye", 20000)
+    a.close()
+    until(lambda: all(m["nick"] != "ann" for m in server.json("who")), "ann is gone")
+    b.until("DONE", b.ok("whois", "ann"))
+    (e,) = [e for e in b.events if e["type"] == KIND["PROFILE"]]
+    assert (e["person"], e["transport"], e["on"]) == (ME, "", 0)
+
+
+def test_what_is_read_is_read_in_all_sessions_of_the_person(moderated, probe):
+    server, ann, eve = moderated
+    seq = ann.until("MESSAGE", ann.ok("post", "#ops", "hello"))["seq"]
+    also = probe(server).open(nick="ann")
+    assert also.until("JOINED", also.ok("join", "#ops"))["read"] == 0
+    mark = ann.ok("mark", "#ops", seq)
+    e = ann.until("MARKED", mark)
+    assert (e["room"], e["read"], e["seq"]) == ("#ops", seq, 0)
+    e = also.until("MARKED")
+    assert (e["room"], e["read"], e["request"]) == ("#ops", seq, 0)
+    assert ann.until("MARKED", ann.ok("mark", "#ops", 1))["read"] == seq  # it only moves on
+    assert ann.do("wait", mark, 0)[0] == 0
+    later = probe(server).open(nick="ann")
+    assert later.until("JOINED", later.ok("join", "#ops"))["read"] == seq
+    later.until("DONE", later.ok("rooms"))
+    assert [e["read"] for e in later.events if e["type"] == KIND["ROOM"]] == [seq]
+    assert eve.until("MARKED", eve.ok("mark", "#ops", seq))["read"] == 0  # no mark for nobody in particular
+
+
+def test_a_topic_is_answered_also_if_the_nick_changes_or_the_room_is_left(server, probe):
+    p = probe().open("#lobby", nick="ann")
+    os.kill(server.pid, signal.SIGSTOP)  # so that both are read in one turn
+    topic, nick = p.ok("topic", "#lobby", "one"), p.ok("nick", "rob")
+    p.do("next", 0)
+    os.kill(server.pid, signal.SIGCONT)
+    assert p.do("wait", nick, 20000)[0] == 0
+    assert p.do("wait", topic, 20000)[0] == 0
+    os.kill(server.pid, signal.SIGSTOP)
+    topic, leave = p.ok("topic", "#lobby", "two"), p.ok("leave", "#lobby")
+    p.do("next", 0)
+    os.kill(server.pid, signal.SIGCONT)
+    assert p.do("wait", leave, 20000)[0] == 0
+    assert p.do("wait", topic, 20000)[0] in (0, ENOENT)
+    assert server.json("rooms")[0]["topic"] == "two"
+
+
 def test_arguments_that_make_no_sense_are_refused_with_a_sentence(server, probe):
     p = probe()
     assert p.do("join", "#lobby")[0] == -107 and p.do("next", 0)[0] == -107

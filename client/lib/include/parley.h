@@ -99,23 +99,45 @@ enum parley_event_type {
 
     /* Answers. */
     /* We are in `room`: answers parley_join, or (request 0) somebody opened a room of two with us.
-     * seq: the next number to be written; text: the topic; count: people there. */
+     * seq: the next number to be written; text: the topic; count: people there; read: as after
+     * parley_mark_read, 0: nothing, or the server cannot tell who we are. */
     PARLEY_JOINED = 16,
     /* We are out of `room`: asked for (code 0), or `code`, `reason` and `text` say why. */
     PARLEY_LEFT = 17,
     /* `request` is refused: `code` (a negative errno), `reason` a word or two for programs, `text`
      * a sentence, `room` if it was about one. */
     PARLEY_REFUSED = 18,
-    /* `request` (of who, rooms, history, search) is answered completely; count: of events
-     * that it had. */
+    /* `request` is answered completely, or what it decided is in force; count: of events that it
+     * had. */
     PARLEY_DONE = 19,
-    /* Somebody who is there: from, text (why they are away, or ""), transport, uid, rooms (names,
-       with spaces between), idle_ns, count: records they are behind. */
+    /* Somebody who is there: from, text (why they are away, or ""), transport, uid, person,
+     * rooms (names, with spaces between), idle_ns, count: records they are behind, on: an operator
+     * of the room that was asked about. */
     PARLEY_MEMBER = 20,
-    /* A room that there is: room, text (topic), count: people in it, seq: the next number. */
+    /* A room that there is: room, text (topic), count: people in it, seq: the next number, read: as
+     * in PARLEY_JOINED, on: we are an operator of it. */
     PARLEY_ROOM = 21,
     /* Our nick is `to` now: answers parley_set_nick, or the server changed it (request 0). */
     PARLEY_NICKED = 22,
+    /* `from` invites us into `room`, which we are not in. */
+    PARLEY_INVITATION = 23,
+    /* What is in force in `room`. kind: PARLEY_OP, _BAN, _INVITE, _MODE or _TOPIC; the fields are
+     * those of the event of that type that set it, but of the logged ones only `time` and `from`
+     * ("": operator for having made the room, or a mode that nobody ever changed); a ban has no
+     * text. */
+    PARLEY_SETTING = 24,
+    /* A session of the nick `from`: person, transport, rooms that we may see, text (away), idle_ns,
+     * time (that it began), on 1. Or, on 0: no session is here, but the nick belongs to `person`,
+     * who used it last at `time`. */
+    PARLEY_PROFILE = 25,
+    /* All up to record `read` of `room` is read: answers parley_mark_read, or (request 0) another
+     * session of ours did that. */
+    PARLEY_MARKED = 26,
+    /* Without a room: we are away (text; "": here again), as parley_set_away of this session or
+     * (request 0) another of our nick said. With a room of two: why `from` may not answer soon;
+     * on 0: no session of theirs is here, on 1: text. Comes behind a post of ours, once until that
+     * changes. */
+    PARLEY_AWAY = 27,
 
     /* In rooms that we joined. All of them are logged. */
     /* `from` says `text`; action, bot. request: the post's number if it is our own. */
@@ -129,10 +151,10 @@ enum parley_event_type {
     PARLEY_EDIT = 37,
     PARLEY_DELETE = 38,
     PARLEY_FILE = 39,   /* `from` sent the file `text` of `count` bytes */
-    PARLEY_KICK = 40,   /* `from` put `to` out; text: why */
-    PARLEY_BAN = 41,    /* `to` may not be here (on), or may again; text: why */
-    PARLEY_OP = 42,     /* `to` is an operator (on), or no longer */
-    PARLEY_INVITE = 43, /* `to` may come in (on), or no longer */
+    PARLEY_KICK = 40,   /* `from` put `to` out; text: why. person: who that is */
+    PARLEY_BAN = 41,    /* `to` may not be here (on), or may again; text: why; by `from`. person */
+    PARLEY_OP = 42,     /* `to` is an operator (on), or no longer; likewise */
+    PARLEY_INVITE = 43, /* `to` may come in (on), or no longer; likewise */
     PARLEY_MODE = 44,   /* `from` changed the setting `to` to `text` */
     /* The server lost the newest records of `room` in a crash of its machine: those after `seq`;
      * their numbers are given again. Forget what you know of them. */
@@ -177,6 +199,11 @@ struct parley_event {
     int bot;          /* said by a program that answers by itself; see PARLEY_IS_BOT */
     uint64_t target;  /* number of the message that is changed */
     int on;           /* granted; 0: taken back */
+    /* Who it is, as the server knows: "uid:1000" (a user of its host), "account:NAME" (proved over
+     * TLS), "nick:NAME" (nobody in particular who goes by that nick), or "": it cannot tell. */
+    const char *person;
+    uint64_t read; /* number of the last record that is marked as read */
+    int kind;      /* of a setting: an event type */
 };
 
 /* --- a session ----------------------------------------------------------------------------- */
@@ -289,6 +316,48 @@ PARLEY_PUBLIC int parley_history(struct parley *p, const char *room, uint64_t be
 PARLEY_PUBLIC int parley_search(struct parley *p, const char *room, const char *text,
                                 enum parley_from from, uint64_t arg, uint64_t before,
                                 uint64_t *request);
+
+/* Rooms and people. What is decided about a room is for its operators: who made it, whom an
+ * operator made one, and, everywhere, root and the user that runs the server; others are refused
+ * with -EACCES. It is in force when PARLEY_DONE answers (also if nothing had to change), and told
+ * to everybody in the room by an event: PARLEY_KICK and so on, before or after PARLEY_DONE.
+ * -ESRCH: nobody of that name is known, or it cannot be done to them; the text says which. -EDQUOT:
+ * the room has as many as it can. -ECONNRESET: it may have been done or not; asking again does no
+ * harm.
+ *
+ * `who` is a nick, or a person as in `person` of events, or "nick:NAME": the nick, whoever has it.
+ * `on`: 1 to give, 0 to take back. `why` may be NULL; at most PARLEY_TOPIC_MAX bytes. */
+
+/* Tell them (PARLEY_INVITATION). In a private room it is what lets them in, and is kept; in others
+ * everybody may invite. */
+PARLEY_PUBLIC int parley_invite(struct parley *p, const char *room, const char *who, int on,
+                                uint64_t *request);
+/* Put all sessions of the nick out. They may come back: see parley_ban. */
+PARLEY_PUBLIC int parley_kick(struct parley *p, const char *room, const char *nick, const char *why,
+                              uint64_t *request);
+/* Put out, and keep out. */
+PARLEY_PUBLIC int parley_ban(struct parley *p, const char *room, const char *who, int on,
+                             const char *why, uint64_t *request);
+PARLEY_PUBLIC int parley_op(struct parley *p, const char *room, const char *who, int on,
+                            uint64_t *request);
+/* "private": only who is invited may be in; "topic-ops": only operators change the topic. Both "on"
+ * or "off". -ENOSYS: the server knows no such mode. */
+PARLEY_PUBLIC int parley_set_mode(struct parley *p, const char *room, const char *mode,
+                                  const char *value, uint64_t *request);
+/* What is in force: PARLEY_SETTING for each operator, ban, invitation, mode, and the topic; then
+ * PARLEY_DONE. Everybody in the room may. */
+PARLEY_PUBLIC int parley_settings(struct parley *p, const char *room, uint64_t *request);
+/* Who goes by a nick: PARLEY_PROFILE for each session, then PARLEY_DONE. -ESRCH: nobody does. */
+PARLEY_PUBLIC int parley_whois(struct parley *p, const char *nick, uint64_t *request);
+/* Say that nobody is at the keyboard, with at most PARLEY_TOPIC_MAX bytes; "": somebody is again.
+ * For all sessions of the nick, until the last of them ends. PARLEY_AWAY answers. */
+PARLEY_PUBLIC int parley_set_away(struct parley *p, const char *text, uint64_t *request);
+/* The room has been read up to record `seq`: for all sessions of the person, also later ones. Marks
+ * only move on; PARLEY_MARKED answers with the one that holds (0: the server cannot tell who we
+ * are, and keeps none). Not more than once a second or so. */
+PARLEY_PUBLIC int parley_mark_read(struct parley *p, const char *room, uint64_t seq,
+                                   uint64_t *request);
+
 /* Go on by another transport, with nothing lost or doubled: PARLEY_STATE (open) tells that it is
  * done, PARLEY_NOTICE why not. -EBUSY: something like that is under way. */
 PARLEY_PUBLIC int parley_switch(struct parley *p, const char *transport);
