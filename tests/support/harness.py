@@ -26,18 +26,21 @@ PARLEYD = os.path.join(BIN, "parleyd")
 PARLEY = os.path.join(BIN, "parley")
 
 DEADLINE = 60  # seconds
+# A time zone where it is about noon: no test sees the day end.
+NOON = f"NOON{time.gmtime().tm_hour - 12:+d}"
 TRANSPORTS = ["fifo", "posixmq", "sysvmq", "shm", "mmap", "unix", "tcp"]
 
 
 def until(condition, what, deadline=DEADLINE):
-    """Poll until `condition()` is true; its value. `what` says what did not happen."""
+    """Poll until `condition()` is true; its value. `what`, text or a function that gives it, says what did
+    not happen."""
     end = time.monotonic() + deadline
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"did not happen within {deadline} s: {what}")
+            raise AssertionError(f"did not happen within {deadline} s: {what() if callable(what) else what}")
         time.sleep(0.01)
 
 
@@ -171,7 +174,7 @@ class Place:
 
     def env(self):
         keep = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "PARLEY_"))}
-        keep.update(TMPDIR=self.dir, HOME=self.dir, NO_COLOR="1", LC_ALL="C.UTF-8")
+        keep.update(TMPDIR=self.dir, HOME=self.dir, NO_COLOR="1", LC_ALL="C.UTF-8", TZ=NOON)
         if self.path:
             keep["PATH"] = self.path
         return keep
@@ -316,7 +319,7 @@ class Server:
     def env(self, **more):
         keep = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "PARLEY_"))}
         keep.update(PARLEY_SOCKET=self.socket, HOME=os.path.join(self.dir, "home"), NO_COLOR="1",
-                    LC_ALL="C.UTF-8")
+                    LC_ALL="C.UTF-8", TZ=NOON)
         keep.update(more)
         return keep
 

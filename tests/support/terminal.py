@@ -4,6 +4,7 @@ asserted is what a person would see. Every wait is for a condition, with a deadl
 import copy
 import os
 import re
+import select
 
 import pexpect
 import pyte
@@ -13,6 +14,8 @@ from harness import PARLEY, until
 DEADLINE = 30  # seconds; only a failing test waits that long
 PROMPT = re.compile(r"([#@]\S+)?( ?\((connecting|reconnecting|\d+ unsent).*\))?>( |$)|Send \d+ lines|\(reverse-i-search\)")
 PASTE, PASTE_END = "\033[200~", "\033[201~"
+# What the full-screen tools (`parley top`) begin with: they never show the cursor.
+TOOL_ENTERS = b"\033[?1049h\033[?25l"
 CTRL_A, CTRL_C, CTRL_D, CTRL_R, CTRL_U, CTRL_Y, CTRL_Z = "\001", "\003", "\004", "\022", "\025", "\031", "\032"
 
 
@@ -68,11 +71,23 @@ class Terminal:
             data = self.child.read_nonblocking(65536, 0.02)
         except pexpect.TIMEOUT:
             return
-        except pexpect.EOF:
-            self.ended = True
-            return
+        except pexpect.EOF:  # said of a process that is dead, whatever it has written last
+            data = self.rest()
+            self.ended = not data
         self.raw += data
         self.stream.feed(data)
+
+    def rest(self):
+        if not select.select([self.child.child_fd], [], [], 0)[0]:
+            return b""
+        try:
+            return os.read(self.child.child_fd, 65536)
+        except OSError:
+            return b""
+
+    def drawing(self):
+        """In the middle of a redraw, which may be read in pieces: the chat hides the cursor while it draws."""
+        return self.screen.cursor.hidden and not self.ended and TOOL_ENTERS not in self.raw
 
     def lines(self):
         """Scrollback and screen."""
@@ -92,7 +107,7 @@ class Terminal:
     def until(self, condition, what):
         def ready():
             self.pump()
-            return condition()
+            return not self.drawing() and condition()
         try:
             return until(ready, what, DEADLINE)
         except AssertionError as e:
