@@ -99,13 +99,6 @@ struct pending *chat_expect(struct chat *c, int result, enum ask ask, uint32_t c
 
 /* --- history ------------------------------------------------------------------------------- */
 
-static int ask_history(struct chat *c, struct pending *p, struct chat_room *r)
-{
-    if (p->ask == ASK_HISTORY)
-        return chat_past_ask(c, r, p);
-    return session_history(c->session, r->room, p->before, p->lines_wanted, &p->counter);
-}
-
 /* The request about the room that was asked first and is not on its way; NULL: there is none, or
  * one is being answered. */
 static struct pending *next_history(struct chat *c, uint32_t room)
@@ -130,7 +123,7 @@ static void go_on_with_history(struct chat *c, uint32_t room)
     struct pending *p;
     while ((p = next_history(c, room))) {
         struct chat_room *r = chat_room(c, room);
-        int e = r ? ask_history(c, p, r) : -ENOENT;
+        int e = r ? chat_past_ask(c, r, p) : -ENOENT;
         if (e == 0)
             return;
         if (r && e < 0)
@@ -139,10 +132,10 @@ static void go_on_with_history(struct chat *c, uint32_t room)
     }
 }
 
-void chat_history(struct chat *c, uint32_t room, struct past_page *page)
+void chat_ask_page(struct chat *c, enum ask ask, uint32_t room, struct past_page *page)
 {
     int e = session_state(c->session) == SESSION_OPEN ? 0 : -ENOTCONN;
-    struct pending *p = chat_expect(c, e, ASK_HISTORY, 0, room, (struct str){0});
+    struct pending *p = page ? chat_expect(c, e, ask, 0, room, (struct str){0}) : NULL;
     if (!p) {
         chat_past_free(page);
         return;
@@ -151,22 +144,12 @@ void chat_history(struct chat *c, uint32_t room, struct past_page *page)
     go_on_with_history(c, room);
 }
 
-void chat_older(struct chat *c, uint32_t room, uint64_t before, uint32_t count)
-{
-    struct pending *p = chat_expect(c, 0, ASK_OLDER, 0, room, (struct str){0});
-    if (!p)
-        return;
-    p->before = before;
-    p->lines_wanted = count;
-    go_on_with_history(c, room);
-}
-
-static void end_older(struct chat *c, uint32_t number, int whole)
+static void end_older(struct chat *c, uint32_t number, uint64_t from)
 {
     struct chat_room *room = chat_room(c, number);
     if (!room)
         return;
-    chat_older_done(c, room, whole);
+    chat_older_done(c, room, from);
     room->replay = 0;
 }
 
@@ -280,11 +263,13 @@ static void show_names(struct chat *c, const struct pending *p)
     chat_show(c, &out);
 }
 
-/* 1: all of it has come. */
-static int end_history(struct chat *c, struct pending *p)
+/* 1: all of it has come, or no more will. *from: where a page of older lines begins. */
+static int end_history(struct chat *c, struct pending *p, uint64_t *from)
 {
     struct chat_room *room = chat_room(c, p->room);
     int e = room ? chat_past_done(c, room, p) : 1;
+    if (e > 0 && p->ask == ASK_OLDER)
+        *from = chat_past_begins(p);
     if (e < 0)
         chat_note(c, "that did not go out: %s", strerror(-e));
     return e != 0;
@@ -306,6 +291,7 @@ static void show_table(struct chat *c, struct pending *p)
 void chat_on_done(struct chat *c, const struct record *r)
 {
     struct pending *p = chat_pending(c, r->counter);
+    uint64_t from = 0;
     if (!p)
         return;
     switch (p->ask) {
@@ -314,7 +300,8 @@ void chat_on_done(struct chat *c, const struct record *r)
         show_names(c, p);
         break;
     case ASK_HISTORY:
-        if (!end_history(c, p))
+    case ASK_OLDER:
+        if (!end_history(c, p, &from))
             return;
         break;
     case ASK_STATS:
@@ -337,7 +324,7 @@ void chat_on_done(struct chat *c, const struct record *r)
     uint32_t room = p->room;
     chat_forget(p);
     if (ask == ASK_OLDER)
-        end_older(c, room, 1);
+        end_older(c, room, from);
     if (ask == ASK_HISTORY || ask == ASK_OLDER)
         go_on_with_history(c, room);
 }

@@ -1,6 +1,7 @@
-/* /history and /search: what was said here before, a page at a time, the newest page first.
+/* /history and /search, and scrolling back: what was said here before, a page at a time, the newest
+ * page first.
  *
- * Both are read as the tools read them (pastwalk.h). What was asked for last is kept for each room
+ * All are read as the tools read them (pastwalk.h). What was asked for last is kept for each room
  * and verb, with the number that the next page ends before, for "more". */
 #include "client/chat_private.h"
 #include "client/commands.h"
@@ -29,6 +30,7 @@ struct past_query {
 
 /* One page on its way. */
 struct past_page {
+    int older; /* to scroll back to; `verb`, `more` and what is below `room` are not of it */
     enum past_verb verb;
     int more;                /* go on with what was asked for last */
     struct past_query query; /* else this, until it is the room's */
@@ -249,7 +251,7 @@ static void begin(struct chat *c, const struct chat_room *r, enum past_verb verb
         p->more = more;
         p->query = *q;
         *q = (struct past_query){0};
-        chat_history(c, r->room, p);
+        chat_ask_page(c, ASK_HISTORY, r->room, p);
     }
     free_query(q);
 }
@@ -289,14 +291,29 @@ void verb_search(struct chat *c, struct str arg)
 
 /* --- asking --------------------------------------------------------------------------------- */
 
+/* The line of a record, if it has one. Changes of what stands on a page before this one have none:
+ * they are applied there. */
+static struct buf line_of(struct past_page *p, const struct record *r, int edited)
+{
+    struct buf line = {0};
+    if (r->type == RECORD_MESSAGE || r->type == RECORD_RETITLE || r->type == RECORD_FILE)
+        chat_show_past(p->chat, p->room, r, edited, &line);
+    return line;
+}
+
+static void show_older(void *ctx, const struct record *r, int edited, int found)
+{
+    struct past_page *p = ctx;
+    struct buf line = line_of(p, r, edited);
+    (void)found;
+    chat_on_older(p->room, r, &line);
+}
+
 static void show(void *ctx, const struct record *r, int edited, int found)
 {
     struct past_page *p = ctx;
-    struct buf line = {0};
+    struct buf line = line_of(p, r, edited);
     (void)found;
-    if (r->type != RECORD_MESSAGE && r->type != RECORD_RETITLE && r->type != RECORD_FILE)
-        return; /* changes of what stands on a page before this one: they are applied there */
-    chat_show_past(p->chat, p->room, r, edited, &line);
     if (!line.len)
         return;
     if (p->walk.what.context && p->shown && r->seq != p->shown + 1)
@@ -332,18 +349,15 @@ static struct past_query *query_of(struct chat *c, struct chat_room *room, struc
     return *kept;
 }
 
-static int ask(struct chat *c, struct chat_room *room, struct past_page *p,
-               const struct past_query *q, uint32_t *counter)
+static int walk(struct chat *c, const struct chat_room *room, struct past_page *p,
+                const struct past_what *what, uint32_t *counter)
 {
-    struct past_what what = what_of(q);
-    if (!q->filtered && room->oldest)
-        what.before = room->oldest;
     past_fini(&p->walk);
-    past_init(&p->walk, &what);
+    past_init(&p->walk, what);
     p->walk.session = c->session;
     p->walk.room = room->room;
     p->walk.end = room->seen + 1;
-    p->walk.show = show;
+    p->walk.show = p->older ? show_older : show;
     p->walk.ctx = p;
     p->chat = c;
     int e = past_ask(&p->walk);
@@ -351,8 +365,31 @@ static int ask(struct chat *c, struct chat_room *room, struct past_page *p,
     return e;
 }
 
+static int ask(struct chat *c, const struct chat_room *room, struct past_page *p,
+               const struct past_query *q, uint32_t *counter)
+{
+    struct past_what what = what_of(q);
+    if (!q->filtered && room->oldest)
+        what.before = room->oldest;
+    return walk(c, room, p, &what, counter);
+}
+
+struct past_page *chat_past_older(uint64_t before, uint64_t count)
+{
+    struct past_page *p = calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    p->older = 1;
+    p->query = (struct past_query){.before = before, .lines = count};
+    return p;
+}
+
 int chat_past_ask(struct chat *c, struct chat_room *room, struct pending *p)
 {
+    if (p->page->older) {
+        struct past_what what = what_of(&p->page->query);
+        return walk(c, room, p->page, &what, &p->counter);
+    }
     const struct past_query *q = query_of(c, room, p->page);
     return q ? ask(c, room, p->page, q, &p->counter) : 1;
 }
@@ -362,6 +399,12 @@ int chat_past_ask(struct chat *c, struct chat_room *room, struct pending *p)
 void chat_past_range(struct pending *p, const struct record *r)
 {
     past_range(&p->page->walk, r);
+}
+
+uint64_t chat_past_begins(const struct pending *p)
+{
+    const struct past_walk *w = &p->page->walk;
+    return w->from < w->to && w->from ? w->from : 1;
 }
 
 void chat_past_record(struct chat_room *room, struct pending *p, const struct record *r)
@@ -402,7 +445,7 @@ int chat_past_done(struct chat *c, struct chat_room *room, struct pending *p)
     int e = past_done(&g->walk);
     p->counter = g->walk.request;
     room->replay = 0;
-    if (e <= 0)
+    if (e <= 0 || g->older)
         return e;
     struct past_query *q = room->past[g->verb];
     uint64_t more = past_more(&g->walk);

@@ -96,11 +96,10 @@ enum ask {
 
 struct pending {
     enum ask ask;     /* ASK_NONE: free */
-    uint32_t counter; /* 0: an ASK_HISTORY that has not been sent, because another is under way */
+    uint32_t counter; /* 0: it has a page and has not been sent, because another is under way */
     uint32_t room;
-    uint32_t lines_wanted;  /* ASK_OLDER */
-    struct past_page *page; /* ASK_HISTORY: owned; else NULL */
-    uint64_t before;        /* ASK_OLDER: they end before this one */
+    uint32_t lines_wanted;  /* ASK_MODES */
+    struct past_page *page; /* ASK_HISTORY, ASK_OLDER: owned; else NULL */
     uint64_t order;         /* in which they were asked */
     char *text;
     struct table table;
@@ -208,10 +207,10 @@ void chat_show_record(struct chat *c, struct chat_room *room, uint64_t seq, uint
 uint64_t chat_shown_at(struct chat *c, struct chat_room *room, uint64_t seq);
 /* Another line (empty: none) for such a record. Empties the buffer. */
 void chat_rewrite(struct chat *c, struct chat_room *room, uint64_t seq, struct buf *line);
-/* A record of a page of older lines, and the end of the page; `whole`: it is complete. */
-void chat_on_older(struct chat *c, struct chat_room *room, const struct record *r,
-                   struct buf *line);
-void chat_older_done(struct chat *c, struct chat_room *room, int whole);
+/* A record of a page of older lines (empties `line`), and the end of the page: it begins at `from`;
+ * 0: it has not come whole. */
+void chat_on_older(struct chat_room *room, const struct record *r, struct buf *line);
+void chat_older_done(struct chat *c, struct chat_room *room, uint64_t from);
 /* Hooks of the terminal (term.h). */
 struct scroll *chat_scroll(void *ctx);
 void chat_view(void *ctx, struct page_view *v, int columns);
@@ -271,20 +270,23 @@ void chat_on_item(struct chat *c, const struct record *r); /* MEMBER, ROOM, TRAN
 void chat_on_done(struct chat *c, const struct record *r);
 void chat_on_pong(struct chat *c, const struct record *r);
 void chat_on_error(struct chat *c, const struct record *r);
-/* A page of /history or /search, which is taken: sent when what was asked before about this room
- * has been answered. */
-void chat_history(struct chat *c, uint32_t room, struct past_page *page);
-/* A page of older lines: `count` records that end before `before`. */
-void chat_older(struct chat *c, uint32_t room, uint64_t before, uint32_t count);
+/* ASK_HISTORY or ASK_OLDER for a page, which is taken: sent when what was asked before about this
+ * room has been answered. */
+void chat_ask_page(struct chat *c, enum ask ask, uint32_t room, struct past_page *page);
 void chat_on_trace(struct chat *c, const struct record *r); /* TRACE, HOP */
 
-/* --- chat_past.c: for answers.c and incoming.c */
+/* --- chat_past.c: for answers.c, chat_view.c and incoming.c */
+/* A page to scroll back to: `count` records that end before `before`. NULL: no memory. */
+struct past_page *chat_past_older(uint64_t before, uint64_t count);
+/* Where a page of that kind begins, when it is complete. */
+uint64_t chat_past_begins(const struct pending *p);
 /* Ask for p->page, the request being p->counter: 0; 1: there is nothing to ask, which was told; or
  * a negative errno. */
 int chat_past_ask(struct chat *c, struct chat_room *room, struct pending *p);
 void chat_past_range(struct pending *p, const struct record *r); /* REPLAY */
 void chat_past_record(struct chat_room *room, struct pending *p, const struct record *r);
-/* DONE: 1, the page has been shown; 0: another request, p->counter, is under way; or an errno. */
+/* DONE: 1, the page is complete, and shown but for older lines; 0: another request, p->counter, is
+ * under way; or an errno. */
 int chat_past_done(struct chat *c, struct chat_room *room, struct pending *p);
 void chat_past_free(struct past_page *p);
 void chat_past_forget(struct chat *c, struct chat_room *room); /* one leaves it */

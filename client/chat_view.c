@@ -165,12 +165,12 @@ static void fetch(struct chat *c, struct chat_room *r)
 {
     if (r->beginning || is_fetching(c, r) || session_state(c->session) != SESSION_OPEN)
         return;
-    chat_older(c, r->room, r->top ? r->top : r->seen + 1, OLDER_RECORDS);
+    uint64_t before = r->top ? r->top : r->seen + 1;
+    chat_ask_page(c, ASK_OLDER, r->room, chat_past_older(before, OLDER_RECORDS));
 }
 
-void chat_on_older(struct chat *c, struct chat_room *room, const struct record *r, struct buf *line)
+void chat_on_older(struct chat_room *room, const struct record *r, struct buf *line)
 {
-    (void)c;
     if (line->len)
         scroll_add(&room->older, r->seq, r->time,
                    (struct str){(const char *)buf_head(line), line->len - 1});
@@ -194,16 +194,15 @@ static void mark_beginning(struct chat *c, struct chat_room *room)
     buf_free(&out);
 }
 
-void chat_older_done(struct chat *c, struct chat_room *room, int whole)
+void chat_older_done(struct chat *c, struct chat_room *room, uint64_t from)
 {
     size_t came = room->older.n;
-    int empty = room->replay_from >= room->replay_to;
     scroll_prepend(&room->scroll, &room->older);
     scroll_free(&room->older);
-    if (!whole)
+    if (!from)
         return;
-    room->top = room->replay_from;
-    if (empty || room->top <= 1)
+    room->top = from;
+    if (from <= 1)
         mark_beginning(c, room);
     if (room->wants_up && room->room == c->current) {
         room->wants_up = 0;

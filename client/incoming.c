@@ -232,13 +232,8 @@ void chat_show_past(struct chat *c, struct chat_room *room, const struct record 
 static void replay(struct chat *c, struct chat_room *room, const struct record *r)
 {
     struct pending *p = chat_pending(c, room->replay);
-    if (p && p->ask == ASK_OLDER) {
-        struct buf line = {0};
-        show_logged(c, room, r, &line, 0);
-        chat_on_older(c, room, r, &line);
-    } else if (p && p->page) {
+    if (p && p->page)
         chat_past_record(room, p, r);
-    }
 }
 
 static void count(struct chat *c, struct chat_room *room, uint64_t seq)

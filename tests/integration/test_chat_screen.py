@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+import parleywire as wire
 from harness import PARLEY, until
 from terminal import DEADLINE, Terminal, heard
 
@@ -102,6 +103,29 @@ def test_scrolls_back_to_the_beginning_of_ten_thousand_lines(server, chats):
     a.send(CTRL_END)
     a.sees("old 09999")
     assert "below" not in a.text()
+
+
+def test_scrolling_back_shows_what_was_changed_later_as_it_reads_now(server, chats):
+    """Also if the change stands on a page that was shown before: nothing deleted comes back."""
+    people = [wire.Client.connect(server.socket, nick) for nick in ("bob", "carol")]
+    rooms = [person.join("#lobby").room for person in people]
+    for person, room, text in zip(people, rooms, ("a tpyo", "my password")):
+        n = person.post(room, text)
+        person.until("MESSAGE", producer=person.welcome.producer, counter=n)
+    chats.say("dora", *[f"old {i}" for i in range(500)])  # more than a page of them
+    for person, room, change, more in zip(people, rooms, ("EDIT", "DELETE"), ({"text": "a typo"}, {})):
+        person.send(wire.encode(change, at=room, counter=2, target=0, **more))
+        person.until("EDITED", "DELETED", producer=person.welcome.producer)
+        person.close()
+    chats.say("dora", *[f"new {i}" for i in range(60)])
+    a = chats.chat("alice", "-t", "unix", rows=100)
+    a.sees("new 59")
+    while "the beginning of #lobby" not in a.text():
+        first = a.lines()[:3]
+        a.send(PAGE_UP)
+        a.until(lambda: a.lines()[:3] != first and "fetching" not in a.text(), "an older page")
+        assert "my password" not in a.text() and "tpyo" not in a.text()
+    a.sees("<bob> a typo (edited)")
 
 
 def test_new_lines_do_not_move_what_is_being_read(server, chats):
