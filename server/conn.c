@@ -581,7 +581,7 @@ void conn_tick(struct hub *h, uint64_t now)
     struct conn *c, *tmp;
     DL_FOREACH_SAFE(h->conns, c, tmp)
     {
-        if (c->deadline && now > c->deadline)
+        if (c->deadline && now > c->deadline && !c->verifying) /* then it waits for us */
             conn_close(c);
     }
 }

@@ -529,6 +529,7 @@ void login_held(struct hub *h)
 
 void login_verified(struct conn *c, int right)
 {
+    c->deadline = mono_ns() + LOGIN_NS;
     if (right == 1)
         again(c);
     else if (right == 0)
