@@ -142,12 +142,14 @@ static int look_up(const char *place, char account[ACCOUNT_NAME + 1], char secre
 static int ask_secret(const char *account, const char *place, char secret[SECRET_MAX + 1])
 {
     struct termios before, quiet;
-    fprintf(stderr, "Token or password of %s at %s: ", account, place);
     if (tcgetattr(STDIN_FILENO, &before) < 0)
         return -errno;
     quiet = before;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
+    /* Before the question: who is quick with the answer would see it, and it would be thrown away.
+     */
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+    fprintf(stderr, "Token or password of %s at %s: ", account, place);
     int r = answer(secret, SECRET_MAX + 1);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
     fprintf(stderr, "\n");

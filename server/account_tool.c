@@ -53,10 +53,11 @@ static int ask(const char *what, char *out, size_t cap)
     struct termios before, quiet;
     int terminal = tcgetattr(STDIN_FILENO, &before) == 0;
     if (terminal) {
-        fprintf(stderr, "%s: ", what);
         quiet = before;
         quiet.c_lflag &= ~(tcflag_t)ECHO;
+        /* Before the question: a quick answer would be seen, and thrown away. */
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+        fprintf(stderr, "%s: ", what);
     }
     int r = read_line(out, cap);
     if (terminal) {

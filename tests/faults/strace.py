@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from harness import until
+from harness import traced, until
 
 needed = pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 
@@ -21,14 +21,6 @@ def count(path):
     """Calls in a trace, by name."""
     with open(path, errors="replace") as f:
         return collections.Counter(re.findall(r"^(?:\d+ +)?([a-z_0-9]+)\(", f.read(), re.M))
-
-
-def traced(pid):
-    try:
-        with open(f"/proc/{pid}/status") as f:
-            return "TracerPid:\t0\n" not in f.read()
-    except FileNotFoundError:
-        return True  # gone already, by what was injected
 
 
 class Attached:

@@ -10,8 +10,7 @@ import ledger
 import parleywire as wire
 import roomlog
 from conftest import LONG
-from harness import TRANSPORTS, until
-from test_kills import quiet_port
+from harness import TRANSPORTS, quiet_port, until
 
 LINES = 3000 if LONG else 600
 

@@ -5,7 +5,6 @@ import ctypes
 import hashlib
 import os
 import resource
-import socket
 import subprocess
 
 import pytest
@@ -101,10 +100,8 @@ def test_files_and_a_full_state_disk(make_server, objects):
         pytest.skip("no mount namespace of our own")
     data = os.urandom(1000) * 4000
     total = hashlib.blake2b(data, digest_size=32).digest()
-    with Disk(server.state, 100 * 1024) as disk, socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        tcp = s.getsockname()
-        s.close()
+    with Disk(server.state, 100 * 1024) as disk:
+        tcp = ("127.0.0.1", harness.quiet_port())
         server.start("--listen", "%s:%d" % tcp, "--workers", "1")
         with wire.Client.connect(tcp, "a") as a:
             room = a.join("#lobby").room

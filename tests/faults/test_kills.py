@@ -2,9 +2,7 @@
 
 import fcntl
 import os
-import random
 import signal
-import socket
 import threading
 
 import pytest
@@ -14,7 +12,7 @@ import ledger
 import parleywire as wire
 import roomlog
 from conftest import LONG
-from harness import TRANSPORTS, until
+from harness import TRANSPORTS, quiet_port, until
 
 # Short of a long run, a few of each; together with the sweep this stays below a minute on a busy machine.
 ROUNDS = 120 if LONG else 25
@@ -25,19 +23,6 @@ WORKERS = ("--place", "workers")
 MODES = [("--place", "auto"), (*WORKERS,), ("--place", "auto", "--sync", "always"), (*WORKERS, "--workers", "1"),
          ("--place", "hub"), (*WORKERS, "--sync", "always"), ("--place", "auto", "--wait", "adaptive"),
          (*WORKERS, "--sync", "none", "--workers", "3")]
-
-
-def quiet_port():
-    """A port below those the kernel gives to outgoing connections, so that it stays free while the
-    server is down for a moment."""
-    while True:
-        port = random.SystemRandom().randrange(20000, 32000)
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
 
 
 def baseline(server):

@@ -9,8 +9,8 @@ import pytest
 import ledger
 import strace
 from conftest import LONG, needs_root
-from harness import DEADLINE, TRANSPORTS
-from test_kills import quiet_port, set_budget
+from harness import DEADLINE, TRANSPORTS, quiet_port
+from test_kills import set_budget
 
 pytestmark = [needs_root, strace.needed]
 

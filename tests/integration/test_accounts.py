@@ -33,7 +33,7 @@ def closed_server(make_server):
     """A server that wants accounts, and the token of alice."""
     server = make_server()
     server.token = account(server, "add", "alice")
-    return server.start("--workers", "1", "--listen", "tls:0.0.0.0:0")
+    return server.start("--workers", "1", "--listen", f"tls:0.0.0.0:{harness.quiet_port()}")
 
 
 def login(server, name, secret, source="127.0.0.1", nick=None, **more):
@@ -118,13 +118,12 @@ def test_password_is_asked_twice_without_echo(make_server):
     account(server, "add", "alice")
     child = pexpect.spawn(harness.PARLEYD, ["account", "passwd", "alice", "--state-dir", server.state], env=server.env(),
                           encoding="utf-8", timeout=harness.DEADLINE)
+    child.delaybeforesend = None  # it may be typed the moment it is asked for
     child.expect("Password: ")
     child.send("correct horse\r")
     child.expect("again: ")
     child.send("correct horse\r")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0 and "horse" not in child.before
+    assert harness.exit_code(child) == 0 and "horse" not in child.before
     server.start("--workers", "1", "--listen", "tls:127.0.0.1:0")
     login(server, "alice", "correct horse").close()
 
@@ -204,11 +203,10 @@ def test_secret_is_asked_on_the_terminal_and_never_an_argument(closed_server):
     s = closed_server
     child = pexpect.spawn(harness.PARLEY, ["send", "-s", remote.address(s), *remote.at(s), "--account", "alice", ROOM,
                                            "hello"], env=s.env(), encoding="utf-8", timeout=harness.DEADLINE)
+    child.delaybeforesend = None  # it may be typed the moment it is asked for
     child.expect("of alice at .*: ")
     child.send(s.token + "\r")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0 and s.token not in child.before
+    assert harness.exit_code(child) == 0 and s.token not in child.before
     done = s.run("send", *remote.at(s), "--account", "alice", ROOM, "x", server=remote.address(s))
     assert done.returncode == 77 and "PARLEY_TOKEN" in done.stderr and "credentials" in done.stderr
 

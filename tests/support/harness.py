@@ -9,15 +9,18 @@ import ctypes
 import glob
 import json
 import os
+import random
 import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
 import time
 
+import pexpect
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -62,6 +65,38 @@ def hang_up(child):
     child.ptyproc.closed = True
     child.child_fd = -1
     child.closed = True
+
+
+def exit_code(child):
+    """Of a pexpect child that is at its end or near it; minus the signal that ended it."""
+    child.expect(pexpect.EOF, timeout=DEADLINE)
+    child.wait()  # close() would hang up on one that is still about to end
+    child.close()
+    return -child.signalstatus if child.signalstatus else child.exitstatus
+
+
+TAKEN = []  # sockets that say which ports this process has asked for
+
+
+def quiet_port():
+    """A TCP port that stays free for this test process, also while a server is down for a moment: none of
+    those that the kernel gives to whoever connects or asks for any, and no other test process has it. The
+    lock is a name in the abstract namespace, which goes with its socket."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        end = int(f.read().split()[0])
+    for port in random.SystemRandom().sample(range(max(end - 12000, 1024), end), 1000):
+        lock = socket.socket(socket.AF_UNIX)
+        try:
+            lock.bind(f"\0parley-test-port-{port}")
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as parleyd does
+                s.bind(("", port))
+        except OSError:
+            lock.close()
+            continue
+        TAKEN.append(lock)
+        return port
+    raise AssertionError("no free port")
 
 
 # --- kernel objects ----------------------------------------------------------------------------------
@@ -126,6 +161,15 @@ def alive(pid):
             return f.read().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def traced(pid):
+    """Somebody traces it, or did until it was gone."""
+    try:
+        with open(f"/proc/{pid}/status") as f:
+            return "TracerPid:\t0\n" not in f.read()
+    except OSError:
+        return True
 
 
 def children(pid):
@@ -239,8 +283,9 @@ class Stream:
 
     @property
     def stderr(self):
-        self.errors.seek(0)
-        return self.errors.read().decode("utf-8", "replace")
+        # Not by seeking: the place in the file is the command's, too, which may be writing there.
+        fd = self.errors.fileno()
+        return os.pread(fd, os.fstat(fd).st_size, 0).decode("utf-8", "replace")
 
     def events(self, kind=None):
         """JSON lines so far; `kind` picks one type."""
@@ -286,7 +331,7 @@ class Calls:
             if "not permitted" in problem:
                 pytest.skip("processes may not be traced here: " + problem.splitlines()[0])
             raise AssertionError(problem)
-        return all("TracerPid:\t0\n" not in open(f"/proc/{p}/status").read() for p in self.pids)
+        return all(traced(p) for p in self.pids)
 
     def __exit__(self, *_):
         self.strace.terminate()

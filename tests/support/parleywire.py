@@ -260,7 +260,7 @@ def skips(data):
 class Client:
     """A session over a stream socket. Records that nobody waited for yet are kept in order."""
 
-    def __init__(self, sock, deadline=30):
+    def __init__(self, sock, deadline=60):
         self.sock = sock
         self.deadline = deadline
         self.data = bytearray()
@@ -273,7 +273,7 @@ class Client:
     # -- bytes ------------------------------------------------------------------------------------
 
     @classmethod
-    def dial(cls, address, deadline=30):
+    def dial(cls, address, deadline=60):
         """Connect without a word. `address`: a path, or (host, port)."""
         kind = socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX
         sock = socket.socket(kind, socket.SOCK_STREAM)
@@ -369,7 +369,7 @@ class Client:
         return self.next()
 
     @classmethod
-    def connect(cls, address, nick, deadline=30, **hello):
+    def connect(cls, address, nick, deadline=60, **hello):
         """A session that is open, or an error with the server's words."""
         c = cls.dial(address, deadline)
         c.welcome = c.hello(nick, **hello)

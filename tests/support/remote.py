@@ -37,7 +37,7 @@ def relay(server):
     return until(lambda: helper(server, "parleyd/tls"), "there is a relay")
 
 
-def bare(server, source="127.0.0.1", deadline=30):
+def bare(server, source="127.0.0.1", deadline=60):
     """A TCP connection to the TLS port, from an address of ours."""
     s = socket.socket()
     s.settimeout(deadline)
@@ -55,7 +55,7 @@ def wrap(sock, newest=None):
     return ctx.wrap_socket(sock)
 
 
-def dial(server, source="127.0.0.1", deadline=30):
+def dial(server, source="127.0.0.1", deadline=60):
     """A client that speaks the protocol over TLS, without a word yet."""
     return wire.Client(wrap(bare(server, source, deadline)), deadline)
 
