@@ -21,6 +21,7 @@ struct pending *chat_pending(struct chat *c, uint32_t counter)
 void chat_forget(struct pending *p)
 {
     free(p->text);
+    free(p->say);
     table_free(&p->table);
     buf_free(&p->lines);
     chat_past_free(p->page);

@@ -2,6 +2,7 @@
  * connection, and the prompt. */
 #include "client/chat_private.h"
 #include "client/ignored.h"
+#include "client/tool.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -288,13 +289,6 @@ static void on_turn(uv_check_t *h)
 
 /* --- beginning ----------------------------------------------------------------------------- */
 
-static const char *pick_home(const struct options *o, char *buf, size_t cap)
-{
-    const char *name = o->argc > 0 ? o->argv[0] : HOME_ROOM;
-    snprintf(buf, cap, "%s%s", strchr("#@", name[0]) && name[0] ? "" : "#", name);
-    return buf;
-}
-
 static void on_notice(void *ctx, enum session_notice what, uint32_t count, const char *sentence)
 {
     (void)what;
@@ -446,8 +440,9 @@ int chat_main(const struct options *o)
         log_error("the chat speaks to people. For programs: parley tail --json, parley send");
         return 2;
     }
+    if (o->argc > 0 && tool_check_room(str_of(o->argv[0])) != 0)
+        return 2;
     struct chat *c = calloc(1, sizeof *c);
-    char home[ROOM_NAME_MAX + 2];
     const char *why = "out of memory (ENOMEM)";
     char bad[160];
     if (c && theme_parse(&c->theme, o->theme, bad, sizeof bad) < 0) {
@@ -468,7 +463,7 @@ int chat_main(const struct options *o)
         free(c);
         return 2;
     }
-    c->home = pick_home(o, home, sizeof home);
+    c->home = o->argc > 0 ? o->argv[0] : HOME_ROOM;
     int code = run(c), signo = c->signo;
     fini(c);
     free(c);

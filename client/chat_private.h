@@ -102,6 +102,7 @@ struct pending {
     struct past_page *page; /* ASK_HISTORY, ASK_OLDER: owned; else NULL */
     uint64_t order;         /* in which they were asked */
     char *text;
+    char *say; /* ASK_JOIN: there, then; NULL: nothing */
     struct table table;
     struct buf lines;
     size_t found;

@@ -306,23 +306,32 @@ static void put_position(struct chat *c, struct buf *out)
         render_printf(out, " %zu below · PageDown ─", below);
 }
 
-/* With little room: the room one is in, then those with something new, then the others. */
+/* In their order. With little room: the one that one is in, then those with something new, then the
+ * others, as far as they fit. */
 static void put_rooms(struct chat *c, struct buf *out, int columns)
 {
+    struct buf each[CURSORS_MAX] = {0};
+    int left = columns - columns_of(out);
     for (int pass = 0; pass < 3; pass++)
         for (int i = 0; i < c->room_count; i++) {
             const struct chat_room *r = &c->rooms[i];
             int current = r->room == c->current, news = r->unread.count > 0;
-            struct buf one = {0};
             if (pass != (current ? 0 : news ? 1 : 2))
                 continue;
-            put_room(c, &one, i);
-            if (current || columns_of(out) + columns_of(&one) + 2 <= columns) {
-                buf_append(out, buf_head(&one), one.len);
-                render_printf(out, "  ");
-            }
-            buf_free(&one);
+            put_room(c, &each[i], i);
+            int needed = columns_of(&each[i]) + 2;
+            if (current || needed <= left)
+                left -= needed;
+            else
+                buf_free(&each[i]);
         }
+    for (int i = 0; i < c->room_count; i++) {
+        if (each[i].len)
+            buf_append(out, buf_head(&each[i]), each[i].len);
+        if (each[i].len)
+            render_printf(out, "  ");
+        buf_free(&each[i]);
+    }
 }
 
 void chat_view(void *ctx, struct page_view *v, int columns)

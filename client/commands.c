@@ -3,6 +3,7 @@
 
 #include "client/chat_private.h"
 #include "client/edit.h"
+#include "client/verbs.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -123,6 +124,16 @@ static int room_number(struct str word)
     return word.n ? n : -1;
 }
 
+/* Words that a verb would not look at: what they were meant for is better asked than guessed. */
+static int is_too_much(const struct verb *v, struct str rest)
+{
+    if (v->arg == ARG_TEXT || v->arg == ARG_FILE || strchr(v->usage, ' '))
+        return 0;
+    if (*v->usage)
+        verb_word(&rest);
+    return rest.n > 0;
+}
+
 static void run_command(struct chat *c, struct str text)
 {
     size_t matches = 0;
@@ -132,7 +143,9 @@ static void run_command(struct chat *c, struct str text)
     int number = room_number(word);
     if (number >= 0)
         chat_go_number(c, number);
-    else if (v && v->arg == ARG_NONE && !*v->usage && rest.n)
+    else if (v && is_too_much(v, rest) && *v->usage)
+        verb_usage(c, v->name);
+    else if (v && is_too_much(v, rest))
         chat_note(c, "/%s takes no words after it: %s", v->name, v->help);
     else if (v)
         v->run(c, rest);

@@ -362,6 +362,8 @@ static void on_joined(struct chat *c, const struct record *r)
         chat_go(c, room);
         if (is_new)
             greet(c, room, &b);
+        if (p->say)
+            chat_say(c, room->room, 0, str_of(p->say));
     }
     if (!c->current && (p || !c->home_asked))
         chat_go(c, room);

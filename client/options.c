@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "base/paths.h"
 #include "base/version.h"
+#include "client/render.h"
+#include "proto/text.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -119,8 +121,8 @@ static int apply(struct options *o, const struct command *c, const struct given 
     for (int i = 0; i < n; i++) {
         const struct setting *d = given[i].def;
         if (!(d->takes & (c->takes | TAKES_ALL))) {
-            log_error("%s takes no --%s; see parley %s --help", c->name ? c->name : "the chat",
-                      d->name, c->name ? c->name : "");
+            log_error("%s takes no --%s; see parley%s%s --help", c->name ? c->name : "the chat",
+                      d->name, c->name ? " " : "", c->name ? c->name : "");
             return -EINVAL;
         }
         if (setting_set(o, d, given[i].value) < 0) {
@@ -162,6 +164,18 @@ static const char *default_nick(void)
     static char user[NICK_MAX + 64]; /* too long a name is refused later, and says so */
     path_user(user, sizeof user);
     return user;
+}
+
+/* The one that was asked for; empty: none was. */
+static int check_nick(const char *nick)
+{
+    char safe[200];
+    enum text_problem p = nick && *nick ? text_check(TEXT_NICK, str_of(nick), NULL) : TEXT_OK;
+    if (p == TEXT_OK)
+        return 0;
+    log_error("--nick \"%s\": %s", render_safe(str_of(nick), safe, sizeof safe),
+              text_problem_name(TEXT_NICK, p));
+    return -EINVAL;
 }
 
 static int check_operands(const struct options *o, const struct command *c)
@@ -214,7 +228,7 @@ int options_parse(struct options *o, int argc, char **argv, const struct command
     o->argc = argc - skip;
     o->argv = argv + skip;
     if (options_config(o) < 0 || apply(o, c, given, n) < 0 || resolve_transports(o) < 0 ||
-        check_operands(o, c) < 0)
+        check_nick(o->nick) < 0 || check_operands(o, c) < 0)
         goto out;
     o->nick_defaulted = !o->nick || !*o->nick;
     if (o->nick_defaulted)

@@ -73,7 +73,8 @@ void table_print(const struct table *t, struct buf *out, int hang)
             int last = i + 1 == n;
             if (last && hang)
                 render_printf(out, WRAP_HANG);
-            render_cell(out, str_of(row[i]), last ? 0 : width[i] + 2);
+            size_t own = text_width(str_of(row[i]));
+            render_cell(out, str_of(row[i]), last ? 0 : (own > width[i] ? own : width[i]) + 2);
         }
         render_printf(out, "\n");
     }

@@ -54,23 +54,31 @@ static void ask(struct chat *c, enum ask what, uint8_t type, uint32_t room, stru
 
 static void do_help(struct chat *c, struct str arg);
 
+/* Go to a room, and say something there unless `say` is empty. */
+static void enter(struct chat *c, struct str room, struct str say)
+{
+    uint32_t counter = 0;
+    struct chat_room *have = chat_find_room(c, room);
+    if (have) {
+        chat_go(c, have);
+        if (say.n)
+            chat_say(c, have->room, 0, say);
+        return;
+    }
+    int r = session_join(c->session, room, JOIN_LAST, BACKLOG_RECORDS, 0, &counter);
+    struct pending *p = chat_expect(c, r, ASK_JOIN, counter, 0, room);
+    if (p && say.n)
+        p->say = strndup(say.p, say.n);
+}
+
 static void do_join(struct chat *c, struct str arg)
 {
     char name[ROOM_NAME_MAX + 64];
     struct str word = verb_word(&arg);
-    uint32_t counter = 0;
-    if (!word.n || arg.n) { /* a name with spaces, or two: which one is meant? */
+    if (word.n)
+        enter(c, verb_room(word, name, sizeof name), (struct str){0});
+    else
         verb_usage(c, "join");
-        return;
-    }
-    struct str room = verb_room(word, name, sizeof name);
-    struct chat_room *have = chat_find_room(c, room);
-    if (have) {
-        chat_go(c, have);
-        return;
-    }
-    int r = session_join(c->session, room, JOIN_LAST, BACKLOG_RECORDS, 0, &counter);
-    chat_expect(c, r, ASK_JOIN, counter, 0, room);
 }
 
 static void do_list(struct chat *c, struct str arg)
@@ -135,7 +143,7 @@ static void do_query(struct chat *c, struct str arg)
         return;
     }
     snprintf(name, sizeof name, "@%.*s", (int)who.n, who.p);
-    do_join(c, str_of(name));
+    enter(c, str_of(name), arg);
 }
 
 static void do_quit(struct chat *c, struct str arg)
@@ -242,7 +250,7 @@ const struct verb verbs[] = {
     {"nick",       ARG_TEXT,      "[NICK]",      "change your name, or see it",               do_nick},
     {"op",         ARG_NICK,      "[NICK]",      "make somebody an operator; show who is",    do_op},
     {"part",       ARG_ROOM,      "[#ROOM]",     "leave this room, or another",               do_part},
-    {"query",      ARG_NICK,      "NICK",        "talk to one person from now on",            do_query},
+    {"query",      ARG_NICK,      "NICK [TEXT]", "talk to one person from now on",            do_query},
     {"quit",       ARG_TEXT,      "[REASON]",    "leave",                                     do_quit},
     {"release",    ARG_NICK,      "NICK",        "a nick belongs to nobody any more",         do_release},
     {"search",     ARG_TEXT,      "TEXT [from:NICK] [since:2h] [until:TIME] [-C N]|more", "lines of this room with TEXT, and N around each", verb_search},

@@ -63,6 +63,24 @@ def test_two_terminals_in_a_room_of_two(server, chats):
     assert "<bob> what is it?" in a.text()
 
 
+def test_query_with_a_text_says_it_there(server, chats):
+    a, b = chats.chat("alice"), chats.chat("bob")
+    a.sees("bob joined")
+    a.enter("/query bob are you there?")  # they have not talked before
+    a.prompt("@bob>")
+    a.sees("<alice> are you there?")
+    b.sees("2:@alice 1!")
+    a.enter("/1")
+    a.prompt("#lobby>")
+    a.enter("/query bob hello again")
+    a.prompt("@bob>")
+    a.sees("<alice> hello again")
+    b.sees("2:@alice 2!")
+    a.enter("/query nobody hello")
+    a.sees("cannot join @nobody: nobody called nobody is known here")
+    a.prompt("@bob>")
+
+
 def test_several_rooms(server, chats):
     a = chats.chat("alice", "#dev")
     a.prompt("#dev>")
@@ -134,6 +152,10 @@ def test_arguments_that_mean_nothing_are_told(server, chats):
         ("/delete 3", "/delete takes no words after it: take back your last line in this room"),
         ("/join two words", "/join #ROOM: enter a room"),
         ("/nick two words", "/nick [NICK]: change your name"),
+        ("/ignore two words", "/ignore [NICK]: do not show"),
+        ("/whois two words", "/whois NICK: who somebody is"),
+        ("/part #two words", "/part [#ROOM]: leave this room"),
+        ("/op two words", "/op [NICK]: make somebody an operator"),
         ("/HISTORY nothing", "/history [N] [from:NICK]"),  # names of commands are found in any case
         ("/history -5", "/history [N] [from:NICK]"),
         ("/history 3x", "/history [N] [from:NICK]"),
@@ -141,7 +163,7 @@ def test_arguments_that_mean_nothing_are_told(server, chats):
         before = a.text().count(answer)
         a.enter(line)
         a.sees(answer, before + 1)
-    assert "deleted" not in a.text()
+    assert "deleted" not in a.text() and "ignoring" not in a.text()
     a.enter("/who")
     a.until(lambda: re.search(r"alice +unix +\d+ s +- +(hub|[01]) +#lobby", a.text()), "where it is served, not 255")
 

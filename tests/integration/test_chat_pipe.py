@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 
+import pytest
+
 import harness
 from harness import PARLEY
 from terminal import CTRL_C, CTRL_D, heard
@@ -33,8 +35,19 @@ def test_refused_line_is_an_exit_code(server, chats):
     code, out, err = piped(chats, "alice", "fine\nnot \033 fine\n")
     assert code == 1
     assert "<alice> fine" in out and "parley: not sent: " in err
-    code, out, err = piped(chats, "alice", "hello\n", "#no,t a room")
-    assert code == 1 and "cannot join" in err and out == ""
+
+
+@pytest.mark.parametrize("args, said", [
+    (["#no,t a room"], '"#no,t a room" is no room: a character that is not allowed there'),
+    (["#"], '"#" is no room: empty'),
+    (["#" + "x" * 100], "is no room: longer than 72 bytes"),
+    (["-n", "two words"], '--nick "two words": a character that is not allowed there'),
+    (["-n", "x" * 33], f'--nick "{"x" * 33}": longer than 32 bytes'),
+    (["-W", "3"], "the chat takes no --timeout; see parley --help\n"),
+], ids=lambda a: a[-1][:12] if isinstance(a, list) else "")
+def test_mistakes_of_usage(server, chats, args, said):
+    code, out, err = piped(chats, "alice", "hello\n", *args)
+    assert code == 2 and said in err and err.count("\n") == 1 and out == "", err
 
 
 def test_many_lines_through_a_pipe(server, chats):

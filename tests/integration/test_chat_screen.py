@@ -177,6 +177,7 @@ def test_long_rows_go_on_below_their_last_column(server, chats):
     shown = help_rows.index(next(row for row in help_rows if row.startswith("  /away")))
     bar = next(i for i, row in enumerate(help_rows) if row.startswith("── [1"))
     assert [row for row in help_rows[shown:bar] if not row.startswith("  ")] == []
+    a.until(lambda: re.search(r"\|more  earlier lines", a.text()), "a gap also behind a cell that is wider than others")
     a.enter("/join #empty")
     a.prompt("#empty>")
     a.resize(21, 100)
@@ -185,6 +186,20 @@ def test_long_rows_go_on_below_their_last_column(server, chats):
     rooms = a.lines()
     at = next(i for i, row in enumerate(rooms) if row.startswith("── [2"))
     assert rooms[at - 1].strip()
+
+
+def test_bar_keeps_the_rooms_in_their_order(server, chats):
+    a = chats.chat("alice", "-t", "unix")
+    for room in ("#two", "#three", "#four"):
+        a.enter("/join " + room)
+        a.prompt(room + ">")
+    a.sees("── 1:#lobby  2:#two  3:#three  [4:#four]  ──")
+    a.send("\0332")
+    a.sees("── 1:#lobby  [2:#two]  3:#three  4:#four  ──")
+    chats.say("bob", "news", room="#four")
+    a.sees("── 1:#lobby  [2:#two]  3:#three  4:#four 1  ──")
+    a.resize(30)  # not for all: the current one, then those with something new, then what fits
+    a.sees("── [2:#two]  4:#four 1  ──")
 
 
 def test_rooms_keep_their_lines_drafts_and_places(server, chats):

@@ -459,7 +459,7 @@ def test_exit_code_tells_a_bad_nick_from_one_that_is_taken(server, people):
         taken = server.run(command[0], "-n", "eve", *command[1:])
         assert taken.returncode == 77 and "Free: eve2" in taken.stderr, taken
         bad = server.run(command[0], "-n", "two words", *command[1:])
-        assert bad.returncode == 1 and "nick not usable" in bad.stderr, bad
+        assert bad.returncode == 2 and '--nick "two words": a character that is not allowed' in bad.stderr, bad
 
 
 @pytest.mark.parametrize("nick", ["uid:1000", "account:bob", "nick:x"])
