@@ -8,6 +8,7 @@ import pytest
 
 from harness import quiet_port
 from terminal import Chats
+from webwire import Site
 
 
 @pytest.fixture
@@ -36,3 +37,9 @@ def tmux(server):
         return done.stdout.decode()
     yield run
     subprocess.run([*name, "kill-server"], capture_output=True)
+
+
+@pytest.fixture
+def site(make_server):
+    """The page of a server with two workers."""
+    return Site(make_server().start("--workers", "2", "--place", "workers", "--http", "127.0.0.1:0"))

@@ -1,5 +1,6 @@
 """parley bot: a command that answers messages."""
 
+import contextlib
 import json
 import os
 import re
@@ -90,7 +91,8 @@ def test_what_is_printed_is_one_message(server, script, answers):
     bot.ask("x", "end")
     bot.wait_for(*answers, "end")
     for pid in running(server, "PARLEY_TEXT=x"):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_long_answers_are_split_at_lines_then_at_characters(server):
@@ -133,12 +135,13 @@ def test_one_job_runs_one_at_a_time(server):
 
 
 def test_answers_are_not_faster_than_the_rate(server):
-    bot = Bot(server, "--rate", "20", "--burst", "2", script="echo $PARLEY_TEXT")
-    bot.ask(*map(str, range(8)))
-    bot.wait_for(*map(str, range(8)))
+    bot = Bot(server, "--rate", "2", "--burst", "2", script="echo $PARLEY_TEXT")
+    bot.ask(*map(str, range(6)))
+    bot.wait_for(*map(str, range(6)))
     times = [m["time"] for m in server.json("history", "--after", "0", "#lobby") if m["from"] == "bot" and m["type"] == "message"]
     seconds = [float(t[17:-1]) + 60 * float(t[14:16]) for t in times]
-    assert (seconds[-1] - seconds[0]) % 3600 >= (8 - 2) / 20 * 0.99  # 2 at once, then one every 50 ms
+    # 2 at once, then one every 500 ms: 2 s by the bot's clock. The server writes the first of them down later, if it is busy.
+    assert (seconds[-1] - seconds[0]) % 3600 >= (6 - 2) / 2 / 2
 
 
 def test_a_command_that_fails_is_not_answered_with_and_waits_longer_each_time(server):
@@ -154,11 +157,11 @@ def test_a_command_that_fails_is_not_answered_with_and_waits_longer_each_time(se
 
 
 def test_a_run_that_takes_too_long_is_ended_with_all_it_has_started(server):
-    bot = Bot(server, "--run-time", "0.3", script="""
+    bot = Bot(server, "--run-time", "3", script="""
         if [ "$PARLEY_TEXT" = stay ]; then trap '' TERM; sleep 1000 & sleep 1000; fi; echo $PARLEY_TEXT""")
     bot.ask("stay", "go")
     bot.wait_for("go")
-    assert "took longer than 0.3 s and was ended" in bot.stream.stderr
+    assert "took longer than 3 s and was ended" in bot.stream.stderr
     until(lambda: not running(server, "PARLEY_TEXT=stay"), "nothing of it is left")
 
 

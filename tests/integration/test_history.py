@@ -169,8 +169,14 @@ def test_export_goes_on_after_the_server_was_killed(make_server):
     say(server, "alice", *(f"{i} {'x' * 200}" for i in range(60000)))
     path = os.path.join(server.dir, "out")
     export = server.stream("export", "--json", ROOM, "-o", path)
-    until(lambda: any(n.startswith("out.part") and os.stat(os.path.join(server.dir, n)).st_size > 1000
-                      for n in os.listdir(server.dir)) or os.path.exists(path), "it writes")
+
+    def writes():
+        try:
+            return os.path.exists(path) or any(n.startswith("out.part") and os.stat(os.path.join(server.dir, n)).st_size > 1000
+                                               for n in os.listdir(server.dir))
+        except FileNotFoundError:
+            return False  # it has got its name between two looks
+    until(writes, "it writes")
     os.kill(export.pid, signal.SIGSTOP)
     server.kill()
     os.kill(export.pid, signal.SIGCONT)

@@ -101,7 +101,9 @@ def test_rooms_of_two_are_searched_by_those_two_only(server, eve):
 def test_one_search_at_a_time(eve):
     room = eve.join("#lobby").room
     said(eve, room, *("ü" * 10000 for _ in range(40)))
-    asked = [eve.ask("SEARCH", at=room, start=2, arg=0, before=0, text="nowhere") for _ in range(20)]
+    asked = range(eve.request + 1, eve.request + 21)
+    eve.request += 20
+    eve.send(b"".join(wire.encode("SEARCH", 0, room, n, start=2, arg=0, before=0, text="nowhere") for n in asked))
     ends = [eve.until("DONE", "ERROR", counter=n) for n in asked]
     assert ends[0].type == ends[1].type == "DONE"  # the second waited
     refusals = [e for e in ends if e.type == "ERROR"]

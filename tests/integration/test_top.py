@@ -3,7 +3,6 @@ terminal, and leave the terminal as it was? The server's side of it: are its pag
 gone with it?"""
 
 import os
-import resource
 import shutil
 import signal
 import stat
@@ -65,7 +64,9 @@ def test_counters_are_those_of_a_known_load(make_server):
     def complete():
         s = look(server)
         down = {t["transport"]: t["down"] for t in s["transports"]}
-        return s if s["hub"]["posts"] == 500 and down["shm"]["deliveries"] >= 500 else None
+        up = {t["transport"]: t["up"] for t in s["transports"]}
+        return s if s["hub"]["posts"] == 500 and min(down["shm"]["deliveries"], down["posixmq"]["deliveries"]) >= 500 \
+            and up["posixmq"]["sessions"] == 0 and session(s, "reader") and session(s, "reader")["down"]["lag"] == 0 else None
     s = until(complete, "the pages say so")
     by = {t["transport"]: t for t in s["transports"]}
     assert by["posixmq"]["up"]["posts"] == 500
@@ -90,21 +91,29 @@ def test_rates_are_those_of_a_known_load(server):
     """After each look some more is posted: the rates of all looks together are what was posted."""
     with wire.Client.connect(server.socket, "pace") as c:
         number = c.join("#lobby").room
-        top = server.stream("top", "--json", "-d", "0.3", "-C", "6")
+        until(lambda: session(look(server), "pace"), "its row is there")
+        top = server.stream("top", "--json", "-d", "0.3")
         posted = 0
         for i in range(1, 5):
             until(lambda: len(top.events("stats")) >= i, "a look")
             for _ in range(100 * i):
                 c.post(number, "x")
+            for _ in range(100 * i):
+                c.until("MESSAGE")
             posted += 100 * i
-        assert top.wait() == 0
-    looks = top.events("stats")
-    assert len(looks) == 6 and looks[-1]["hub"]["posts"] == posted == 1000
+
+        def seen():
+            found = top.events("stats")
+            return found if found[-1]["hub"]["posts"] == posted <= session(found[-1], "pace")["down"]["deliveries"] else None
+        looks = until(seen, "all of it is in a look")
+    assert posted == 1000
     assert abs(sum(s["hub"]["rates"]["posts"] * s["seconds"] for s in looks) - posted) < 0.1
     mine = [session(s, "pace") for s in looks]
     assert abs(sum(m["up"]["rates"]["posts"] * s["seconds"] for m, s in zip(mine, looks)) - posted) < 0.1
     assert mine[-1]["up"]["posts"] == posted
-    assert max(m["down"]["rates"]["deliveries"] for m in mine) > 100
+    # Deliveries are counted on another page, with times of its own.
+    down = [m["down"] for m in mine]
+    assert [b["rates"]["deliveries"] > 0 for b in down[1:]] == [b["deliveries"] > a["deliveries"] for a, b in zip(down, down[1:])]
 
 
 def test_fields_are_those_of_the_documentation(server):
@@ -146,7 +155,7 @@ def test_who_is_refused_resumed_or_repeats_is_counted(server):
 
 def test_more_sessions_than_rows_are_counted(make_server):
     rows, more = 1024, 6
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    harness.raise_descriptor_limit()
     server = make_server().start("--workers", "1")
     clients = []
     try:
@@ -174,9 +183,9 @@ def test_downlink_of_a_stopped_reader_fills(server, transport):
 
         def full():
             s = session(look(server), "slow")
-            return s["down"]["full"] >= 1 and s["down"]["blocked"] == 1 and s
+            return s["down"]["full"] >= 1 and s["down"]["blocked"] == 1 and s["down"]["lag"] > 100000 and s
         s = until(full, "it is full")
-        assert 0 < s["down"]["fill"] <= s["down"]["capacity"] * 2 and s["down"]["lag"] > 100000
+        assert 0 < s["down"]["fill"] <= s["down"]["capacity"] * 2
     finally:
         os.kill(tail.pid, signal.SIGCONT)
     until(lambda: session(look(server), "slow")["down"]["lag"] == 0, "it has caught up")
@@ -325,9 +334,12 @@ def test_screen_fits_the_terminal(server, tops, columns, rows):
     top = tops(columns=columns, rows=rows)
     top.until(lambda: any("reader" in line for line in shown(top)), "the session")
     top.until(lambda: KEYS in shown(top)[-1], "keys on the bottom line")
-    text = "\n".join(shown(top))
-    assert "hub " in text and "worker 0" in text and "limits" in text and "NICK" in text
-    assert ("RLIMIT_NOFILE of the hub " in text) == (rows > 24), "a tall screen has all tables"
+
+    def tables():
+        text = "\n".join(shown(top))
+        return all(word in text for word in ("hub ", "worker 0", "limits", "NICK")) and \
+            ("RLIMIT_NOFILE of the hub " in text) == (rows > 24)
+    top.until(tables, "a tall screen has all tables")
     server.ok("send", "#lobby", "-", input="x\n" * 2000)
     tail.close()
 
@@ -358,9 +370,12 @@ def test_tables_and_sorting_by_keys(server, tops):
         top.until(lambda: any("BY^" in line for line in shown(top)), "the arrow moves on")
         top.send("h")
         top.sees("doorbells rung for it")
-        starts = [line.split()[0] for line in shown(top)[shown(top).index(next(x for x in shown(top) if "q, Ctrl-C" in x)):]
-                  if line.strip()]
-        assert {"NEWS", "PIPE", "CALLS"} <= set(starts) and "that" not in starts, "no line is wrapped"
+
+        def starts():
+            lines = shown(top)
+            keys = [i for i, line in enumerate(lines) if "q, Ctrl-C" in line]
+            return {line.split()[0] for line in lines[keys[0]:] if line.strip()} if keys else set()
+        top.until(lambda: {"NEWS", "PIPE", "CALLS"} <= starts() and "that" not in starts(), "help, of which no line is wrapped")
         top.send("hq")
         assert top.wait() == 0
 
@@ -370,10 +385,8 @@ def test_resizing_leaves_no_debris(server, tops):
     top.until(lambda: KEYS in shown(top)[-1], "the screen")
     for columns, rows in ((80, 24), (40, 10), (120, 40), (20, 5), (80, 24)):
         top.resize(columns, rows)
-        top.until(lambda: KEYS[:columns] in shown(top)[-1][:columns] and shown(top)[0].startswith("unix:"[:columns]),
-                  f"drawn at {columns}x{rows}")
-        headings = [line for line in shown(top) if line.startswith("NICK")]
-        assert len(headings) <= 1
+        top.until(lambda: KEYS[:columns] in shown(top)[-1][:columns] and shown(top)[0].startswith("unix:"[:columns])
+                  and len([line for line in shown(top) if line.startswith("NICK")]) <= 1, f"drawn at {columns}x{rows}, once")
     fresh = tops(columns=80, rows=24)
     fresh.until(lambda: KEYS in shown(fresh)[-1], "another one")
 

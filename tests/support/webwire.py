@@ -10,6 +10,8 @@ import socket
 import struct
 import time
 
+import pytest
+
 import harness
 
 DEADLINE = 60  # seconds
@@ -38,14 +40,26 @@ class Answer:
         self.text = body.decode("utf-8", "replace")
 
 
-def read_head(s):
-    """Up to the empty line; (head, what came after it). Closed if there is none."""
-    data = b""
+def receive(s):
+    """What has come; nothing at the end. Who closes without having read everything resets the connection."""
+    try:
+        return s.recv(65536)
+    except ConnectionResetError:
+        return b""
+
+
+def send(s, data):
+    """The other side may have closed already: its answer, if there is one, can still be read."""
+    try:
+        s.sendall(data)
+    except (ConnectionResetError, BrokenPipeError):
+        pass
+
+
+def read_head(s, data=b""):
+    """Up to the empty line, of which `data` has come already; (head, what came after it). Closed if there is none."""
     while b"\r\n\r\n" not in data:
-        try:
-            more = s.recv(65536)
-        except ConnectionResetError:
-            more = b""
+        more = receive(s)
         if not more:
             raise Closed(data)
         data += more
@@ -56,17 +70,14 @@ def read_head(s):
 def raw(port, request):
     """Send these bytes; the answer, or Closed."""
     with connect(port) as s:
-        try:
-            s.sendall(request)
-        except (ConnectionResetError, BrokenPipeError):
-            pass
+        send(s, request)
         head, body = read_head(s)
         answer = Answer(head, body)
         if request.startswith(b"HEAD"):
             return answer
         want = int(answer.headers.get("content-length", 0))
         while len(answer.body) < want:
-            more = s.recv(65536)
+            more = receive(s)
             if not more:
                 break
             answer.body += more
@@ -95,7 +106,7 @@ class Page:
             lines.append(f"Origin: {origin or 'http://' + host}")
         if protocol:
             lines.append(f"Sec-WebSocket-Protocol: {protocol}")
-        self.s.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        send(self.s, ("\r\n".join(lines) + "\r\n\r\n").encode())
         try:
             head, self.data = read_head(self.s)
         except Closed:
@@ -121,8 +132,11 @@ class Page:
 
     # -- sending
 
-    def frame(self, opcode, payload, fin=True, mask=True, length=None):
-        """One frame; `length` claims another length than that of the payload."""
+    def frame(self, *args, **more):
+        self.s.sendall(self.framed(*args, **more))
+
+    def framed(self, opcode, payload, fin=True, mask=True, length=None):
+        """The bytes of one frame; `length` claims another length than that of the payload."""
         n = len(payload) if length is None else length
         head = bytes([(0x80 if fin else 0) | opcode])
         bit = 0x80 if mask else 0
@@ -136,20 +150,18 @@ class Page:
             key = os.urandom(4)
             head += key
             payload = bytes(b ^ key[i % 4] for i, b in enumerate(payload))
-        self.s.sendall(head + payload)
+        return head + payload
 
-    def send(self, **message):
-        self.frame(1, json.dumps(message).encode())
+    def send(self, *messages, **message):
+        """One message by its fields, or several at once."""
+        self.s.sendall(b"".join(self.framed(1, json.dumps(m).encode()) for m in messages or [message]))
 
     # -- receiving
 
     def _need(self, n, end):
         while len(self.data) < n:
             self.s.settimeout(max(end - time.monotonic(), 0.001))
-            try:
-                more = self.s.recv(65536)
-            except ConnectionResetError:
-                more = b""
+            more = receive(self.s)
             if not more:
                 raise Closed()
             self.data += more
@@ -172,7 +184,7 @@ class Page:
                 raise Closed(struct.unpack(">H", payload[:2])[0] if len(payload) >= 2 else None)
             if opcode == 9:
                 self.pings += 1
-                self.frame(10, payload)
+                send(self.s, self.framed(10, payload))
             elif opcode == 1:
                 got = json.loads(payload)
                 self.messages += got
@@ -198,6 +210,20 @@ class Page:
         self.send(do="room", room=room)
         self.wait("room", room=room)
         return self
+
+
+def resident(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return int(re.search(r"^VmRSS:\s+(\d+)", f.read(), re.M).group(1)) * 1024
+
+
+def closes(page, code=None, deadline=DEADLINE):
+    """The page is closed by the server, with this code of RFC 6455."""
+    with pytest.raises(Closed) as closed:
+        end = time.monotonic() + deadline
+        while time.monotonic() < end:
+            page.receive(deadline)
+    assert code is None or closed.value.args == (code,)
 
 
 class Site:
