@@ -105,8 +105,7 @@ void conn_close(struct conn *c)
     place_forget(c);
     kept_free(c->kept);
     c->kept = NULL;
-    free(c->held);
-    c->held = NULL;
+    searches_forget(c);
     leave_ready(c);
     if (h->traces || h->watcher_count)
         traces_forget(c);

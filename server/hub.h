@@ -218,7 +218,7 @@ struct conn {
     struct room *last_room;
     int alone;           /* it wants to be in no room that it has not joined */
     int searching;       /* a search of it is under way */
-    struct held *held;   /* another one, until that is over; else NULL (replay.c) */
+    struct held *held;   /* others, until that is over; else NULL (replay.c) */
     double tokens;       /* posts it may send now, where a rate is set */
     uint64_t refilled;   /* monotonic; 0: never */
     size_t work;         /* caused since work_since, see WORK_MAX */

@@ -1,7 +1,7 @@
 /* HISTORY and SEARCH: cursors with an end, the second with a filter. See fanout.h, search.c.
  *
  * A session has one search at a time. The process that serves it sends the end of one to the client
- * and reports it to the hub, and the client may be faster: so the next one is held until that
+ * and reports it to the hub, and the client may be faster: so the next ones are held until that
  * report has come, and no client that has its answer is ever refused. */
 #include "server/hub.h"
 #include "server/requests.h"
@@ -89,32 +89,53 @@ static const char *judge(const struct body_search *b, struct order_filter *f, en
 }
 
 struct held {
+    struct held *next;
     struct record head;
     uint8_t body[];
 };
 
+/* Two wait: whoever has the end of a search may ask for one and one more, also while the report of
+ * that end is on its way. */
+#define HELD_MAX 2
+
 static void hold(struct conn *c, const struct record *r)
 {
-    struct held *k = c->held ? NULL : malloc(sizeof *k + r->body_len);
+    struct held **last = &c->held;
+    int n = 0;
+    for (; *last; last = &(*last)->next)
+        n++;
+    struct held *k = n < HELD_MAX ? malloc(sizeof *k + r->body_len) : NULL;
     if (!k) {
         request_error(c, r, REASON_LIMIT,
-                      "a search of yours is still running, and one waits: one at a time");
+                      "a search of yours is still running, and others wait: one at a time");
         return;
     }
     memcpy(k->body, r->body, r->body_len);
     k->head = *r;
     k->head.body = k->body;
-    c->held = k;
+    k->next = NULL;
+    *last = k;
 }
 
 void search_over(struct conn *c)
 {
-    struct held *k = c->held;
+    struct held *k;
     c->searching = 0;
-    c->held = NULL;
-    if (k && c->state == CONN_OPEN && c->session)
-        handle_search(c, &k->head);
-    free(k);
+    while ((k = c->held) && !c->searching) { /* one that is refused makes way for the next */
+        c->held = k->next;
+        if (c->state == CONN_OPEN && c->session)
+            handle_search(c, &k->head);
+        free(k);
+    }
+}
+
+void searches_forget(struct conn *c)
+{
+    struct held *k;
+    while ((k = c->held)) {
+        c->held = k->next;
+        free(k);
+    }
 }
 
 void handle_search(struct conn *c, const struct record *r)

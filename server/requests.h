@@ -101,4 +101,5 @@ void handle_read(struct conn *c, const struct record *r);
 /* replay.c */
 void handle_history(struct conn *c, const struct record *r);
 void handle_search(struct conn *c, const struct record *r);
-void search_over(struct conn *c); /* reported: the one that is held begins */
+void search_over(struct conn *c);     /* reported: the first that is held begins */
+void searches_forget(struct conn *c); /* those that are held */
