@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -97,12 +98,25 @@ static void fresh_token(char out[SECRET_MAX + 1])
 
 /* --- the file --------------------------------------------------------------------------------- */
 
+/* Made by root it is the directory's owner's, who may run this too. */
+static int open_lock(const char *dir, const char *path)
+{
+    struct stat owner;
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 && errno == EEXIST)
+        return open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0 && geteuid() == 0 && stat(dir, &owner) == 0 &&
+        fchown(fd, owner.st_uid, owner.st_gid) < 0)
+        io_close(&fd);
+    return fd;
+}
+
 static int lock_accounts(const char *dir)
 {
     char path[4200];
     snprintf(path, sizeof path, "%s/accounts.lock", dir);
     int r = path_mkdirs(dir, 0700);
-    int fd = r < 0 ? r : open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = r < 0 ? r : open_lock(dir, path);
     if (r == 0 && (fd < 0 || flock(fd, LOCK_EX) < 0))
         r = -errno;
     if (r < 0)

@@ -120,12 +120,12 @@ int accounts_write(const char *dir, struct account **table)
     }
     snprintf(path, sizeof path, "%s/accounts", dir);
     struct stat owner;
-    if (r == 0)
-        r = io_replace(path, buf_head(&text), text.len);
     /* root may look after the accounts of a server that runs as another user. */
-    if (r == 0 && geteuid() == 0 && stat(dir, &owner) == 0 &&
-        chown(path, owner.st_uid, owner.st_gid) < 0)
-        r = -errno;
+    int other = geteuid() == 0 && stat(dir, &owner) == 0;
+    if (r == 0)
+        r = io_replace_for(path, buf_head(&text), text.len, other ? &owner : NULL);
+    if (r == 0)
+        r = statefile_sync_dir(dir); /* who was removed does not come back by a power cut */
     buf_free(&text);
     return r;
 }

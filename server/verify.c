@@ -1,5 +1,5 @@
-/* The hub's side of logging in with an account: the table of accounts, those whose secret is being
- * checked, and how often that may fail.
+/* The hub's side of logging in with an account: the table of accounts, and those whose secret is
+ * being checked. How often that may fail: chances.h.
  *
  * The hub's turn never waits: a connection is CONN_HELD until the verifier has answered. One check
  * is with the verifier at a time, the others wait here. It is started when somebody logs in, and
@@ -7,6 +7,7 @@
  *
  * Kernel objects: the socketpair to the verifier. Nothing has a name. */
 #include "server/accounts.h"
+#include "server/chances.h"
 #include "server/hub.h"
 
 #include "base/log.h"
@@ -26,25 +27,9 @@
 #define WAITING_MAX 64
 /* … from one address. */
 #define WAITING_EACH 8
-/* Wrong secrets from one address: so many at once, then one in so many seconds. */
-#define ADDRESS_BURST   5
-#define ADDRESS_SECONDS 10
-/* … for one account from anywhere. An address from which it has logged in before does not count, so
- * that guessing does not lock its owner out. */
-#define ACCOUNT_BURST   20
-#define ACCOUNT_SECONDS 5
-/* Addresses and accounts of which that is known; the oldest are forgotten first. */
-#define BUCKETS_MAX 4096
 /* What the verifier may take for one check of 50 ms before it is believed to be stuck: on a busy
  * machine everybody else comes first. */
 #define CHECK_NS (60 * NS_PER_SEC)
-
-struct bucket {
-    char key[ACCOUNT_MAX + 32];
-    double left;
-    uint64_t at;
-    UT_hash_handle hh;
-};
 
 struct check {
     uint32_t conn;
@@ -66,7 +51,7 @@ struct verify {
     pid_t pid;
     uv_poll_t *poll;
     uint64_t started, wait, not_before;
-    struct bucket *buckets;
+    struct chances chances;
 };
 
 /* --- the table -------------------------------------------------------------------------------- */
@@ -74,7 +59,8 @@ struct verify {
 static int same_file(const struct stat *a, const struct stat *b)
 {
     return a->st_ino == b->st_ino && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+           a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
 /* Sessions whose account is gone, or has another secret now. */
@@ -107,98 +93,14 @@ static void accounts_look(struct hub *h)
     if (same_file(&now, &v->seen))
         return;
     v->seen = now;
-    if (accounts_read(h->opt->state_dir, &table) < 0)
+    int r = accounts_read(h->opt->state_dir, &table);
+    if (r == -EMFILE || r == -ENFILE || r == -ENOMEM)
+        v->seen = (struct stat){0}; /* that says nothing about the file: the tick reads it again */
+    if (r < 0)
         return; /* who is in stays in; the message is out */
     accounts_free(&v->table);
     v->table = table;
     end_revoked(h);
-}
-
-/* --- how often it may fail -------------------------------------------------------------------- */
-
-static struct bucket *bucket(struct verify *v, const char *key, int burst, int seconds)
-{
-    struct bucket *b;
-    uint64_t now = mono_ns();
-    HASH_FIND_STR(v->buckets, key, b);
-    if (!b) {
-        if (HASH_COUNT(v->buckets) >= BUCKETS_MAX) {
-            struct bucket *oldest = v->buckets;
-            HASH_DEL(v->buckets, oldest);
-            free(oldest);
-        }
-        b = calloc(1, sizeof *b);
-        if (!b)
-            return NULL;
-        snprintf(b->key, sizeof b->key, "%s", key);
-        b->left = burst;
-        HASH_ADD_STR(v->buckets, key, b);
-    } else {
-        b->left += (double)(now - b->at) / 1e9 / seconds;
-        if (b->left > burst)
-            b->left = burst;
-    }
-    b->at = now;
-    return b;
-}
-
-static void key_of(char *out, size_t cap, char kind, const struct peer *peer, const char *name)
-{
-    char address[PEER_TEXT] = "";
-    struct peer owner;
-    if (peer) {
-        owner = peer_owner(*peer);
-        peer_text(&owner, address);
-    }
-    snprintf(out, cap, "%c%s %s", kind, address, name ? name : "");
-}
-
-static struct bucket *of_address(struct verify *v, const struct peer *peer)
-{
-    char key[sizeof v->buckets->key];
-    key_of(key, sizeof key, 'a', peer, NULL);
-    return bucket(v, key, ADDRESS_BURST, ADDRESS_SECONDS);
-}
-
-/* NULL: the account has logged in from there. */
-static struct bucket *of_account(struct verify *v, const struct peer *peer, const char *name)
-{
-    char key[sizeof v->buckets->key];
-    struct bucket *good;
-    key_of(key, sizeof key, 'g', peer, name);
-    HASH_FIND_STR(v->buckets, key, good);
-    if (good)
-        return NULL;
-    key_of(key, sizeof key, 'n', NULL, name);
-    return bucket(v, key, ACCOUNT_BURST, ACCOUNT_SECONDS);
-}
-
-/* A check begins: it counts as failed until it has not. 0, or the seconds to wait. */
-static int take_chance(struct verify *v, const struct peer *peer, const char *name)
-{
-    struct bucket *a = of_address(v, peer), *n = of_account(v, peer, name);
-    if (!a)
-        return 1;
-    if (a->left < 1)
-        return (int)((1 - a->left) * ADDRESS_SECONDS) + 1;
-    if (n && n->left < 1)
-        return (int)((1 - n->left) * ACCOUNT_SECONDS) + 1;
-    a->left -= 1;
-    if (n)
-        n->left -= 1;
-    return 0;
-}
-
-static void give_chance_back(struct verify *v, const struct peer *peer, const char *name)
-{
-    char key[sizeof v->buckets->key];
-    struct bucket *a = of_address(v, peer), *n = of_account(v, peer, name);
-    if (a)
-        a->left += 1;
-    if (n)
-        n->left += 1;
-    key_of(key, sizeof key, 'g', peer, name);
-    bucket(v, key, 1, 1);
 }
 
 /* --- the verifier ----------------------------------------------------------------------------- */
@@ -222,7 +124,7 @@ static void finish(struct hub *h, struct check *k, int right)
     if (right == 1 && (!a || strcmp(a->hash, k->ask.hash) != 0))
         right = 0;
     if (right)
-        give_chance_back(v, &k->peer, k->name);
+        chance_back(&v->chances, &k->peer, k->name, right == 1);
     peer_text(&k->peer, who);
     if (right == 0)
         hub_complain(h, "wrong account or secret from %s", who);
@@ -372,7 +274,7 @@ enum reason verify_start(struct conn *c, struct str name, struct str secret, cha
         snprintf(why, cap, "too many are logging in at once: try again in a moment");
         return REASON_LIMIT;
     }
-    int seconds = take_chance(v, &c->from.peer, asked);
+    int seconds = chance_take(&v->chances, &c->from.peer, asked);
     if (seconds) {
         snprintf(why, cap, "too many wrong secrets: try again in %d s", seconds);
         return REASON_LIMIT;
@@ -436,17 +338,13 @@ int verify_open(struct hub *h)
 void verify_close(struct hub *h)
 {
     struct verify *v = h->verify;
-    struct bucket *b, *tmp;
     if (!v)
         return;
     if (v->pid)
         lost(h);
     while (v->checks)
         drop(v, v->checks);
-    HASH_ITER (hh, v->buckets, b, tmp) {
-        HASH_DEL(v->buckets, b);
-        free(b);
-    }
+    chances_free(&v->chances);
     accounts_free(&v->table);
     free(v);
     h->verify = NULL;

@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 _Thread_local uint64_t io_calls;
@@ -37,6 +38,11 @@ int io_write_full(int fd, const void *p, size_t n)
 
 int io_replace(const char *path, const void *p, size_t n)
 {
+    return io_replace_for(path, p, n, NULL);
+}
+
+int io_replace_for(const char *path, const void *p, size_t n, const struct stat *owner)
+{
     char aside[PATH_MAX];
     if ((size_t)snprintf(aside, sizeof aside, "%s.new", path) >= sizeof aside)
         return -ENAMETOOLONG;
@@ -46,6 +52,8 @@ int io_replace(const char *path, const void *p, size_t n)
     if (fd < 0)
         return -errno;
     int r = io_write_full(fd, p, n);
+    if (r == 0 && owner && fchown(fd, owner->st_uid, owner->st_gid) < 0)
+        r = -errno;
     if (r == 0 && fsync(fd) < 0)
         r = -errno;
     io_close(&fd);

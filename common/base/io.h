@@ -25,6 +25,9 @@ int io_write_full(int fd, const void *p, size_t n);
  * one or the new one. 0, or a negative errno with the old file as it was. Blocks. Two at the same
  * time on one path are the caller's to prevent. */
 int io_replace(const char *path, const void *p, size_t n);
+/* The same, and it is the file of whoever owns `owner` (NULL: ours) before it has its name. */
+struct stat;
+int io_replace_for(const char *path, const void *p, size_t n, const struct stat *owner);
 
 /* Close and forget: *fd becomes -1. Harmless on -1. Keeps errno. */
 void io_close(int *fd);

@@ -95,6 +95,17 @@ def test_tool_keeps_the_file(make_server):
     assert sorted(os.listdir(server.state)) == ["accounts", "accounts.lock"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_root_makes_belongs_to_the_one_whose_directory_it_is(make_server):
+    server = make_server()
+    os.makedirs(server.state, exist_ok=True)
+    os.chown(server.state, 12345, 12346)
+    account(server, "add", "alice")
+    for name in ("accounts", "accounts.lock"):
+        st = os.stat(os.path.join(server.state, name))
+        assert (st.st_uid, st.st_gid) == (12345, 12346), name
+
+
 def test_tool_refuses_with_the_next_step(make_server):
     server = make_server()
     account(server, "add", "alice")
@@ -129,6 +140,24 @@ def test_password_is_asked_twice_without_echo(make_server):
 
 
 # --- logging in ------------------------------------------------------------------------------------------------------
+
+
+def test_a_change_that_only_its_status_tells_is_seen(closed_server):
+    """The same inode, size and time of writing: as when the file is given to the server's user after it was read."""
+    s = closed_server
+    path = os.path.join(s.state, "accounts")
+    login(s, "alice", s.token).close()
+    with open(path, "rb") as f:
+        was = f.read()
+    token = account(s, "token", "alice")
+    login(s, "alice", token).close()
+    st = os.stat(path)
+    with open(path, "r+b") as f:
+        f.write(was)
+    os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns))
+    assert (os.stat(path).st_size, os.stat(path).st_ino) == (len(was), st.st_ino)
+    login(s, "alice", s.token).close()
+    assert refusal(s, "alice", token)[0] == DENIED
 
 
 def test_accounts_are_needed_where_others_can_reach(closed_server, make_server):
