@@ -22,8 +22,9 @@
 #include <readline/readline.h>
 
 #define READ_BYTES 4096
-/* So long a question to the terminal may be on its way when the chat ends. */
-#define ANSWER_NS (300 * NS_PER_MS)
+/* So long a question to the terminal may be on its way when the chat ends: a busy machine or a far
+ * terminal answers late, and one that answers nothing makes only a chat wait that ends at once. */
+#define ANSWER_NS (1 * NS_PER_SEC)
 
 static struct {
     struct edit_hooks hooks;
@@ -459,14 +460,20 @@ int edit_open(uv_loop_t *loop, const struct edit_hooks *hooks)
     return uv_poll_start(&e.poll, UV_READABLE, on_readable);
 }
 
-/* What the terminal still has to answer must not be typed into the shell. */
+/* What the terminal still has to answer must not be typed into the shell. However late it is, what
+ * has come is read. */
 static void await_reports(void)
 {
     uint64_t until = e.asked + ANSWER_NS;
-    for (uint64_t now; e.paste.want_reports && (now = mono_ns()) < until;) {
+    while (e.paste.want_reports) {
+        uint64_t now = mono_ns();
         struct pollfd p = {.fd = e.fd, .events = POLLIN};
-        if (poll(&p, 1, (int)((until - now) / NS_PER_MS) + 1) > 0 && read_some() < 0)
+        if (poll(&p, 1, now < until ? (int)((until - now) / NS_PER_MS) + 1 : 0) <= 0) {
+            if (now >= until)
+                break;
+        } else if (read_some() <= 0) {
             break;
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 """The chat on a terminal: talking, commands, what is shown of others."""
 
+import os
 import re
+import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -174,20 +177,29 @@ def test_trace_shows_the_way_beside_the_line_being_typed(server, chats, columns,
         server.stream("tail", "-q", "-t", t, "-n", f"a-rather-long-nick-{t}", "#lobby")
     until(lambda: server.members("#lobby") == 5, "everybody is there")
     a = chats.chat("alice", columns=columns, rows=rows)
-    a.enter("/trace how do you get there?")
-    a.type("and mean")  # while the trace is still under way, or just over
-    a.until(lambda: re.search(r"^µs·calls +pipe +wait +push +wake +read +bell$", a.text(), re.M), "the table")
-    a.until(lambda: len(re.findall(r"(sysvmq|mmap|shm|fifo|posixmq|unix) (?:w\d|hub)", a.text())) == 12, "all lanes, twice")
-    a.type("while")
-    a.prompt("#lobby> and meanwhile")
-    assert "<alice> how do you get there?" in a.text()
-    shown = a.text().split("<alice> how do you get there?")[1].split("── [1:#lobby]")[0].splitlines()[1:]
+
+    def traced(words):
+        a.enter(f"/trace {words}")
+        a.type("and mean")  # while the trace is still under way, or just over
+
+        def answer():
+            return a.text().partition(f"<alice> {words}")[2].partition("── [1:#lobby]")[0]
+        a.until(lambda: re.search(r"^µs·calls +pipe +wait +push +wake +read +bell$", answer(), re.M), "the table")
+        a.type("while")
+        a.prompt("#lobby> and meanwhile")
+        return answer()
+    for i in range(20):  # who does not tell within the time that a trace takes is not in it
+        shown = traced(f"how do you get there, {i}?")
+        if len(re.findall(r"(sysvmq|mmap|shm|fifo|posixmq|unix) (?:w\d|hub)", shown)) == 12:  # all lanes, twice
+            break
+        a.send(CTRL_U)
+    shown = shown.splitlines()[1:]
     assert len(shown) == 1 + 1 + 3 + 6 + 1 + 1 + 6  # nothing is wrapped
     assert ("a-rather-long-nick-sysvmq" in "\n".join(shown)) == (columns == 200)
     a.send(CTRL_U)
     a.enter("/trace")
     a.sees("/trace TEXT: say it")
-    heard(server, "how do you get there?")
+    heard(server, f"how do you get there, {i}?")
 
 
 def test_trace_of_a_script_is_waited_for(server, chats):
@@ -270,9 +282,12 @@ def test_mention_rings_once_a_second_and_is_marked(server, chats):
     chats.say("bob", "malice is no mention", "nor is alices")
     a.sees("nor is alices")
     assert b"\a" not in a.raw
+    began = time.monotonic()
+    os.kill(a.child.pid, signal.SIGSTOP)
     chats.say("bob", *["Alice: look"] * 20)
+    os.kill(a.child.pid, signal.SIGCONT)
     a.sees(">> <bob> Alice: look", 20)
-    assert 1 <= a.raw.count(b"\a") <= 3
+    assert 1 <= a.raw.count(b"\a") <= 2 + time.monotonic() - began
 
 
 def test_colors_are_stable_and_can_be_off(server, chats):

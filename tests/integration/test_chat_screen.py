@@ -4,11 +4,12 @@ import os
 import re
 import signal
 import threading
+import time
 
 import pytest
 
 import parleywire as wire
-from harness import PARLEY, until
+from harness import PARLEY, settled, until
 from terminal import DEADLINE, Terminal, heard
 
 
@@ -42,11 +43,11 @@ def test_resize_of_a_terminal_that_wraps_anew(server, chats, tmux):
         return tmux("capture-pane", "-p").rstrip("\n").split("\n")
 
     def draft_is(rows):
-        until(lambda: screen()[-len(rows):] == rows, f"{rows}; the screen is {screen()}", DEADLINE)
+        until(lambda: screen()[-len(rows):] == rows, lambda: f"{rows}; the screen is {screen()}", DEADLINE)
     until(lambda: any("/help" in row for row in screen()), "status line")
     chats.say("bob", *[f"line {i} has some words in it that will wrap" for i in range(8)])
     until(lambda: "line 7" in "".join(screen()) and "7 has" in "".join(screen()), "messages")
-    before = screen()[:-1]
+    before = settled(screen)[:-1]
     assert before[-1].startswith("── [1:#lobby]")
     tmux("send-keys", "-l", DRAFT)
     draft_is(["#lobby> " + DRAFT])
@@ -64,12 +65,10 @@ def test_resize_of_a_terminal_that_wraps_anew(server, chats, tmux):
         whole = "#lobby> " + DRAFT
         draft_is([whole[i:i + width].rstrip() for i in range(0, len(whole), width)])
         until(lambda: len(screen()) >= 23 and sum(row.startswith("── [1") for row in screen()) == 1,
-              f"one bar, no debris at {width}: {screen()}", DEADLINE / 3)
-    until(lambda: screen()[:-1] == before, f"what was above is as before: {screen()}", DEADLINE)
+              lambda: f"one bar, no debris at {width}: {screen()}", DEADLINE)
+    until(lambda: screen()[:-1] == before, lambda: f"what was above is as before: {screen()}", DEADLINE)
     tmux("send-keys", "Enter")
     heard(server, DRAFT)
-
-
 
 
 def rows_of(a, pattern):
@@ -89,7 +88,7 @@ def test_scrolls_back_to_the_beginning_of_ten_thousand_lines(server, chats):
 
     def without_gaps():
         shown = [int(n) for n in rows_of(a, r"<bob> old (\d+)$")]
-        return shown == list(range(shown[0], shown[0] + len(shown)))
+        return shown and shown == list(range(shown[0], shown[0] + len(shown)))
     while "the beginning of #lobby" not in a.text():
         first = a.lines()[:3]
         a.send(PAGE_UP)
@@ -164,6 +163,7 @@ def test_one_rule_says_that_what_follows_is_new(server, chats):
     a.enter("/join #side")
     a.prompt("#side>")
     chats.say("bob", "and more")
+    a.sees("1:#lobby 1")
     a.enter("/1")
     a.sees("and more")
     assert a.text().count("── new ──") == 1
@@ -252,13 +252,15 @@ def test_a_burst_is_one_redraw(server, chats):
             return int(re.search(r"^syscw: (\d+)$", f.read(), re.M).group(1))
     os.kill(a.child.pid, signal.SIGSTOP)
     chats.say("bob", *[f"burst {i}" for i in range(300)])
-    drawn, calls = a.raw.count(b"\033[?25l"), writes()
+    drawn, calls, began = a.raw.count(b"\033[?25l"), writes(), time.monotonic()
     os.kill(a.child.pid, signal.SIGCONT)
     a.sees("burst 299")
     a.prompt("#lobby> a draft")
-    # once after the stop (the terminal may have changed), once for the lines, and once if they came in two turns
-    assert 1 <= a.raw.count(b"\033[?25l") - drawn <= 3
-    assert writes() - calls <= 6
+    # once after the stop (the terminal may have changed), once for the lines, and once if they came in two turns;
+    # if a busy server hands them on in more pieces, once for each 25 ms that they take
+    most = 3 + (time.monotonic() - began) / 0.025
+    assert 1 <= a.raw.count(b"\033[?25l") - drawn <= most
+    assert writes() - calls <= 2 * most
 
 
 SIZES = [(200, 50), (20, 5), (80, 24), (7, 3), (1, 1), (33, 11), (80, 24)]
@@ -276,9 +278,10 @@ def test_resized_during_a_burst_leaves_no_debris(server, chats):
             a.pump()
     sender.join()
     a.sees("line 2999")
+    a.until(lambda: a.lines()[22].startswith("── [1:#lobby]") and len(a.lines()[22]) == 80, "drawn for the last size")
     a.prompt("#lobby> a draft")
     shown = a.lines()
-    assert len(shown) == 24 and shown[22].startswith("── [1:#lobby]") and shown[22].endswith("─")
+    assert len(shown) == 24 and shown[22].endswith("─")
     text = re.sub(r"\n +", " ", "\n".join(shown[:22]))
     found = re.findall(r"^\d\d:\d\d <bob> (line (\d+).*)$", text, re.M)
     numbers = [int(n) for _, n in found]
@@ -298,10 +301,12 @@ def test_emoji_are_as_wide_as_the_terminal_draws_them(server, chats, joins):
     a.screen.write_process_input = lambda text: a.send("\033[1;3R" if joins else "\033[1;7R")
     a.sees("/help")
     chats.say("bob", FAMILY * 33)
-    a.until(lambda: "<bob> " in a.text(), "the message")
-    a.pump()
-    rows = [len(re.findall(FAMILY, row)) for row in re.split("\033\\[\\d+;1H", a.raw.decode()) if FAMILY in row]
-    assert rows[1:] == ([33] if joins else [11, 11, 11])  # the first is the question
+    want = [33] if joins else [11, 11, 11]
+
+    def rows():
+        """In each row that was drawn, the first is the question; at last they are drawn by the answer."""
+        return [len(re.findall(FAMILY, row)) for row in re.split("\033\\[\\d+;1H", a.raw.decode()) if FAMILY in row][1:]
+    a.until(lambda: "<bob> " in a.text() and rows()[-len(want):] == want, lambda: f"{want}, not {rows()}")
 
 
 def test_tmux_is_asked_how_wide_emoji_are(server, chats, tmux):
@@ -315,12 +320,9 @@ def test_tmux_is_asked_how_wide_emoji_are(server, chats, tmux):
     until(lambda: "x" in screen()[-1][8:], "typed", DEADLINE)
     tmux("send-keys", "Left")
     column = int(tmux("display-message", "-p", "#{cursor_x}"))
-
-    def under_cursor():
-        tmux("send-keys", "-l", "|")
-        until(lambda: "|" in screen()[-1], "inserted", DEADLINE)
-        return screen()[-1]
-    assert under_cursor().endswith("e\u0301|x") and column > 8
+    assert column > 8
+    tmux("send-keys", "-l", "|")
+    until(lambda: screen()[-1].endswith("e\u0301|x"), lambda: f"inserted before the x: {screen()[-1]}", DEADLINE)
 
 
 def test_themes(server, chats):

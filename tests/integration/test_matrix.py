@@ -103,5 +103,5 @@ def test_smallest_and_largest_text_by(server, make_server, free_port, transport)
     tail = server.stream("tail", "--json", "-t", transport, "--after", "0", "#sizes", server=address)
     server.ok("send", "-t", transport, "#sizes", "-", input="".join(t + "\n" for t in texts),
               server=address)
-    harness.until(lambda: len(tail.messages()) >= 4, "all four arrive")
+    harness.until(lambda: len(tail.lines) >= 4, "all four arrive")
     assert [m["text"] for m in tail.messages()] == texts

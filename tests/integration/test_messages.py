@@ -372,7 +372,7 @@ def test_commands_show_corrections(server, people):
         ("message", "teh cat", None), ("edit", "the cat", first), ("message", "a secret", None), ("delete", None, gone),
         ("message", "so much for that", None)]
     assert all(e["from"] == "alice" for e in events)
-    lines = [line.split(" ", 1)[1] for line in server.ok("tail", "#lobby", "--after", str(first), "-C", "1", "-q", "-W", "20").splitlines()]
+    lines = [line.split(" ", 1)[1] for line in server.ok("tail", "#lobby", "--after", str(first), "-C", "1", "-q", "-W", "60").splitlines()]
     assert lines[0] == f"<alice> the cat (edits {first})"
     found = server.json("search", "#lobby", "the cat")
     assert [(e["type"], e["text"], e["seq"], e["edited"]) for e in found] == [("message", "the cat", first, True)]

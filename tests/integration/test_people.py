@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -393,13 +394,21 @@ def hello(address, nick, flags):
         return c.next()
 
 
+def nicks_file(server):
+    try:
+        with open(os.path.join(server.state, "nicks")) as f:
+            return f.read()
+    except FileNotFoundError:
+        return ""
+
+
 @as_root
 @pytest.mark.parametrize("end", [None, "stop", "kill"])
 def test_nick_belongs_to_who_used_it_first(server, people, end):
     people(NOBODY, "eve")
     if end:
         options = server.options
-        harness.until(lambda: os.path.exists(os.path.join(server.state, "nicks")), "the owner is on disk")
+        harness.until(lambda: "\teve\n" in nicks_file(server), "the owner is on disk")
         getattr(server, end)()
         server.start(*options)
     tcp_address = ("127.0.0.1", port(server))
@@ -455,7 +464,7 @@ def test_broken_file_of_nicks_is_set_aside(make_server):
 @as_root
 def test_exit_code_tells_a_bad_nick_from_one_that_is_taken(server, people):
     people(NOBODY, "eve")
-    for command in (["send", "#lobby", "x"], ["tail", "-W", "1", "#lobby"], ["who"], ["bot", "#lobby", "cat"], ["file", "list", "#lobby"]):
+    for command in (["send", "#lobby", "x"], ["tail", "-W", "60", "#lobby"], ["who"], ["bot", "#lobby", "cat"], ["file", "list", "#lobby"]):
         taken = server.run(command[0], "-n", "eve", *command[1:])
         assert taken.returncode == 77 and "Free: eve2" in taken.stderr, taken
         bad = server.run(command[0], "-n", "two words", *command[1:])
@@ -550,26 +559,29 @@ def test_flood_of_decisions_is_paced(make_server):
     shutil.copy(wire.__file__, where)
     os.chmod(where, 0o755)
     code = """
-import sys, time
+import sys
 import parleywire as wire
 c = wire.Client.connect(sys.argv[1], "eve")
 room = c.join("#flood").room
-end, n = time.monotonic() + 2, 0
-while time.monotonic() < end:
+n = 0
+while n < 5000:
     n += 1
     try:
         c.sock.settimeout(0.1)
         c.send(wire.encode("MODE", 0, room, n, name="topic-ops", value="on" if n % 2 else "off"))
-    except TimeoutError:
+    except TimeoutError:  # the server reads no more
         break
 print(n)
 """
+    began = time.monotonic()
     done = subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", sys.executable,
                            "-B", "-c", code, server.socket], env=server.env(PYTHONPATH=where), text=True,
                           capture_output=True, timeout=harness.DEADLINE)
     assert done.returncode == 0, done.stderr
     with me(server, room="#flood") as alice:
-        assert alice.join("#flood").next < 300
+        written = alice.join("#flood").next
+    assert written <= 100 + 20 * (time.monotonic() - began + 1), "what was tried meanwhile is still being taken, at that rate"
+    assert int(done.stdout) > 100
 
 
 # --- commands ----------------------------------------------------------------------------------------------

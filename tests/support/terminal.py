@@ -125,6 +125,18 @@ class Terminal:
         self.screen.cursor.x = min(self.screen.cursor.x, columns - 1)
         self.child.setwinsize(rows, columns)
 
+    def leave(self, gone):
+        """Ctrl-C until `gone()`: it takes two within seconds, which may be less than a busy machine needs."""
+        told = -1
+
+        def left():
+            nonlocal told
+            if not gone() and self.text().count("Ctrl-C again") > told:
+                told = self.text().count("Ctrl-C again")
+                self.send(CTRL_C)
+            return gone()
+        self.until(left, "Ctrl-C leaves")
+
     def wait(self):
         """Exit code, or minus the signal."""
         self.until(lambda: self.ended, "the program ends")
