@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+import others
 from harness import quiet_port
 from terminal import Chats
 from webwire import Site
@@ -14,6 +15,20 @@ from webwire import Site
 @pytest.fixture
 def free_port():
     return quiet_port()
+
+
+@pytest.fixture
+def people(server):
+    """people(uid, nick): a session of another user, driven by a process of theirs."""
+    where = others.programs(server)
+    started = []
+
+    def begin(uid, nick, room="#dev"):
+        started.append(others.Other(server, where, uid, nick, room))
+        return started[-1]
+    yield begin
+    for other in started:
+        other.close()
 
 
 @pytest.fixture

@@ -150,7 +150,8 @@ def test_files_and_decisions_are_lines_of_text(page, site):
 
 def test_person_joins_and_posts_by_keyboard_alone(page, site):
     assert page.js("return location.href") == f"http://{site.address}/", "the token is not left in the address"
-    tail = site.server.stream("tail", "--json", "#lobby")
+    tail = site.server.stream("tail", "--json", "#lobby", "-n", "listener")
+    until(lambda: "listener" in site.server.nicks("#lobby"), "somebody listens")
     from selenium.webdriver.common.keys import Keys
     page.js("document.body.focus()")
     order = []
@@ -206,25 +207,47 @@ def test_newest_line_is_in_sight_unless_one_reads_back(page, site):
     assert page.js("return document.querySelector('#lines').scrollTop") == 0
 
 
+# Clicks on the next message that moves.
+CATCH = """
+new MutationObserver((all, me) => {
+  const dot = all.map((m) => m.target).find((e) => e.matches('.dot[visibility=visible]'));
+  if (!dot) return;
+  me.disconnect();
+  dot.dispatchEvent(new MouseEvent('click', { bubbles: true }));
+}).observe(document.querySelector('#picture'), { subtree: true, attributes: true, attributeFilter: ['visibility'] })
+"""
+HOPS = {"hub takes, checks, numbers", "hub → room log", "pipe → worker (on-shm)", "push into downlink (on-mmap)", "receiver reads (on-fifo)"}
+
+
 def test_messages_move_and_open_their_traces(page, crew):
-    crew.say("look at me")
-    page.wait("document.querySelector('#picture .dot') && document.querySelector('#traced button')", "a traced message moves")
-    page.wait("document.querySelector('#lines .how')", "its line says how long it took")
-    page.js("document.querySelector('#lines .how').click()")
-    assert page.js("return document.querySelector('#trace').open")
-    rows = page.js("return [...document.querySelectorAll('#hops tr')].map((r) => [...r.cells].map((c) => c.textContent))")
-    names = [r[0] for r in rows]
-    for hop in ("hub takes, checks, numbers", "hub → room log", "pipe → worker (on-shm)", "push into downlink (on-mmap)", "receiver reads (on-fifo)"):
-        assert hop in names, names
+    def whole():
+        """A trace does not wait long: on a busy machine, a receiver may be missing in it."""
+        had = len(page.texts("#lines .how"))
+
+        def sampled():
+            crew.say("look at me")
+            return len(page.texts("#lines .how")) > had
+        until(sampled, "its line says how long it took")
+        page.js("[...document.querySelectorAll('#lines .how')].at(-1).click()")
+        assert page.js("return document.querySelector('#trace').open")
+        rows = page.js("return [...document.querySelectorAll('#hops tr')].map((r) => [...r.cells].map((c) => c.textContent))")
+        if HOPS <= {r[0] for r in rows}:
+            return rows
+        page.js("document.querySelector('#trace').close()")
+        return None
+    rows = until(whole, "all hops are told")
+    assert page.text("#traced button")
     assert all(re.fullmatch(r"[\d.]+", r[3]) for r in rows)
     assert page.js("return document.querySelectorAll('#waterfall rect').length") > 10
     from selenium.webdriver.common.keys import Keys
     page.find("#trace-close").send_keys(Keys.ESCAPE)
     page.wait("!document.querySelector('#trace').open", "Escape closes it")
-    crew.say("once more")
-    page.wait("document.querySelector('#picture .dot[visibility=visible]')", "another one moves")
-    page.js("document.querySelector('#picture .dot').dispatchEvent(new MouseEvent('click', { bubbles: true }))")
-    assert page.js("return document.querySelector('#trace').open"), "a click on a moving message opens it"
+    page.js(CATCH)
+
+    def opened():  # a browser that draws seldom may miss one that moves
+        crew.say("once more")
+        return page.js("return document.querySelector('#trace').open")
+    until(opened, "a click on a moving message opens it")
 
 
 def test_switch_and_killed_worker_are_seen(page, crew, site):
@@ -259,8 +282,10 @@ def test_table_says_the_same_as_the_picture(page, crew):
 
 def test_page_comes_back_when_its_server_does(page, site):
     join(page, "ann")
+    page.js("new MutationObserver(() => { if (document.querySelector('#link').className === 'bad') window.lost = true; })"
+            ".observe(document.querySelector('#link'), { attributes: true })")
     os.kill(site.pid(), signal.SIGKILL)
-    page.wait("document.querySelector('#link').className === 'bad'", "the loss is shown")
+    page.wait("window.lost", "the loss is shown, however short")
     page.wait("document.querySelector('#link').textContent === 'live'", "it is live again")
     until(lambda: "ann" in [m["nick"] for m in site.server.json("who")], "ann is back without being asked")
     page.wait("!document.querySelector('#post').hidden", "and may post")
@@ -275,23 +300,28 @@ def test_page_comes_back_when_its_server_does(page, site):
 # --- for everybody ---------------------------------------------------------------------------------
 
 
+def outside(page):
+    """Words of the picture that are not in sight."""
+    return page.js("""const r = []; for (const e of document.querySelectorAll('#picture text')) {
+        const b = e.getBoundingClientRect(); if (b.right > innerWidth || b.left < 0 || b.height < 8) r.push(e.textContent); } return r""")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", chromium.SIZES)
 def test_it_can_be_read(page, crew, size, theme):
     """Contrast, names and roles, and that all of it fits; pictures into docs/images if PARLEY_SHOTS says so."""
     page.media(prefers_color_scheme=theme)
     page.size(size)
-    for i in range(3):
-        crew.say(f"line {i}")
-    page.wait("document.querySelectorAll('.chart canvas').length === 4 && document.querySelector('#lines .how')", "all is there")
+
+    def there():
+        crew.say("a line")
+        return page.js("return document.querySelectorAll('.chart canvas').length === 4 && document.querySelector('#lines .how')")
+    until(there, "all is there")
     found = page.js(chromium.CONTRAST)
     assert found["seen"] > 60 and found["bad"] == []
     assert page.js(chromium.LABELS) == []
-    width = chromium.SIZES[size][0]
-    assert page.js("return document.documentElement.scrollWidth") <= width, "nothing has to be scrolled sideways"
-    over = page.js("""const r = []; for (const e of document.querySelectorAll('#picture text')) {
-        const b = e.getBoundingClientRect(); if (b.right > innerWidth || b.left < 0 || b.height < 8) r.push(e.textContent); } return r""")
-    assert over == []
+    page.wait("document.documentElement.scrollWidth <= arguments[0]", "nothing has to be scrolled sideways", chromium.SIZES[size][0])
+    until(lambda: not outside(page), lambda: f"all is inside of the picture: {outside(page)}")
     if shots := os.environ.get("PARLEY_SHOTS"):
         page.shot(os.path.join(shots, f"page-{size}-{theme}.png"))
     page.js("document.querySelector('#lines .how').click()")
@@ -321,6 +351,11 @@ def test_nothing_moves_for_those_who_do_not_want_it(page, site):
     page.media(prefers_reduced_motion="reduce")
     page.driver.refresh()
     page.wait("document.querySelector('#picture svg')", "the picture")
-    site.server.ok("send", "#lobby", "hello", "-n", "alice")
-    page.wait("document.querySelector('#picture .lit') || document.querySelector('#traced button')", "the way lights up")
+    page.js("new MutationObserver((all) => { if (all.some((m) => m.target.matches('.lit'))) window.shone = true; })"
+            ".observe(document.querySelector('#picture'), { subtree: true, attributes: true, attributeFilter: ['class'] })")
+
+    def shone():
+        site.server.ok("send", "#lobby", "hello", "-n", "alice")
+        return page.js("return window.shone")
+    until(shone, "the way lights up")
     assert page.js("return document.querySelectorAll('#picture .dot').length") == 0
