@@ -89,10 +89,14 @@ static void show(struct ping *p, const char *name)
         printf("trip, µs       min      p50      p90      p99    p99.9      max   bells  spared\n");
     headed = 1;
     if (p->times.count) {
-        printf("%-9s %8.1f %8.1f %8.1f %8.1f %8.1f %8.1f %7llu %7llu\n", name,
-               samples_us(&p->times, 0), samples_us(&p->times, 50), samples_us(&p->times, 90),
-               samples_us(&p->times, 99), samples_us(&p->times, 99.9), samples_us(&p->times, 100),
-               (unsigned long long)p->traffic.bells, (unsigned long long)p->traffic.muted);
+        static const double percent[] = {0, 50, 90, 99, 99.9, 100};
+        printf("%-9s", name);
+        for (size_t i = 0; i < sizeof percent / sizeof *percent; i++) {
+            double us = samples_us(&p->times, percent[i]);
+            printf(" %8.*f", us < 999999 ? 1 : 0, us); /* from a second on whole ones: 80 columns */
+        }
+        printf(" %7llu %7llu\n", (unsigned long long)p->traffic.bells,
+               (unsigned long long)p->traffic.muted);
     } else {
         printf("%-9s not available: %s\n", name, p->why);
     }

@@ -47,6 +47,11 @@ def results(done):
     return [json.loads(line) for line in done.out.splitlines()]
 
 
+def used_up(r):
+    """POSIX queues are counted for a user, and not all who run this may have more than others leave them."""
+    return "posixmq" in r["case"].get("transport", "") and "RLIMIT_MSGQUEUE" in r["skipped"]
+
+
 def check_figure(f):
     if "missing" in f:
         assert f["missing"] and set(f) == {"unit", "missing"}
@@ -102,6 +107,8 @@ def test_benchmark_by_every_transport(place, name, where):
     for r in got:
         check_result(r, 2)
         if "skipped" in r:
+            if used_up(r):
+                used.add("posixmq")
             continue
         used.update(r["case"].get("transport", "").split("+"))
         assert r["case"]["place"] == where[1] and r["case"]["wait"] == "block"
@@ -145,7 +152,7 @@ def test_raw_measures_each_mechanism_each_way(place):
         check_result(r, 1)
         c = r["case"]
         if "skipped" in r:
-            assert "two CPUs" in r["skipped"]
+            assert "two CPUs" in r["skipped"] or used_up(r)
         elif c["variant"] == "stream":
             assert r["figures"]["messages_per_s"]["median"] > 0 and c["batch"] == 1
         else:

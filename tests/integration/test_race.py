@@ -130,13 +130,17 @@ def test_no_server_where_one_was_named(scratch):
 # --- on a terminal -----------------------------------------------------------------------------------
 
 
+class Over(Exception):
+    """The race came to its end before we had seen enough of it."""
+
+
 class Screen:
     """A terminal in memory. `alternate`: is the board's screen shown?"""
 
     def __init__(self, scratch, columns, rows, *args, **env):
         self.screen = pyte.Screen(columns, rows)
         self.stream = pyte.ByteStream(self.screen)
-        self.raw = b""
+        self.raw = self.rest = b""
         self.child = pexpect.spawn(PARLEY, ["race", "--private", *args], env=environment(scratch, **env),
                                    dimensions=(rows, columns), timeout=harness.DEADLINE)
 
@@ -152,7 +156,10 @@ class Screen:
         except pexpect.EOF:
             return False
         self.raw += data
-        # pyte has no second screen: begin with an empty one
+        # pyte has no second screen: begin with an empty one. A sequence may come in two pieces.
+        data = self.rest + data
+        cut = re.search(rb"(\033[\[?0-9;]*)?$", data).start()
+        data, self.rest = data[:cut], data[cut:]
         for part in re.split(rb"(\033\[\?1049[hl])", data):
             if part.startswith(b"\033[?1049"):
                 self.screen.reset()
@@ -162,7 +169,8 @@ class Screen:
 
     def show(self, what):
         def seen():
-            self.read()
+            if not self.read():
+                raise Over()
             return self.alternate and what(self.screen.display)
         return until(seen, "the board shows it")
 
@@ -171,8 +179,7 @@ class Screen:
         self.screen.resize(rows, columns)
 
     def end(self):
-        while self.read():
-            pass
+        until(lambda: not self.read(), "the race ends", harness.DEADLINE * 2)
         self.child.wait()
         return self.child.exitstatus
 
@@ -181,27 +188,43 @@ def lane_rows(display):
     return [line for line in display if re.match(rf"({'|'.join(TRANSPORTS)}) ", line) and "%" in line]
 
 
-# So many that no race is over before the test has seen enough of it; then it is interrupted.
-LONG = ["-C", "200000", "--window", "1"]
+def watched(scratch, columns, rows, *options, steps, **env):
+    """A board with one message at a time, once `steps` have seen what they look for. Few messages, for a slow machine
+    takes long for each of them; more, if that race was over before."""
+    for count in ("20000", "200000", "2000000"):
+        t = Screen(scratch, columns, rows, "-C", count, "--window", "1", *options, **env)
+        try:
+            steps(t, count)
+            return t
+        except Over:
+            t.end()
+    raise AssertionError("two million messages were over before anybody saw them")
 
 
-def interrupt(t):
-    t.child.send("\x03")
-    assert t.end() == 130
+def interrupt(t, signo=signal.SIGINT):
+    if signo == signal.SIGINT:
+        t.child.send("\x03")
+    else:
+        t.child.kill(signo)
+    code = t.end()
+    if code == 0:
+        raise Over()
+    assert code == 128 + signo
     assert not t.alternate
 
 
 @pytest.mark.parametrize("columns, rows", [(80, 24), (200, 50)])
 def test_board_shows_lanes_moving(scratch, objects, columns, rows):
-    t = Screen(scratch, columns, rows, *LONG)
-    board = t.show(lambda d: len(lane_rows(d)) >= 6 and d)
-    assert "200000 messages of 64 bytes by each transport" in board[0]
-    t.show(lambda d: any(0 < int(re.search(r"(\d+) %", row).group(1)) < 100 for row in lane_rows(d)))
-    frames = set()
-    t.show(lambda d: frames.add("\n".join(lane_rows(d))) or len(frames) > 3)
-    t.show(lambda d: any("█" in row for row in lane_rows(d)))
+    def steps(t, count):
+        board = t.show(lambda d: len(lane_rows(d)) >= 6 and d)
+        assert f"{count} messages of 64 bytes by each transport" in board[0]
+        t.show(lambda d: any(0 < int(re.search(r"(\d+) %", row).group(1)) < 100 for row in lane_rows(d)))
+        frames = set()
+        t.show(lambda d: frames.add("\n".join(lane_rows(d))) or len(frames) > 3)
+        t.show(lambda d: any("█" in row for row in lane_rows(d)))
+        interrupt(t)
+    t = watched(scratch, columns, rows, steps=steps)
     assert b"\033[3" in t.raw, "colours"
-    interrupt(t)
     assert_nothing_left(scratch, objects)
 
 
@@ -216,19 +239,21 @@ def test_table_stays_when_the_board_is_gone(scratch, objects, columns, rows):
 
 
 def test_board_follows_the_size_of_the_terminal(scratch):
-    t = Screen(scratch, 80, 24, *LONG, "-t", "unix,shm,fifo")
-    t.show(lambda d: len(lane_rows(d)) == 3)
-    t.resize(120, 30)
-    t.show(lambda d: lane_rows(d) and all(len(row.rstrip()) > 85 for row in lane_rows(d)))
-    t.resize(40, 4)
-    t.show(lambda d: len(lane_rows(d)) == 3 and all(len(row.rstrip()) <= 40 for row in lane_rows(d)))
-    interrupt(t)
+    def steps(t, _):
+        t.show(lambda d: len(lane_rows(d)) == 3)
+        t.resize(120, 30)
+        t.show(lambda d: lane_rows(d) and all(len(row.rstrip()) > 85 for row in lane_rows(d)))
+        t.resize(40, 4)
+        t.show(lambda d: len(lane_rows(d)) == 3 and all(len(row.rstrip()) <= 40 for row in lane_rows(d)))
+        interrupt(t)
+    watched(scratch, 80, 24, "-t", "unix,shm,fifo", steps=steps)
 
 
 def test_board_without_colour_and_utf8(scratch):
-    t = Screen(scratch, 80, 24, *LONG, "-t", "unix,shm", NO_COLOR="1", LC_ALL="C", LANG="C")
-    t.show(lambda d: any("###" in row for row in lane_rows(d)))
-    interrupt(t)
+    def steps(t, _):
+        t.show(lambda d: any("###" in row for row in lane_rows(d)))
+        interrupt(t)
+    t = watched(scratch, 80, 24, "-t", "unix,shm", steps=steps, NO_COLOR="1", LC_ALL="C", LANG="C")
     assert not re.search(rb"\033\[[0-9;]*m", t.raw)
 
 
@@ -241,26 +266,26 @@ def test_dumb_terminal_gets_the_table_only(scratch):
 
 @pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_race_gives_the_screen_back_and_leaves_nothing(scratch, objects, signo):
-    t = Screen(scratch, 80, 24, *LONG)
-    t.show(lambda d: len(lane_rows(d)) >= 6)
-    if signo == signal.SIGINT:
-        t.child.send("\x03")
-    else:
-        t.child.kill(signo)
-    assert t.end() == 128 + signo
-    assert not t.alternate
+    def steps(t, _):
+        t.show(lambda d: len(lane_rows(d)) >= 6)
+        interrupt(t, signo)
+    watched(scratch, 80, 24, steps=steps)
     assert_nothing_left(scratch, objects)
 
 
 def test_lane_that_is_killed_has_failed(scratch):
     """And only that one: the others finish."""
-    p = subprocess.Popen([PARLEY, "race", "--private", "--json", "-C", "30000", "--window", "1", "-t", "unix,fifo"],
-                         env=environment(scratch), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
     def lanes():
         """Children that are lanes: the same program."""
-        return [c for c in harness.children(p.pid) if os.path.realpath(f"/proc/{c}/exe") == os.path.realpath(PARLEY)]
-    victims = until(lambda: len(lanes()) == 2 and lanes(), "two lanes run")
+        found = [c for c in harness.children(p.pid) if os.path.realpath(f"/proc/{c}/exe") == os.path.realpath(PARLEY)]
+        return found if len(found) == 2 else None
+    for count in (30000, 300000, 3000000):  # more, if it was over before we looked
+        p = subprocess.Popen([PARLEY, "race", "--private", "--json", "-C", str(count), "--window", "1", "-t", "unix,fifo"],
+                             env=environment(scratch), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        victims = until(lambda: lanes() or (p.poll() is not None and [None]), "two lanes run")
+        if victims[0]:
+            break
+        p.communicate()
     os.kill(victims[0], signal.SIGKILL)
     out, _ = p.communicate(timeout=harness.DEADLINE * 2)
     assert p.returncode == 1

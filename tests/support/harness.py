@@ -320,15 +320,16 @@ class Stream:
 
 
 class Calls:
-    """The system calls that processes make while the block runs; skips where they may not be traced."""
+    """The system calls that processes make while the block runs; skips where they may not be traced. `options`: more
+    of them for strace."""
 
-    def __init__(self, directory, pids, which="all"):
+    def __init__(self, directory, pids, which="all", *options):
         self.path = os.path.join(directory, "calls")
-        self.pids, self.which = [str(p) for p in pids], which
+        self.pids, self.which, self.options = [str(p) for p in pids], which, options
 
     def __enter__(self):
         self.strace = subprocess.Popen(
-            ["strace", "-y", "-q", "-s", "0", "-e", f"trace={self.which}", "-o", self.path,
+            ["strace", "-y", "-q", "-s", "0", "-e", f"trace={self.which}", *self.options, "-o", self.path,
              *[x for p in self.pids for x in ("-p", p)]], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
             env=dict(os.environ, LC_ALL="C"))
         until(self.attached, "strace is attached")
