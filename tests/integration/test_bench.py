@@ -253,11 +253,15 @@ def test_wrong_arguments_are_a_usage_error(place, args, said):
     place.assert_nothing_left()
 
 
+def ended(p):
+    assert p.poll() is None, f"it has ended with {p.returncode}: {p.communicate()}"
+
+
 @pytest.mark.parametrize("name", SHORT)
 @pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_leaves_nothing(place, name, signo):
     p = place.start(name, "--repeat", "1000", "-C", MANY.get(name, "100000"), "-t", "sysvmq,posixmq,fifo,shm,mmap")
-    until(lambda: len(place.processes()) > 1 or os.listdir(place.dir), "it has begun")
+    until(lambda: len(place.processes()) > 1 or os.listdir(place.dir) or ended(p), "it has begun")
     os.kill(p.pid, signo)
     p.out, p.err = p.communicate(timeout=harness.DEADLINE)
     assert p.returncode == 128 + signo, p.err
@@ -267,7 +271,7 @@ def test_interrupted_leaves_nothing(place, name, signo):
 @pytest.mark.parametrize("name", SHORT)
 def test_killed_leaves_nothing_that_the_next_does_not_remove(place, name):
     p = place.start(name, "--repeat", "1000", "-C", MANY.get(name, "100000"), "-t", "sysvmq,posixmq,fifo,shm,mmap")
-    until(lambda: len(place.processes()) > 1, "it has begun")
+    until(lambda: len(place.processes()) > 1 or ended(p), "it has begun")
     os.kill(p.pid, signal.SIGKILL)
     p.communicate(timeout=harness.DEADLINE)
     until(lambda: not place.processes(), "servers and partners end with it")
