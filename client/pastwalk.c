@@ -132,15 +132,23 @@ static int is_found(const struct past_walk *w, const struct body_message *b)
            (!w->by.n || match_nick(&w->by, b->from));
 }
 
+/* By whom, and the text: of a file, its name. 0 if it has neither. */
+static int said_get(const struct record *r, struct body_message *b)
+{
+    struct body_file f;
+    if (r->type == RECORD_MESSAGE || r->type == RECORD_RETITLE || r->type == RECORD_EDITED)
+        return body_message_get(r, b) == 0;
+    if (r->type != RECORD_FILE || body_file_get(r, &f) < 0)
+        return 0;
+    *b = (struct body_message){.from = f.from, .text = f.name};
+    return 1;
+}
+
 /* One line of text: found, or beside one that is. */
 static void show(struct past_walk *w, const struct record *r, const struct body_message *b,
                  int edited)
 {
     int found = !w->some || is_found(w, b);
-    if (found)
-        w->after = (unsigned)w->what.context;
-    else if (w->after)
-        w->after--;
     if (found || w->what.context)
         w->show(w->ctx, r, edited, found);
 }
@@ -197,9 +205,10 @@ static void show_record(struct past_walk *w, const struct record *r)
             show(w, r, &b, 0);
         else if (!k->deleted)
             show_changed(w, r, b.from, k);
-    } else if (!w->some || (r->type == RECORD_RETITLE && body_message_get(r, &b) == 0 &&
-                            (w->what.context || is_found(w, &b)))) {
-        w->show(w->ctx, r, 0, !w->some || is_found(w, &b));
+    } else if (!w->some) {
+        w->show(w->ctx, r, 0, 1);
+    } else if (said_get(r, &b)) {
+        show(w, r, &b, 0);
     }
 }
 
@@ -233,8 +242,7 @@ int past_done(struct past_walk *w)
 static void count_hit(struct past_walk *w, const struct record *r)
 {
     struct body_message b;
-    if ((r->type != RECORD_MESSAGE && r->type != RECORD_RETITLE && r->type != RECORD_EDITED) ||
-        body_message_get(r, &b) < 0 || !is_found(w, &b))
+    if (!said_get(r, &b) || !is_found(w, &b))
         return;
     w->hits++;
     w->low = w->low ? least(w->low, r->seq) : r->seq;

@@ -56,7 +56,6 @@ struct past_walk {
     struct match match;
     struct match_nick by;
     uint64_t seen;
-    unsigned after;
     struct past_change *changes;
 };
 

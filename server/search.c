@@ -152,20 +152,21 @@ void search_dropped(struct sub *s, uint64_t pos)
 
 /* --- one record ----------------------------------------------------------------------------- */
 
-/* The author and text of a message, as said or as corrected, or of a topic that stands at `p`, as
- * it is: the receiver checks the record. */
+/* The author and text of a message, as said or as corrected, or of a topic, or those of a file,
+ * which is its name, that stands at `p`, as it is: the receiver checks the record. */
 static inline int text_at(const uint8_t *p, uint32_t size, struct str *from, struct str *text)
 {
     uint8_t type = record_type_at(p);
-    if (type != RECORD_MESSAGE && type != RECORD_RETITLE && type != RECORD_EDITED)
+    int file = type == RECORD_FILE;
+    if (type != RECORD_MESSAGE && type != RECORD_RETITLE && type != RECORD_EDITED && !file)
         return 0;
     *from = (struct str){(const char *)p + RECORD_HEADER + 1, p[RECORD_HEADER]};
-    size_t at = RECORD_HEADER + 1u + from->n;
-    if (at + 2 > size)
+    size_t at = RECORD_HEADER + 1u + from->n, length = file ? 1 : 2;
+    if (at + length > size)
         return 0;
-    text->n = le16_get(p + at);
-    text->p = (const char *)p + at + 2;
-    return at + 2 + text->n <= size;
+    text->n = file ? p[at] : le16_get(p + at);
+    text->p = (const char *)p + at + length;
+    return at + length + text->n <= size;
 }
 
 static inline int holds(const struct search *q, struct str text)

@@ -84,6 +84,18 @@ def test_search_by_person_and_literally(server, chats):
     a.prompt("#lobby> /search from:alice")
 
 
+def test_files_are_found_like_what_was_said(server, chats, tmp_path):
+    (tmp_path / "report.txt").write_text("x")
+    server.ok("file", "put", "-n", "bob", "#lobby", str(tmp_path / "report.txt"))
+    chats.say("carol", "thanks for the report", "and more")
+    a = chats.chat("alice", rows=100)
+    a.sees("and more")
+    end = "no more before these"
+    found = ask(a, "/search report", end)
+    assert len(found) == 2 and found[0].startswith("-- bob sent report.txt (1 byte") and "carol" in found[1]
+    assert [line[:23] for line in ask(a, "/history from:bob", end)] == ["-- bob sent report.txt "]
+
+
 def test_search_and_history_by_time(server, chats):
     chats.say("bob", "needle one", "needle two")
     a = chats.chat("alice", rows=100)

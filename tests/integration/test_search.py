@@ -195,6 +195,30 @@ def test_search_by_person(talk):
     assert ask(c, room, from_="carol") == []
 
 
+def test_files_are_found_by_their_names_and_senders(server, tmp_path):
+    path = tmp_path / "Quarterly report.txt"
+    path.write_text("figures")
+    server.ok("send", "-n", "alice", "#lobby", "line 1")
+    server.ok("file", "put", "-n", "alice", "#lobby", str(path))
+    server.ok("send", "-n", "bob", "#lobby", "where is that report?")
+    with wire.Client.connect(server.socket, "eve") as c:
+        room = c.join("#lobby").room
+        assert [r.type for r in ask(c, room, text="REPORT")] == ["FILE", "MESSAGE"]
+        assert [r.type for r in ask(c, room, text="report", from_="alice")] == ["FILE"]
+        assert [r.type for r in ask(c, room, from_="Alice")] == ["MESSAGE", "FILE"]
+        assert [r.type for r in ask(c, room, text="report", most=1)] == ["MESSAGE"]
+        assert [r.type for r in ask(c, room, text="line", context=1)] == ["MESSAGE", "FILE"]
+        assert ask(c, room, text="figures") == []
+    sent = "alice sent the file Quarterly report.txt"
+    for command in (["search", "#lobby", "quarterly"], ["history", "--from", "alice", "--match", "quarterly", "#lobby"]):
+        assert sent in server.ok(*command) and "line 1" not in server.ok(*command)
+        assert [(m["type"], m["name"]) for m in server.json(*command)] == [("file", "Quarterly report.txt")]
+    lines = server.ok("history", "--from", "alice", "#lobby").splitlines()
+    assert len(lines) == 2 and "line 1" in lines[0] and sent in lines[1]
+    found = server.json("search", "-x", "1", "#lobby", "quarterly")
+    assert [(m["type"], m["found"]) for m in found] == [("message", False), ("file", True), ("message", False)]
+
+
 def test_search_between_two_times(talk):
     c, room, said = talk
     assert numbers(ask(c, room, start=3, arg=said[20].time, until=said[30].time)) == [

@@ -310,9 +310,9 @@ PARLEY_PUBLIC int parley_rooms(struct parley *p, uint64_t *request);
  * each room: -EBUSY. */
 PARLEY_PUBLIC int parley_history(struct parley *p, const char *room, uint64_t before,
                                  uint32_t count, uint64_t *request);
-/* The messages and topics that hold `text`, in either case, from a place on (PARLEY_NOW: from the
- * first; PARLEY_LAST: the last `arg` of them) up to number `before` (0: all that has come); then
- * PARLEY_DONE. */
+/* The messages, topics and names of files that hold `text`, in either case, from a place on
+ * (PARLEY_NOW: from the first; PARLEY_LAST: the last `arg` of them) up to number `before` (0: all
+ * that has come); then PARLEY_DONE. */
 PARLEY_PUBLIC int parley_search(struct parley *p, const char *room, const char *text,
                                 enum parley_from from, uint64_t arg, uint64_t before,
                                 uint64_t *request);
