@@ -26,7 +26,15 @@ struct who {
     struct str nick; /* folded; borrowed */
 };
 
+/* How many marks a person has, by whatever nicks. */
+struct tally {
+    struct person person;
+    uint32_t count;
+    UT_hash_handle hh;
+};
+
 struct reader {
+    struct tally *of;
     char id[PERSON_MAX + 1 + KEY_MAX]; /* "uid:1000 alice" */
     uint8_t person_n;
     size_t n;
@@ -61,6 +69,7 @@ struct marks {
     struct hub *hub;
     char path[4200];
     uint64_t since;
+    struct tally *tallies;
     struct reader *readers;
     uint32_t reader_count;
     struct mark *all, *changed;
@@ -197,6 +206,23 @@ static void on_timer(uv_timer_t *t)
 
 /* --- the hub's side ------------------------------------------------------------------------- */
 
+static struct tally *tally_of(struct marks *m, const struct person *p)
+{
+    struct tally *t;
+    HASH_FIND(hh, m->tallies, p->id, p->n, t);
+    return t;
+}
+
+static struct tally *tally_make(struct marks *m, const struct person *p)
+{
+    struct tally *t = tally_of(m, p);
+    if (t || !(t = calloc(1, sizeof *t)))
+        return t;
+    t->person = *p;
+    HASH_ADD_KEYPTR(hh, m->tallies, t->person.id, t->person.n, t);
+    return t;
+}
+
 static struct reader *reader_of(struct marks *m, const struct who *w, int make)
 {
     struct reader *d = NULL;
@@ -208,8 +234,10 @@ static struct reader *reader_of(struct marks *m, const struct who *w, int make)
     id[w->person.n] = ' ';
     memcpy(id + w->person.n + 1, w->nick.p, w->nick.n);
     HASH_FIND(hh, m->readers, id, n, d);
-    if (d || !make || !(d = calloc(1, sizeof *d)))
+    struct tally *of = d || !make ? NULL : tally_make(m, &w->person);
+    if (!of || !(d = calloc(1, sizeof *d)))
         return d;
+    d->of = of;
     memcpy(d->id, id, n);
     d->n = n;
     d->person_n = w->person.n;
@@ -236,14 +264,21 @@ static struct mark *find(const struct marks *m, const struct reader *d, const st
     return k;
 }
 
-static struct mark *make(struct marks *m, const struct reader *d, const struct room *r)
+/* Is there a place for one more of this person? */
+static int has_place(struct marks *m, const struct person *p)
 {
+    const struct tally *t = tally_of(m, p);
     if (m->count >= MARKS_MAX) {
         if (!m->full)
             log_warn("%u read marks are kept, which is the most: new ones are not", MARKS_MAX);
         m->full = 1;
-        return NULL;
+        return 0;
     }
+    return m->loading || !t || t->count < MARKS_EACH || person_rules(p);
+}
+
+static struct mark *make(struct marks *m, const struct reader *d, const struct room *r)
+{
     struct mark *k = calloc(1, sizeof *k);
     if (!k)
         return NULL;
@@ -251,6 +286,7 @@ static struct mark *make(struct marks *m, const struct reader *d, const struct r
     k->reader = d;
     k->uuid = r->uuid;
     k->row = m->count++;
+    d->of->count++;
     HASH_ADD(hh, m->all, key, sizeof k->key, k);
     return k;
 }
@@ -272,10 +308,10 @@ uint64_t marks_get(const struct session *s, const struct room *r)
 
 static int set(struct marks *m, const struct who *w, const struct room *r, uint64_t seq)
 {
-    struct reader *d = reader_of(m, w, 1);
+    struct reader *d = reader_of(m, w, 0);
     struct mark *k = d ? find(m, d, r) : NULL;
     uint64_t last = r->log.next_seq + r->batch_count - 1;
-    if (d && !k)
+    if (!k && has_place(m, &w->person) && (d = reader_of(m, w, 1)))
         k = make(m, d, r);
     if (seq > last)
         seq = last;
@@ -408,6 +444,7 @@ void marks_close(struct hub *h)
     struct marks *m = h->marks;
     struct mark *k, *k2;
     struct reader *d, *d2;
+    struct tally *t, *t2;
     if (!m)
         return;
     collect(m);
@@ -422,6 +459,10 @@ void marks_close(struct hub *h)
     HASH_ITER (hh, m->readers, d, d2) {
         HASH_DEL(m->readers, d);
         free(d);
+    }
+    HASH_ITER (hh, m->tallies, t, t2) {
+        HASH_DEL(m->tallies, t);
+        free(t);
     }
     buf_free(&m->news);
     free(m->rows);

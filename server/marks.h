@@ -21,6 +21,8 @@ struct marks;
 /* One mark costs about 140 bytes of memory and 70 of the file that is written whole. Beyond so many
  * new ones are not kept, and the log says so. */
 #define MARKS_MAX 100000u
+/* … and so many of one other person, by all nicks together: every room there can be, by two. */
+#define MARKS_EACH 8192u
 
 /* 0 or a negative errno, already logged. A file that cannot be understood is set aside. */
 int marks_open(struct hub *h);

@@ -3,10 +3,13 @@ whoever is not there; messages that are corrected or taken back; who is away."""
 
 import os
 import re
+import subprocess
 
 import pytest
 
+import harness
 import parleywire as wire
+import remote
 from harness import until
 
 
@@ -101,6 +104,30 @@ def test_marks_that_cannot_be_understood_are_set_aside(server, people, damage):
     a = people("alice")
     room = a.join("#lobby").room
     assert read(a, room, say(a, room, "on")).type == "MARKED"
+
+
+def test_one_person_does_not_use_up_the_marks_of_all(make_server):
+    server = make_server()
+    tokens = {}
+    for name in ("eve", "bob"):
+        done = subprocess.run([harness.PARLEYD, "account", "add", name, "--state-dir", server.state], text=True,
+                              env=server.env(), capture_output=True, timeout=harness.DEADLINE, check=True)
+        tokens[name] = done.stdout.strip()
+    options = "--workers", "1", "--listen", "tls:127.0.0.1:0"
+    server.start(*options)
+    with wire.Client.connect(server.socket, "root") as c:
+        uuid = c.join("#lobby").uuid.hex()
+    server.stop()
+    with open(os.path.join(server.state, "marks"), "w", encoding="utf-8") as f:
+        f.write("parley marks 1\nsince 5\n" + "".join(f"account:eve {uuid} 1 eve{i}\n" for i in range(8192)))
+    server.start(*options)
+    kept = {}
+    for name in ("eve", "eve7", "bob"):
+        account = name[:3]
+        with remote.connect(server, name, account=account, secret=tokens[account]) as c:
+            joined = c.join("#lobby")
+            kept[name] = joined.read, read(c, joined.room, joined.next - 1).upto == joined.next - 1
+    assert kept == {"eve": (0, False), "eve7": (1, True), "bob": (0, True)}
 
 
 def test_marks_that_cannot_be_written_are_told_and_written_later(server, people):
