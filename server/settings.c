@@ -18,6 +18,20 @@ static int is_nick(struct str name)
     return name.n > n && memcmp(name.p, NICK_PREFIX, n) == 0;
 }
 
+/* Of a nick, as nicks are compared; 0: none. Kept with each rule, because to fold a name costs more
+ * than to look at all rules of a room, and every room is looked at for a listing. */
+static uint32_t key_of(struct str name)
+{
+    char key[NICK_MAX * 4];
+    uint32_t h = 2166136261u; /* FNV-1a */
+    size_t n = sizeof NICK_PREFIX - 1;
+    ssize_t len =
+        is_nick(name) ? text_key((struct str){name.p + n, name.n - n}, key, sizeof key) : 0;
+    for (ssize_t i = 0; i < len; i++)
+        h = (h ^ (uint8_t)key[i]) * 16777619u;
+    return len <= 0 ? 0 : h ? h : 1;
+}
+
 static int same_name(struct str a, struct str b)
 {
     char x[NICK_MAX * 4], y[NICK_MAX * 4];
@@ -33,9 +47,16 @@ static int same_name(struct str a, struct str b)
 
 const struct rule *settings_find(const struct settings *s, enum rule_kind kind, struct str name)
 {
-    for (size_t i = 0; i < s->count; i++)
-        if (s->rules[i].kind == kind && same_name(str_of(s->rules[i].name), name))
-            return &s->rules[i];
+    uint32_t key = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        const struct rule *r = &s->rules[i];
+        if (r->kind != kind)
+            continue;
+        if (r->key && !key)
+            key = key_of(name);
+        if (r->key == key ? same_name(str_of(r->name), name) : str_eq(str_of(r->name), name))
+            return r;
+    }
     return NULL;
 }
 
@@ -110,8 +131,11 @@ static void take_all(struct settings *s, enum rule_kind kind)
 int settings_add(struct settings *s, const struct rule *r)
 {
     const struct rule *old = settings_find(s, r->kind, str_of(r->name));
+    uint32_t key = key_of(str_of(r->name));
     if (old) {
-        s->rules[old - s->rules] = *r;
+        size_t i = (size_t)(old - s->rules);
+        s->rules[i] = *r;
+        s->rules[i].key = key;
         return 0;
     }
     if (r->kind == RULE_KICK && settings_full(s, RULE_KICK)) {
@@ -130,7 +154,8 @@ int settings_add(struct settings *s, const struct rule *r)
         s->rules = more;
         s->cap = cap;
     }
-    s->rules[s->count++] = *r;
+    s->rules[s->count] = *r;
+    s->rules[s->count++].key = key;
     return 0;
 }
 

@@ -20,6 +20,7 @@ struct rule {
     char value[NICK_MAX + 1];
     char by[NICK_MAX + 1];
     uint64_t time, seq; /* of the record that made it; 0: with the room */
+    uint32_t key;       /* settings_add's: of the name, if that is a nick */
 };
 
 struct settings {
