@@ -9,6 +9,10 @@
 
 /* Looking for what somebody has not read in one conversation: so many records at most. */
 #define WAITING_LOOK 1000u
+/* … and in all of somebody's: who is there in a turn waits for it. Then whatever is unread counts
+ * as said by the other one. */
+#define WAITING_LOOK_ALL 8000u
+#define WAITING_BYTES    (4u * 1024u * 1024u)
 /* … and so many of them are sent without being asked for. */
 #define WAITING_SENT 200u
 
@@ -55,7 +59,9 @@ void conversation_open(struct room *room)
 
 struct look {
     const struct session *me;
-    unsigned left;
+    unsigned left;     /* of one conversation */
+    unsigned all_left; /* of all */
+    size_t bytes_left;
 };
 
 static int is_by_other(void *ctx, const uint8_t *p, size_t n)
@@ -64,8 +70,12 @@ static int is_by_other(void *ctx, const uint8_t *p, size_t n)
     struct record r;
     struct body_message m;
     char key[NICK_MAX * 4];
-    if (l->left-- == 0)
+    size_t size = record_size_at(p);
+    if (l->left == 0 || l->all_left == 0 || size > l->bytes_left)
         return -1;
+    l->left--;
+    l->all_left--;
+    l->bytes_left -= size;
     if (record_type_at(p) != RECORD_MESSAGE || record_decode(p, n, &r) < 0 ||
         body_message_get(&r, &m) < 0)
         return 0;
@@ -76,16 +86,16 @@ static int is_by_other(void *ctx, const uint8_t *p, size_t n)
 
 /* Bring the session into the room if the other one has said something there that its person has not
  * read. */
-static void look_into(struct session *s, struct room *room)
+static void look_into(struct session *s, struct room *room, struct look *l)
 {
-    struct look l = {s, WAITING_LOOK};
     struct logwriter *w = &room->log;
+    l->left = WAITING_LOOK;
     room_commit(room);
     uint64_t read = marks_get(s, room), old = logwriter_seq_at(w, marks_since(room->hub));
     uint64_t first = read + 1 > old ? read + 1 : old;
     if (first < logwriter_first_seq(w))
         first = logwriter_first_seq(w);
-    if (first >= w->next_seq || logscan(w, first, is_by_other, &l) == 0)
+    if (first >= w->next_seq || logscan(w, first, is_by_other, l) == 0)
         return;
     if (w->next_seq - first > WAITING_SENT)
         first = w->next_seq - WAITING_SENT;
@@ -95,11 +105,12 @@ static void look_into(struct session *s, struct room *room)
 void conversations_waiting(struct session *s)
 {
     struct room *room, *tmp;
+    struct look l = {.me = s, .all_left = WAITING_LOOK_ALL, .bytes_left = WAITING_BYTES};
     if (!person_known(session_person(s)))
         return; /* anybody could have taken that nick */
     HASH_ITER (by_id, s->conn->hub->rooms_by_id, room, tmp) {
         if (room->dm && room_admits(room, s) && can_come(s, room))
-            look_into(s, room);
+            look_into(s, room, &l);
     }
 }
 

@@ -314,6 +314,14 @@ def test_ones_own_words_do_not_wait_for_oneself(server, people):
     assert not [r for r in a.kept if r.type == "JOINED"]
 
 
+def test_ones_own_words_are_looked_through_up_to_a_limit(people):
+    """What it costs others when somebody comes is bounded: too much that is unread counts as said by the other one."""
+    a, _, dm = meet(people, "alice", "bob")
+    say(a, dm.room, *["x" * 32000] * 140)
+    joined = people("alice").until("JOINED")
+    assert (joined.name, joined.counter) == ("@alice,bob", 0)
+
+
 def test_a_session_that_wants_to_be_alone_gets_no_conversation(server, people):
     a, b, dm = meet(people, "alice", "bob")
     b.close()
