@@ -110,7 +110,14 @@ static int path_of(const struct fileop *f, const char *middle, const char *behin
     return n < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
-/* Open the .part that belongs to this file, if nobody else writes to it just now. */
+/* Nobody else can have it open, or find it by another name. */
+static int is_ours(const struct stat *st)
+{
+    return S_ISREG(st->st_mode) && st->st_uid == geteuid() && st->st_nlink == 1;
+}
+
+/* Open the .part that belongs to this file, if nobody else writes to it just now. What somebody
+ * else has put in its place is left alone. */
 static int open_part(struct fileop *f)
 {
     char hash[17], behind[48];
@@ -123,10 +130,12 @@ static int open_part(struct fileop *f)
         if (path_of(f, "", behind, f->part) < 0)
             return -ENAMETOOLONG;
         f->fd = open(f->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+        struct stat st;
+        if (f->fd < 0 && lstat(f->part, &st) == 0 && !is_ours(&st))
+            continue;
         if (f->fd < 0)
             return -errno;
-        struct stat st;
-        if (flock(f->fd, LOCK_EX | LOCK_NB) == 0 && fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode))
+        if (flock(f->fd, LOCK_EX | LOCK_NB) == 0 && fstat(f->fd, &st) == 0 && is_ours(&st))
             return 0;
         io_close(&f->fd);
     }

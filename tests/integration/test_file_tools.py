@@ -1,5 +1,6 @@
 """parley file, and /file in the chat: by every transport, interrupted and gone on with, on a terminal."""
 
+import hashlib
 import os
 import re
 import signal
@@ -162,6 +163,19 @@ def test_nothing_is_overwritten(server):
     assert done.returncode == 1 and "nothing is overwritten" in done.stderr
     os.symlink("/nowhere", os.path.join(server.dir, "link"))
     assert server.run("file", "get", "-o", os.path.join(server.dir, "link"), "#lobby", "a.tar.gz").returncode == 1
+
+
+@pytest.mark.parametrize("put_there", [os.link, os.symlink])
+def test_a_part_that_is_another_file_is_left_alone(server, put_there):
+    data = content(1000)
+    server.ok("file", "put", "#lobby", make_file(server, "x", data))
+    precious = make_file(server, "precious", b"do not write here" * 1000)
+    part = f"x.{hashlib.blake2b(data, digest_size=32).hexdigest()[:16]}.part"
+    put_there(precious, os.path.join(out_dir(server), part))
+    server.ok("file", "get", "-o", out_dir(server), "#lobby", "x")
+    assert read(os.path.join(out_dir(server), "x")) == data
+    assert read(precious) == b"do not write here" * 1000
+    assert sorted(os.listdir(out_dir(server))) == ["x", part]
 
 
 def test_output_is_for_people_and_for_scripts(server):
