@@ -81,8 +81,9 @@ int when_parse(const char *text, uint64_t now, uint64_t *age)
     } else if (parse_date(text, &today, &then) < 0) {
         return -EINVAL;
     }
-    uint64_t ns = (uint64_t)then * NS_PER_SEC;
-    *age = ns < now ? now - ns : 0;
+    uint64_t seconds = (uint64_t)then; /* of a far year, more ns than there are numbers */
+    *age = seconds < now / NS_PER_SEC + 1 && seconds * NS_PER_SEC < now ? now - seconds * NS_PER_SEC
+                                                                        : 0;
     return 0;
 }
 
