@@ -7,15 +7,15 @@ import shlex
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 
 import pexpect
 import pytest
 
+import documents
 import harness
 from harness import until
-from installed import VARIANT, make, run
+from installed import VARIANT, give, make, run
 
 # They share what `make` leaves in the build directory.
 pytestmark = pytest.mark.xdist_group("install")
@@ -209,8 +209,7 @@ def test_man_pages_are_without_warnings(tree):
 
 @pytest.mark.parametrize("page", sorted(PAGES.values()))
 def test_examples_of_man_pages_work(tree, scratch, server, page):
-    with open(os.path.join(harness.ROOT, "docs", "man", page + ".scd")) as f:
-        blocks = re.findall(r"^```\n(.*?)^```$", f.read(), re.M | re.S)
+    blocks = [text for _, text in documents.blocks(f"docs/man/{page}.scd")]
     assert blocks
     place = tempfile.mkdtemp(dir=scratch)
     env = environment(place, tree, PARLEY_SOCKET=server.socket, USER="alice")
@@ -307,22 +306,6 @@ def test_completion_without_a_server_offers_nothing_and_says_nothing(tree, scrat
 
 
 # --- sockets that are given, and the journal -------------------------------------------------------------------
-
-GIVE = """import fcntl, os, sys
-high = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 200) for n in sys.argv[1].split(",")]
-for i, fd in enumerate(high):
-    os.dup2(fd, 3 + i)
-os.environ.update(LISTEN_PID=str(os.getpid() + int(sys.argv[2])), LISTEN_FDS=str(len(high)))
-os.execv(sys.argv[3], sys.argv[3:])
-"""
-
-
-def give(sockets, *args, pid_off=0, env=None):
-    """parleyd with these sockets, as systemd would start it."""
-    numbers = [s.fileno() for s in sockets]
-    return subprocess.Popen([sys.executable, "-c", GIVE, ",".join(map(str, numbers)), str(pid_off), harness.PARLEYD, *args],
-                            pass_fds=numbers, env=env, stderr=subprocess.PIPE, text=True)
-
 
 @pytest.fixture
 def place():

@@ -9,6 +9,7 @@ import tempfile
 
 import pytest
 
+import documents
 import harness
 from harness import TRANSPORTS, until
 
@@ -195,6 +196,17 @@ def test_every_function_is_in_the_manual_page():
         page = f.read()
     assert {name for name in functions() if f"*{name}*" not in page} == set()
     assert {k for k in KIND if f"*PARLEY_{k}*" not in page} == set()
+
+
+def test_example_of_the_man_page_builds_and_runs(installed, server):
+    ((_, text),) = documents.blocks("docs/man/parley.3.scd")
+    source = os.path.join(installed.path, "page.c")
+    with open(source, "w") as f:
+        f.write(text.replace("\\\\", "\\"))  # as scdoc takes it
+    server.ok("send", "-n", "ann", "#lobby", "said before")
+    program = installed.build(source)
+    done = subprocess.run([program], env=installed.env(server, USER="bob"), capture_output=True, text=True, timeout=harness.DEADLINE)
+    assert (done.returncode, done.stdout) == (0, "ann: said before\n"), done.stderr
 
 
 def test_a_program_can_be_linked_statically(installed, server):

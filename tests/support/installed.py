@@ -1,7 +1,8 @@
-"""Running programs that have to succeed, and `make` for what is installed and packaged."""
+"""Running programs that have to succeed, `make` for what is installed and packaged, and sockets given as systemd does."""
 
 import os
 import subprocess
+import sys
 
 import harness
 
@@ -22,3 +23,19 @@ def make(*targets):
     old = [x for p in PROGRAMS for x in ("-o", os.path.join(harness.BIN, p))]
     env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     return run("make", "-s", "-C", harness.ROOT, f"BUILD={BUILD}", f"VARIANT={VARIANT}", *old, *targets, env=env)
+
+
+GIVE = """import fcntl, os, sys
+high = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 200) for n in sys.argv[1].split(",")]
+for i, fd in enumerate(high):
+    os.dup2(fd, 3 + i)
+os.environ.update(LISTEN_PID=str(os.getpid() + int(sys.argv[2])), LISTEN_FDS=str(len(high)))
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+def give(sockets, *args, pid_off=0, env=None, program=harness.PARLEYD):
+    """parleyd with these sockets, as systemd would start it."""
+    numbers = [s.fileno() for s in sockets]
+    return subprocess.Popen([sys.executable, "-c", GIVE, ",".join(map(str, numbers)), str(pid_off), program, *args],
+                            pass_fds=numbers, env=env, stderr=subprocess.PIPE, text=True)
