@@ -1,5 +1,6 @@
 /* Requests that wait for an answer, and what is shown when it is complete. */
 #include "client/chat_private.h"
+#include "client/tool.h"
 #include "client/verbs_people.h"
 
 #include "base/clock.h"
@@ -417,5 +418,5 @@ void chat_on_error(struct chat *c, const struct record *r)
     if (read)
         go_on_with_history(c, read);
     if (lost_cause) /* a filter without a room has nothing to do */
-        chat_stop(c, 1);
+        chat_stop(c, b.code == REASON_DENIED || b.code == REASON_KICKED ? EXIT_DENIED : 1);
 }

@@ -9,6 +9,7 @@
 #include <ini.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* What the file gave, for as long as the options borrow it: until the end. */
@@ -16,8 +17,10 @@ static char *config_values[OPTIONS_MAX];
 
 struct config {
     struct options *o;
-    char path[4096];
-    char why[256]; /* the first error */
+    FILE *file;
+    int line;      /* being read: libinih does not tell it to its handler */
+    int bad;       /* the line of ... */
+    char why[256]; /* ... the first error */
 };
 
 static int config_line(void *user, const char *section, const char *name, const char *value)
@@ -38,23 +41,44 @@ static int config_line(void *user, const char *section, const char *name, const 
             snprintf(c->why, sizeof c->why, "%s = %.60s: expected %s", name, value ? value : "",
                      setting_expected(d));
     }
+    c->bad = c->line;
     return c->why[0] == '\0';
+}
+
+/* libinih would take what does not fit for a line of its own. */
+static char *read_line(char *out, int cap, void *user)
+{
+    struct config *c = user;
+    char *got = fgets(out, cap, c->file);
+    c->line++;
+    if (!got || strlen(got) < (size_t)cap - 1 || strchr(got, '\n') || feof(c->file))
+        return got;
+    for (int b = 0; b != EOF && b != '\n';)
+        b = fgetc(c->file);
+    if (!c->why[0]) {
+        snprintf(c->why, sizeof c->why, "longer than %d bytes", cap - 2);
+        c->bad = c->line;
+    }
+    *out = '\0';
+    return out;
 }
 
 static int read_file(struct options *o, const char *path)
 {
-    struct config c = {.o = o};
-    snprintf(c.path, sizeof c.path, "%s", path);
-    int line = ini_parse(c.path, config_line, &c);
-    if (line == -1 && access(c.path, F_OK) == 0) {
-        log_error("cannot read %s (%s)", c.path, errno_name(errno ? errno : EIO));
-        return -EINVAL;
-    }
-    if (line > 0) {
-        log_error("%s:%d: %s", c.path, line, c.why[0] ? c.why : "not a line of `key = value`");
-        return -EINVAL;
-    }
-    return 0;
+    struct config c = {.o = o, .file = fopen(path, "re")};
+    if (!c.file && (errno == ENOENT || access(path, F_OK) < 0))
+        return 0;
+    int line = c.file ? ini_parse_stream(read_line, &c, config_line, &c) : 0;
+    int unread = !c.file || ferror(c.file) ? errno : 0;
+    if (c.file)
+        fclose(c.file);
+    if (unread)
+        log_error("cannot read %s (%s)", path, errno_name(unread));
+    else if (c.why[0])
+        log_error("%s:%d: %s", path, c.bad, c.why);
+    else if (line > 0)
+        log_error("%s:%d: not a line of `key = value`", path, line);
+    return unread || c.why[0] || line ? -EINVAL : 0;
 }
 
 /* The machine's, then the user's own, which wins. The environment wins over both, where it has a

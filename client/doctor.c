@@ -24,6 +24,7 @@
 
 struct doctor {
     const struct options *o;
+    char runtime[4200]; /* of the server that is asked; empty: it is elsewhere */
     int color;
     int warnings;
     int served; /* a server answers, so kernel objects may well be in use */
@@ -238,8 +239,10 @@ static void check_server(struct doctor *d)
         say(d, 0, "server address", why, "%s", d->o->server ? d->o->server : "");
         return;
     }
-    if (!a.remote)
+    if (!a.remote) {
         check_socket_dir(d, a.host);
+        snprintf(d->runtime, sizeof d->runtime, "%s.d", a.host);
+    }
     uint8_t wish = a.remote ? TRANSPORT_TCP : TRANSPORT_UNIX;
     struct hello_wish w = {.transports = &wish,
                            .transport_count = 1,
@@ -325,11 +328,8 @@ static int count_sysv(void)
 
 static void check_left_over(struct doctor *d)
 {
-    char sock[4096], runtime[4200];
-    if (path_socket(sock, sizeof sock) == 0) {
-        snprintf(runtime, sizeof runtime, "%s.d", sock);
-        report_objects(d, "runtime objects", count_objects(runtime), runtime);
-    }
+    if (d->runtime[0])
+        report_objects(d, "runtime objects", count_objects(d->runtime), d->runtime);
     report_objects(d, "POSIX queues", count_objects("/dev/mqueue"), "/dev/mqueue");
     report_objects(d, "System V queues", count_sysv(), "ipcs -q");
 }

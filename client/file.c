@@ -190,9 +190,10 @@ static void run(struct file_run *c)
 
 static int usage(const char *problem)
 {
-    log_error("%s. parley file put '#room' PATH, parley file get '#room' NUMBER|NAME [-o FILE], "
-              "or parley file list '#room'",
-              problem);
+    log_error(
+        "%s usage: parley file put '#room' PATH, parley file get '#room' NUMBER|NAME [-o FILE], "
+        "or parley file list '#room'",
+        problem);
     return EXIT_USAGE;
 }
 
@@ -204,15 +205,15 @@ static int parse(struct file_run *c, const struct options *o)
         if (strcmp(o->argv[0], words[i]) == 0)
             what = i;
     if (what < 0)
-        return usage("put, get or list");
+        return usage("put, get or list?");
     c->what = (unsigned)what;
     if (o->argc != (what == FILE_RUN_LIST ? 2 : 3))
         return usage(what == FILE_RUN_PUT   ? "which room, and which file?"
-                     : what == FILE_RUN_GET ? "which room, and which file? parley file list shows "
-                                              "their numbers"
+                     : what == FILE_RUN_GET ? "which room, and which file (parley file list has "
+                                              "their numbers)?"
                                             : "which room?");
     if (o->output && what != FILE_RUN_GET)
-        return usage("--output is for get");
+        return usage("--output is for get.");
     c->operand = o->argc > 2 ? o->argv[2] : NULL;
     return tool_check_room(str_of(o->argv[1]));
 }

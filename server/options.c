@@ -363,11 +363,20 @@ static int set_flag(struct server_options *o, int c, const char *v, const char *
     return r < 0 || i < 4 ? r : set(o, c, NULL, expected);
 }
 
+/* libinih would take what does not fit for a line of its own. */
 static char *read_line(char *out, int cap, void *ctx)
 {
     struct config *k = ctx;
+    char *got = fgets(out, cap, k->file);
     k->line++;
-    return fgets(out, cap, k->file);
+    if (!got || strlen(got) < (size_t)cap - 1 || strchr(got, '\n') || feof(k->file))
+        return got;
+    for (int c = 0; c != EOF && c != '\n';)
+        c = fgetc(k->file);
+    log_error("%s:%d: longer than %d bytes", k->path, k->line, cap - 2);
+    k->failed = 1;
+    *out = '\0';
+    return out;
 }
 
 /* `retain_days` is `retain-days`. */
@@ -383,7 +392,12 @@ static int on_key(void *ctx, const char *section, const char *name, const char *
     struct config *k = ctx;
     const char *expected = "";
     int r = -ENOENT, line = k->line;
-    for (size_t i = 0; i < ROWS && !*section; i++)
+    if (*section) {
+        log_error("%s:%d: there are no sections here ([%s])", k->path, line, section);
+        k->failed = 1;
+        return 1;
+    }
+    for (size_t i = 0; i < ROWS; i++)
         if (rows[i].config && is_name(rows[i].name, name))
             r = rows[i].meta ? set(k->options, rows[i].id, value, &expected)
                              : set_flag(k->options, rows[i].id, value, &expected);
@@ -399,14 +413,16 @@ static int on_key(void *ctx, const char *section, const char *name, const char *
 static int read_config(struct server_options *o, const char *path, int must_exist)
 {
     struct config k = {.options = o, .path = path, .file = fopen(path, "re")};
-    if (!k.file) {
-        if (must_exist)
-            log_error("cannot read --config %s (%s)", path, errno_name(errno));
-        return must_exist ? -EINVAL : 0;
+    if (!k.file && !must_exist && (errno == ENOENT || errno == ENOTDIR))
+        return 0;
+    int line = k.file ? ini_parse_stream(read_line, &k, on_key, &k) : 0;
+    if (!k.file || ferror(k.file)) {
+        log_error("cannot read %s%s (%s)", must_exist ? "--config " : "", path, errno_name(errno));
+        k.failed = 1;
     }
-    int line = ini_parse_stream(read_line, &k, on_key, &k);
-    fclose(k.file);
-    if (line > 0)
+    if (k.file)
+        fclose(k.file);
+    if (line > 0 && !k.failed)
         log_error("%s:%d: not `key = value`", path, line);
     return line != 0 || k.failed ? -EINVAL : 0;
 }
@@ -454,6 +470,14 @@ static int find_config(struct server_options *o, int argc, char **argv)
     return read_config(o, given ? given : path, given != NULL);
 }
 
+static const char *name_of(int c)
+{
+    for (size_t i = 0; i < ROWS; i++)
+        if (rows[i].id == c)
+            return rows[i].name;
+    return "?";
+}
+
 /* Sockets that we were started with. */
 static int settle_given(struct server_options *o)
 {
@@ -475,6 +499,10 @@ static int settle(struct server_options *o)
         return -1;
     if (!o->tls_cert[0] != !o->tls_key[0]) {
         log_error("--tls-cert and --tls-key belong together: give both, or none");
+        return -1;
+    }
+    if (o->yes && !o->repair) {
+        log_error("--yes is for --repair alone");
         return -1;
     }
     if (!o->socket[0] && path_socket(o->socket, sizeof o->socket) < 0) {
@@ -523,7 +551,7 @@ int options_parse(struct server_options *o, int argc, char **argv, int *code)
             return -1;
         }
         if (c != 'c' && set(o, c, optarg, &expected) < 0) {
-            log_error("%s %s: expected %s", argv[optind - (optarg != NULL) - 1], optarg, expected);
+            log_error("--%s %s: expected %s", name_of(c), optarg ? optarg : "", expected);
             return -1;
         }
     }

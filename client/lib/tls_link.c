@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* --- a transport of the client's own: tcp with TLS in between ------------------------------ */
 
@@ -70,8 +71,14 @@ static int demand_ca(struct conn *c, const struct address *a, SSL_CTX *ctx)
     X509_VERIFY_PARAM *p = SSL_CTX_get0_param(ctx);
     int ok = strcmp(ca, TRUST_SYSTEM) == 0 ? SSL_CTX_set_default_verify_paths(ctx)
                                            : SSL_CTX_load_verify_locations(ctx, ca, NULL);
+    if (!ok && access(ca, R_OK) < 0)
+        return conn_fail(c, -EKEYREJECTED, "cannot read --tls-ca %s (%s)", ca, errno_name(errno));
     if (!ok)
-        return conn_fail(c, -EKEYREJECTED, "no CA certificates can be read from --tls-ca %s", ca);
+        return conn_fail(
+            c, -EKEYREJECTED,
+            "there are no certificates (PEM) in --tls-ca %s; name a file with those of "
+            "the CA, or the word: system",
+            ca);
     /* A server's own certificate in that file is as good as one of a CA. */
     X509_VERIFY_PARAM_set_flags(p, X509_V_FLAG_PARTIAL_CHAIN);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);

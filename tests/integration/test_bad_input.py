@@ -187,7 +187,7 @@ def test_socket_path_of_108_bytes(server, bystander):
                                      ["--sync", "sometimes"], ["--place", "moon"], ["--wait", "long"],
                                      ["--transports", "fifo,pigeon"], ["--listen", "nowhere"],
                                      ["--max-clients", "0x"], ["operand"],
-                                     ["--config", "/nonexistent/parleyd.conf"]])
+                                     ["--config", "/nonexistent/parleyd.conf"], ["--yes"]])
 def test_option_that_makes_no_sense(server, options):
     code, line = refused(server, *options)
     assert code == 2, line
@@ -201,3 +201,54 @@ def test_file_in_the_place_of_the_socket_is_not_removed(server):
     assert code == 1 and path in line
     with open(path) as f:
         assert f.read() == "precious"
+
+
+@pytest.mark.parametrize("option", [["--workers=many"], ["--workers", "many"], ["--socket="]])
+def test_the_option_that_makes_no_sense_is_named(server, option):
+    code, line = refused(server, *option)
+    assert code == 2 and option[0].split("=")[0] + " " in line and "parleyd: parleyd" not in line
+
+
+@pytest.mark.parametrize("text,place,says", [
+    ("[server]\nworkers = 1\n", ":2:", "no sections here ([server])"),
+    ("workers = 1\nno-such-key = 1\n", ":2:", "unknown key 'no-such-key'"),
+    ("# a remark\nworkers = many\n", ":2:", "workers = many: expected a number"),
+    ("\ntls-cert = /" + "x" * 300 + "\nworkers = 1\n", ":2:", "longer than"),
+    ("workers\n", ":1:", "not `key = value`")], ids=["section", "key", "value", "long", "line"])
+def test_line_of_the_configuration_that_makes_no_sense_is_named(server, text, place, says):
+    path = os.path.join(server.dir, "parleyd.conf")
+    with open(path, "w") as f:
+        f.write(text)
+    code, line = refused(server, "--config", path)
+    assert code == 2 and f"{path}{place} " in line and says in line
+
+
+def test_configuration_that_cannot_be_read_is_an_error_also_where_it_may_be_missing(server):
+    """A directory cannot be read by root either."""
+    code, line = refused(server, "--config", server.dir)
+    assert code == 2 and f"cannot read --config {server.dir} (EISDIR)" in line
+    home = os.path.join(server.dir, "home", ".config", "parley")
+    os.makedirs(os.path.join(home, "parleyd.conf"))
+    code, line = refused(server)
+    assert code == 2 and f"cannot read {home}/parleyd.conf (EISDIR)" in line
+    os.makedirs(os.path.join(home, "parley.conf"))
+    done = server.run("rooms")
+    assert done.returncode == 2
+    assert f"cannot read {home}/parley.conf (EISDIR)" in one_line(done.stderr, "parley")
+
+
+def test_long_line_of_a_clients_configuration_is_named(server):
+    home = os.path.join(server.dir, "home", ".config", "parley")
+    os.makedirs(home)
+    with open(os.path.join(home, "parley.conf"), "w") as f:
+        f.write("quiet = no\nnotify = echo " + "x" * 300 + "\n")
+    done = server.run("rooms")
+    assert done.returncode == 2
+    line = one_line(done.stderr, "parley")
+    assert f"{home}/parley.conf:2: " in line and "longer than" in line
+
+
+def test_usage_of_file_is_one_sentence_after_another(server):
+    for words in (["put", "#lobby"], ["get", "#lobby"], ["list", "#lobby", "x"], ["fetch", "#lobby", "1"]):
+        done = server.run("file", *words)
+        assert done.returncode == 2 and "?." not in one_line(done.stderr, "parley")

@@ -440,7 +440,9 @@ def test_what_the_systems_unit_allows_is_enough_for_other_users(place, objects):
 
 
 def test_debian_package_is_accepted_and_works(tree, scratch):
-    *libraries, deb = make("deb-package").split()
+    *libraries, deb = make("deb-package").split()  # what `make deb` does when it has all it needs
+    (name,) = re.findall(r"^make deb +# build/(deb/\S+\.deb),", documents.text_of("README.md"), re.M)
+    assert re.fullmatch(".*/" + re.escape(name).replace("VERSION", "[0-9.]+").replace("ARCH", "[a-z0-9]+"), deb)
     assert [os.path.basename(x).split("_")[0] for x in libraries] == ["libparley0", "libparley-dev"]
     done = subprocess.run(["lintian", "--fail-on", "error,warning", deb, *libraries], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout == "", done.stdout + done.stderr

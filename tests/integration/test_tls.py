@@ -191,6 +191,13 @@ def test_ca(make_server, tmp_path_factory):
         server.stop()
 
 
+def test_a_ca_file_that_cannot_be_used_is_named(tls):
+    for name, words in (("/nonexistent/ca.pem", "cannot read --tls-ca /nonexistent/ca.pem (ENOENT)"),
+                        ("/etc/passwd", "no certificates (PEM) in --tls-ca /etc/passwd")):
+        done = tls.run("send", "--tls-ca", name, ROOM, "x", server=remote.address(tls))
+        assert done.returncode == 77 and words in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_certificates_that_cannot_be_used_are_named_at_the_start(make_server, tmp_path):
     ca = remote.Authority(tmp_path)
     (cert, key), (_, other) = ca.issue(), ca.issue()

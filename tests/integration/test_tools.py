@@ -295,6 +295,17 @@ def test_doctor_finds_a_healthy_system(server):
         assert word in done.stdout
 
 
+def test_doctor_looks_beside_the_socket_that_it_is_told(server, free_port):
+    def told(address):
+        done = server.run("doctor", "--json", server=address, PARLEY_SOCKET=server.dir + "/other")
+        return {c["check"]: c["text"] for c in map(json.loads, done.stdout.splitlines())}
+    own = os.path.join(server.dir, "beside")
+    assert told(f"unix:{own}")["runtime objects"] == f"{own}.d is not there"
+    os.mkdir(own + ".d")
+    assert told(f"unix:{own}")["runtime objects"] == f"0 in {own}.d"
+    assert "runtime objects" not in told(f"tcp:127.0.0.1:{free_port}")
+
+
 def test_help_and_version_need_no_server(server):
     for args in (["--help"], ["--version"]):
         done = subprocess.run([harness.PARLEY, *args], env=server.env(PARLEY_SOCKET="/nonexistent"),

@@ -428,3 +428,15 @@ def test_other_user_ends_nothing_by_being_killed(start, programs):
     child.wait()
     harness.until(lambda: server.count_fds() < before, "its descriptors are closed")
     assert server.session_objects() == []
+
+
+def test_every_command_says_77_in_a_private_room_of_others(start, programs):
+    server = start()
+    made = server.run("#private", input="/mode private on\n")
+    assert made.returncode == 0, made.stderr
+    for command in (["send", "#private", "x"], ["tail", "-e", "#private"], ["history", "#private"], ["search", "#private", "x"],
+                    ["export", "#private"], ["file", "list", "#private"], ["file", "get", "#private", "1"],
+                    ["file", "put", "#private", "/etc/passwd"], ["trace", "#private", "x"], ["bot", "#private", "--", "true"],
+                    ["#private"]):
+        done = parley(server, programs, NOBODY, *command, stdin=subprocess.DEVNULL)
+        assert done.returncode == 77 and "private" in done.stderr, (command, done.returncode, done.stderr)
