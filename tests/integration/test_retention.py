@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 import parleywire as wire
-from harness import TRANSPORTS, until
+from harness import TRANSPORTS, settled, until
 
 ROOM = "#lobby"
 MIB = 1 << 20
@@ -52,6 +52,7 @@ def fill(server, first, last):
 
 def fits(server, size=MIB):
     until(lambda: disk(server) <= size, "the log has the size asked for")
+    settled(lambda: bases(server))  # and nothing more is dropped
 
 
 def number(record_text):
