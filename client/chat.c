@@ -5,6 +5,7 @@
 #include "client/tool.h"
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -230,7 +231,15 @@ static void leave_when_quiet(struct chat *c)
         chat_leave(c, str_of(""));
 }
 
-static void on_end(void *ctx, enum term_end why, int signo)
+/* A terminal that went away needs no words, and gets none. */
+static void on_gone(struct chat *c, int error)
+{
+    if (!term_interactive(c->term) && error != EPIPE)
+        log_error("cannot write to standard output (%s)", errno_name(error));
+    chat_stop(c, !term_interactive(c->term) && error == EPIPE ? 128 + SIGPIPE : 1);
+}
+
+static void on_end(void *ctx, enum term_end why, int number)
 {
     struct chat *c = ctx;
     switch (why) {
@@ -246,11 +255,11 @@ static void on_end(void *ctx, enum term_end why, int signo)
         chat_leave(c, str_of(""));
         break;
     case TERM_GONE:
-        chat_stop(c, 1);
+        on_gone(c, number);
         break;
     case TERM_SIGNAL:
-        c->signo = signo;
-        chat_stop(c, 128 + signo);
+        c->signo = number;
+        chat_stop(c, 128 + number);
         break;
     }
 }

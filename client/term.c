@@ -71,18 +71,19 @@ static void guard_crashes(void)
 
 /* --- output -------------------------------------------------------------------------------- */
 
-static void gone(struct term *t)
+static void gone(struct term *t, int error)
 {
     if (t->gone)
         return;
     t->gone = 1;
-    t->hooks.end(t->hooks.ctx, TERM_GONE, 0);
+    t->hooks.end(t->hooks.ctx, TERM_GONE, error);
 }
 
 static void write_out(struct term *t, int fd, struct buf *b)
 {
-    if (b->len && !t->gone && io_write_full(fd, buf_head(b), b->len) < 0 && fd == STDOUT_FILENO)
-        gone(t);
+    int r = b->len && !t->gone ? io_write_full(fd, buf_head(b), b->len) : 0;
+    if (r < 0 && fd == STDOUT_FILENO)
+        gone(t, -r);
     buf_free(b);
 }
 

@@ -18,8 +18,8 @@
 enum term_end {
     TERM_EOF,    /* Ctrl-D on an empty line, or the end of input */
     TERM_QUIT,   /* Ctrl-C twice on an empty line */
-    TERM_GONE,   /* nobody reads the output any more, or the terminal went away */
-    TERM_SIGNAL, /* SIGTERM, SIGHUP; SIGINT without a terminal */
+    TERM_GONE,   /* what is written does not arrive: an errno. EPIPE: nobody reads it any more */
+    TERM_SIGNAL, /* a signal: SIGTERM, SIGHUP; SIGINT without a terminal */
 };
 
 struct term_hooks {
@@ -27,7 +27,7 @@ struct term_hooks {
     void (*line)(void *ctx, struct str text); /* borrowed */
     /* Two or more lines were pasted; never with plain lines. */
     void (*paste)(void *ctx, const char *text, size_t n, int cut);
-    void (*end)(void *ctx, enum term_end why, int signo);
+    void (*end)(void *ctx, enum term_end why, int number); /* 0 where the reason has none */
     char *(*complete)(void *ctx, const char *line, int start, const char *text, int state);
     /* With a screen: where lines go now; what is to be drawn (scroll, rule, bar); a key that is
      * about the screen (enum edit_key). */

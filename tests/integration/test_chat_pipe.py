@@ -79,6 +79,25 @@ def test_closed_input_and_output(server, chats):
         assert done.returncode in (0, 1), done.stderr
 
 
+def test_output_that_cannot_be_written_is_told(server, chats):
+    def ends(stdout):
+        """What becomes of a chat whose input stays open."""
+        r, w = os.pipe()
+        with subprocess.Popen([PARLEY, "-n", "alice", "-q", "-s", server.address], stdin=r, env=chats.env("alice"),
+                              stdout=stdout, stderr=subprocess.PIPE, text=True) as p:
+            os.close(stdout)
+            os.close(r)
+            os.write(w, b"hello\n")
+            err = p.communicate(timeout=harness.DEADLINE)[1]
+            os.close(w)
+            return p.returncode, [line for line in err.splitlines() if "acknowledged" not in line]
+    full = "parley: cannot write to standard output (ENOSPC)"
+    assert ends(os.open("/dev/full", os.O_WRONLY)) == (1, [full])
+    r, w = os.pipe()
+    os.close(r)
+    assert ends(w) == (141, [])
+
+
 def test_shared_pipe_stays_blocking(server, chats):
     r, w = os.pipe()
     with subprocess.Popen([PARLEY, "-n", "alice", "-s", server.address], stdin=r, env=chats.env("alice"),
