@@ -419,9 +419,12 @@ static int open_one(struct hub *h, const char *entry)
     }
     /* Who posted within the time that counters are kept, from older segments too. */
     b.older = 1;
-    for (size_t i = err == 0 ? r->log.count - 1 : 0;
-         i > 0 && record_time_at(r->log.segs[i].seg.map + SEGMENT_HEADER) >= since; i--)
+    for (size_t i = err == 0 ? r->log.count - 1 : 0; i > 0; i--) {
+        uint64_t began = logwriter_began(&r->log, i); /* 0: it had just been made */
+        if (began && began < since)
+            break;
         logwriter_walk(&r->log, i - 1, rebuild_from, &b);
+    }
     if (err == 0 && b.retitled) {
         memcpy(r->log.topic, b.topic, sizeof b.topic);
         memcpy(r->log.topic_by, b.topic_by, sizeof b.topic_by);

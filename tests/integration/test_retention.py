@@ -2,6 +2,7 @@
 nobody sees wrong bytes, the disk is free, and what a server has to remember survives."""
 
 import glob
+import json
 import os
 import signal
 import struct
@@ -388,3 +389,28 @@ def test_retention_needs_no_whole_directory(small):
     server.stop()
     done = subprocess.run(server.command("--check"), env=server.env(), capture_output=True, text=True)
     assert done.returncode == 0 and "ok" in done.stdout, done.stdout
+
+
+def test_a_kill_right_after_a_segment_was_begun_forgets_nobody(make_server):
+    """By age a segment is begun before anything is said in it: who spoke in those before is known still."""
+    server = make_server().start("--retain-days", "8s", "--workers", "0")
+    text = "".join(f"once {i}\n" for i in range(5))
+    server.ok("send", "--id", "job", ROOM, "-", input=text)
+    until(lambda: len(segments(server)) > 1, "a new segment is begun")
+    server.kill()
+    server.start("--workers", "0")
+    server.ok("send", "--id", "job", ROOM, "-", input=text)
+    assert [e["text"] for e in server.json("search", ROOM, "once")] == text.splitlines()
+
+
+def test_a_tail_of_what_is_gone_says_so(small):
+    server = small()
+    fill(server, 0, 40000)
+    fits(server)
+    first = bases(server)[0]
+    with_json = server.run("tail", "--json", "--after", "5", "-C", "1", ROOM)
+    told, got = [json.loads(line) for line in with_json.stdout.splitlines()]
+    assert (told["type"], told["before"], got["seq"]) == ("dropped", first, first)
+    for after, says in ((0, 1), (5, 1), (first - 2, 1), (first - 1, 0), (first + 3, 0), (50000, 0)):
+        done = server.run("tail", "-e", "--after", str(after), "-C", "1", ROOM)
+        assert done.returncode == 0 and done.stderr.count(f"before {first} have been dropped") == says, (after, done.stderr)
