@@ -84,6 +84,23 @@ static void tell_rewound(struct tail *c, const struct session_room *room)
     c->newest = room->seen;
 }
 
+static void print_dropped(struct tail *c, const struct session_room *room, uint64_t before)
+{
+    if (c->tool.o->json)
+        json_dropped(stdout, str_of(room->name), before);
+    c->wrote |= c->tool.o->json;
+}
+
+/* Who asked for what comes after a number, and does not get the next one. */
+static void tell_begin(struct tail *c, const struct session_room *room, uint64_t first)
+{
+    uint64_t after;
+    if (start_of(c->tool.o, &after) != JOIN_AFTER || first <= after + 1)
+        return;
+    tool_dropped(&c->tool, room, first);
+    print_dropped(c, room, first);
+}
+
 static void on_joined(struct tail *c, const struct record *r)
 {
     struct body_joined b;
@@ -93,6 +110,8 @@ static void on_joined(struct tail *c, const struct record *r)
     const struct session_room *room = session_room(c->tool.s, c->number);
     if (before && room && room->seen < c->newest)
         tell_rewound(c, room);
+    if (!before && room)
+        tell_begin(c, room, b.first);
     if (!before || (c->end && b.next < c->end))
         c->end = c->tool.o->exit_at_end ? b.next : 0;
 }
@@ -179,9 +198,7 @@ static void on_dropped(struct tail *c, const struct record *r)
     const struct session_room *room = session_room(c->tool.s, r->room);
     if (!room || r->room != c->number || body_dropped_get(r, &b) < 0)
         return;
-    if (c->tool.o->json)
-        json_dropped(stdout, str_of(room->name), b.before);
-    c->wrote |= c->tool.o->json;
+    print_dropped(c, room, b.before);
 }
 
 static void on_record(void *ctx, const struct record *r)

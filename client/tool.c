@@ -34,22 +34,27 @@ int tool_output(int code)
     return poll(&p, 1, 0) > 0 && p.revents & POLLERR ? 128 + SIGPIPE : 1;
 }
 
-/* Retention: what a slow reader has not read is gone. */
-static void tell_dropped(const struct tool *t, const struct record *r)
+void tool_dropped(const struct tool *t, const struct session_room *room, uint64_t before)
+{
+    char name[6 * ROOM_NAME_MAX + 1];
+    if (!t->silent)
+        log_warn("messages of %s before %llu have been dropped by the server (retention)",
+                 render_safe(str_of(room->name), name, sizeof name), (unsigned long long)before);
+}
+
+static void on_dropped(const struct tool *t, const struct record *r)
 {
     struct body_dropped b;
-    char name[6 * ROOM_NAME_MAX + 1];
     const struct session_room *room = session_room(t->s, r->room);
     if (room && body_dropped_get(r, &b) == 0)
-        log_warn("messages of %s before %llu have been dropped by the server (retention)",
-                 render_safe(str_of(room->name), name, sizeof name), (unsigned long long)b.before);
+        tool_dropped(t, room, b.before);
 }
 
 static void on_record(void *ctx, const struct record *r)
 {
     struct tool *t = ctx;
-    if (r->type == RECORD_DROPPED && !t->silent)
-        tell_dropped(t, r);
+    if (r->type == RECORD_DROPPED)
+        on_dropped(t, r);
     if (t->on_record && !t->done && !signalled)
         t->on_record(t->ctx, r);
 }

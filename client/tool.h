@@ -62,6 +62,9 @@ int tool_turn(struct tool *t, struct pollfd *fds, int count);
  * number, and other people may open rooms of two with us at any time. */
 int tool_joined(struct tool *t, const struct record *r, uint32_t join, uint32_t *number);
 
+/* Say that nothing of the room before that number is there any more. Done for DROPPED by itself. */
+void tool_dropped(const struct tool *t, const struct session_room *room, uint64_t before);
+
 /* Make tool_turn return 0, with this exit code. The first one counts. */
 void tool_end(struct tool *t, int code);
 
