@@ -185,8 +185,11 @@ static int name_it(struct fileop *f)
 int fileop_ask(struct fileop *f)
 {
     int r;
-    if (f->over || f->carry)
-        return f->over;
+    if (f->over)
+        return 1;
+    f->again = f->carry != NULL;
+    if (f->again)
+        return 0; /* when they have moved */
     if (session_state(f->s) != SESSION_OPEN)
         return 0; /* again when it is */
     if (f->put) {
@@ -258,6 +261,9 @@ static int on_error(struct fileop *f, const struct record *r)
         carry_end(f->carry, why);
         f->carry = NULL;
     }
+    /* The transfer failed, not the wish: the word for it may come before the end of its socket. */
+    if (f->put && b.code == REASON_FILE && !id128_none(f->file) && ++f->tries <= TRIES_MAX)
+        return fileop_ask(f);
     if (b.code == REASON_UNKNOWN)
         return end(f, 1, "this server does not keep files: it is of an earlier release");
     return end(f, b.code == REASON_DENIED ? EXIT_DENIED : 1, "%s",
@@ -302,7 +308,7 @@ static int ended(struct fileop *f)
     int r = carry_end(f->carry, why);
     f->carry = NULL;
     if (r == 0 && f->put)
-        return 0; /* its record in the room is what counts */
+        return f->again ? fileop_ask(f) : 0; /* its record in the room is what counts */
     if (r == 0)
         return name_it(f);
     if (r == CARRY_FAILED && !f->put) {

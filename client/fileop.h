@@ -20,6 +20,7 @@ struct fileop {
     struct session *s;
     uint32_t room; /* its number now; may be set anew before fileop_ask */
     int put;
+    int again;      /* the session opened anew while bytes moved: nobody may be waiting for them */
     int fd;         /* of our file or of the .part; -1: none yet */
     uint32_t asked; /* number of the request that waits for its answer; 0: none */
     int tries;      /* in a row that moved nothing */
