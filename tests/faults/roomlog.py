@@ -71,11 +71,10 @@ def rooms(state):
     found = {}
     top = os.path.join(state, "rooms")
     for entry in sorted(os.listdir(top)) if os.path.isdir(top) else []:
-        files = segments(os.path.join(top, entry))
+        where = os.path.join(top, entry)
         try:
-            if files:
-                found[Segment(files[0]).name] = os.path.join(top, entry)
-        except Broken:
+            found[unhurried(lambda: Segment(segments(where)[-1]).name)] = where  # noqa: B023
+        except (Broken, IndexError):
             pass  # it was being made when the power went; a new one may have its name
     return found
 
@@ -85,18 +84,40 @@ def segments(directory):
             if len(f) == 20 and f.endswith(".log")]
 
 
-def read(directory):
-    """All records of a room; the segments must follow one another without a gap."""
-    out = []
+def unhurried(look):
+    """What `look` finds when no file is dropped while it looks."""
+    while True:
+        try:
+            return look()
+        except FileNotFoundError:
+            pass
+
+
+def scan(directory):
+    """All records of a room and the number that comes next; segments must follow one another without a gap."""
+    out, following = [], None
     for path in segments(directory):
         segment = Segment(path)
-        expected = out[-1].seq + 1 if out else segment.base_seq
-        if segment.base_seq != expected:
-            raise Broken(f"{path} begins with {segment.base_seq}, {expected} comes next")
-        out += segment.records()
-    return out
+        if following not in (segment.base_seq, None):
+            raise Broken(f"{path} begins with {segment.base_seq}, {following} comes next")
+        here = list(segment.records())
+        out += here
+        following = segment.base_seq + len(here)
+    return out, following
 
 
 def room(state, name):
     where = rooms(state).get(name)
-    return read(where) if where else []
+    return unhurried(lambda: scan(where))[0] if where else []
+
+
+def newest(state, name):
+    """Number of the newest record of the room, also of one that is not there any more."""
+    where = rooms(state).get(name)
+    return unhurried(lambda: scan(where))[1] - 1 if where else 0
+
+
+def first(state, name):
+    """Number of the oldest record that is still there."""
+    where = rooms(state).get(name)
+    return unhurried(lambda: Segment(segments(where)[0]).base_seq) if where else 1

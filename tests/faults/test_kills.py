@@ -1,5 +1,6 @@
 """kill -9 at any time, of anything: what was acknowledged stays, once, and everybody sees the same."""
 
+import collections
 import fcntl
 import os
 import signal
@@ -9,16 +10,20 @@ import pytest
 
 import harness
 import ledger
-import parleywire as wire
 import roomlog
 from conftest import LONG
+from decisions import Decisions
 from harness import TRANSPORTS, quiet_port, until
+from marks import Marks
+from uploads import Uploads
 
 # Short of a long run, a few of each; together with the sweep this stays below a minute on a busy machine.
 ROUNDS = 120 if LONG else 25
-SESSIONS = 24 if LONG else 2
+SESSIONS = 24 if LONG else 3
 
 WORKERS = ("--place", "workers")
+# Old segments are dropped meanwhile: never, by size (peers have longer lines then), by age.
+RETAIN = [(("--retain-size", "1M"), 4000), (("--retain-days", "2s"), 0), ((), 0)]
 # With `auto` everybody is moved to and fro between the kills, so that these meet sessions on their way.
 MODES = [("--place", "auto"), (*WORKERS,), ("--place", "auto", "--sync", "always"), (*WORKERS, "--workers", "1"),
          ("--place", "hub"), (*WORKERS, "--sync", "always"), ("--place", "auto", "--wait", "adaptive"),
@@ -39,59 +44,12 @@ def shared_memory():
     return {f for f in os.listdir("/dev/shm") if "parley" in f}
 
 
-RULE_BAN = 2  # kind of a SETTING
-
-
-class Bans:
-    """Decisions about the room: one is waited for, then another one is on its way when something dies."""
-
-    def __init__(self, server):
-        self.server = server
-        self.may = {}  # who: the values it may have now
-        self.acknowledged = 0
-
-    def session(self):
-        c = wire.Client.connect(self.server.socket, "keeper")
-        return c, c.join(ledger.ROOM).room
-
-    def change(self, dice):
-        if not self.server.is_ready():
-            return
-        try:
-            c, room = self.session()
-        except (OSError, wire.Ended):
-            return  # a worker is being started anew, or the like
-        with c.sock:
-            for waited in (True, False):
-                # Of others than those that are waited for: they may be carried out when they like.
-                who, on = f"uid:{(40000 if waited else 41000) + dice.randrange(4)}", dice.randrange(2)
-                self.may.setdefault(who, {0}).add(on)
-                try:
-                    n = c.ask("BAN", at=room, who=who, on=on, text="")
-                    if waited and c.until("DONE", "ERROR", counter=n).type == "DONE":
-                        self.may[who] = {on}
-                        self.acknowledged += 1
-                except (OSError, wire.Ended):
-                    return
-
-    def check(self):
-        c, room = self.session()
-        with c.sock:
-            n, there = c.ask("MODES", at=room), set()
-            while (r := c.until("SETTING", "DONE", "ERROR", counter=n)).type == "SETTING":
-                if r.kind == RULE_BAN:
-                    there.add(r.name)
-            assert r.type == "DONE"
-        for who, may in self.may.items():
-            assert int(who in there) in may, f"{who}: banned: {who in there}, acknowledged: {may}"
-        assert there <= set(self.may)
-
-
 class Killer:
-    def __init__(self, server, book, options, dice):
-        self.bans = Bans(server)
+    def __init__(self, server, port, book, options, dice):
+        self.decisions = Decisions(server, port)
+        self.marks = Marks(server)
         self.server, self.book, self.options, self.dice = server, book, options, dice
-        self.kills = dict.fromkeys(("worker", "hub", "client", "connection", "everything"), 0)
+        self.kills = dict.fromkeys(("worker", "hub", "client", "connection", "transfer", "everything"), 0)
         self.moves = 0
 
     def restart(self, victims=()):
@@ -99,16 +57,19 @@ class Killer:
         self.server.launch(*self.options)
 
     def kill(self):
-        kind = self.dice.choices(list(self.kills), (35, 25, 20, 10, 10))[0]
+        kind = self.dice.choices(list(self.kills), (30, 25, 20, 5, 10, 10))[0]
+        transfers = harness.children_named(self.server.pid, "parleyd/file")
         workers = harness.children(self.server.pid)
+        if kind == "transfer" and not transfers:
+            kind = "client"
         if kind == "worker" and not workers:
             kind = "hub"
         if kind == "client" and not self.book.processes:
             kind = "connection"
         self.kills[kind] += 1
-        if kind == "worker":
+        if kind in ("worker", "transfer"):
             try:
-                os.kill(self.dice.choice(workers), signal.SIGKILL)
+                os.kill(self.dice.choice(workers if kind == "worker" else transfers), signal.SIGKILL)
             except ProcessLookupError:
                 pass
         elif kind == "hub":
@@ -134,7 +95,7 @@ class Killer:
         if self.dice.random() < 0.5:
             self.book.run(self.dice.choice((0.0, 0.001, 0.003)))
 
-    def round(self):
+    def round(self, wait):
         acks = self.book.acks
         self.book.run(self.dice.choice((0.0, 0.002, 0.01, 0.03)))
         if self.dice.random() < 0.5:  # in mid-conversation, not only while all are coming back
@@ -142,7 +103,10 @@ class Killer:
         if self.server.process.poll() is not None:
             raise ledger.Fault(f"parleyd ended by itself: {self.server.output()[-2000:]}")
         self.move()
-        self.bans.change(self.dice)
+        self.decisions.change(self.dice)
+        self.marks.read(self.dice)
+        if wait:
+            self.marks.wait()
         self.kill()
 
 
@@ -151,12 +115,34 @@ def set_budget(server, budget):
         f.write(f"place-budget = {budget}\n")
 
 
+def kill_and_settle(server, port, book, killer):
+    """All the kills of a session; then everybody comes to rest, and everything is compared."""
+    uploads = Uploads(port)
+    uploads.start()
+    try:
+        for n in range(ROUNDS):
+            killer.round(wait=n % 12 == 6)
+        book.until(server.is_ready, "the server is ready")
+        book.until(lambda: killer.decisions.count() or killer.decisions.change(killer.dice), "something is decided")
+        if book.retains:  # if all went very fast
+            book.until(lambda: roomlog.first(server.state, ledger.ROOM) > 1, "old segments are dropped")
+    finally:
+        uploads.stop()
+    book.settle()
+    book.check()
+    killer.decisions.check()
+    killer.marks.check()
+    return uploads, uploads.check(book)
+
+
 @pytest.mark.parametrize("session", range(SESSIONS))
 def test_random_kills(make_server, dice, count, session):
     mode = MODES[session % len(MODES)]
+    retain, padding = RETAIN[session % len(RETAIN)]
     server = make_server(ledger.FastServer)
     port = quiet_port()
-    options = ("--listen", f"127.0.0.1:{port}", "--config", os.path.join(server.dir, "conf"), "--workers", "2", *mode)
+    options = ("--listen", f"127.0.0.1:{port}", "--config", os.path.join(server.dir, "conf"), "--workers", "2", *mode,
+               *retain)
     set_budget(server, 100)
     before = shared_memory()
     server.start(*options)
@@ -165,27 +151,28 @@ def test_random_kills(make_server, dice, count, session):
     server.launch(*options)
     until(server.is_ready, "the server is ready")
     fds = baseline(server)
-    book = ledger.Ledger(server, port, tails=dice.sample(TRANSPORTS, 4), senders=dice.sample(TRANSPORTS, 3))
-    book.edits = True
-    killer = Killer(server, book, options, dice)
+    book = ledger.Ledger(server, port, tails=dice.sample(TRANSPORTS, 4), senders=dice.sample(TRANSPORTS, 3),
+                         puts=dice.sample(TRANSPORTS, 1))
+    book.edits, book.retains = True, bool(retain)
+    for p in book.peers:
+        p.padding = padding
+    killer = Killer(server, port, book, options, dice)
     try:
-        for _ in range(ROUNDS):
-            killer.round()
-        book.until(server.is_ready, "the server is ready")
-        book.settle()
-        records = book.check()
-        edits = sum(r.type == "EDITED" for r in roomlog.room(server.state, ledger.ROOM))
-        assert edits and killer.bans.acknowledged
-        killer.bans.check()
+        uploads, files = kill_and_settle(server, port, book, killer)
     finally:
         book.close()
+    types = collections.Counter(r.type for r in book.log.values())
+    assert types["EDITED"] and types["DELETED"]
     until(lambda: len(server.workers()) == server_workers(options), "all workers are there again")
     until(lambda: baseline(server) == fds, "descriptors are back to the baseline")
     server.stop()  # and with it: no FIFO, socket, file or queue is left
     assert shared_memory() == before
     assert killer.moves or "auto" not in options
     count(kills=sum(killer.kills.values()), moves=killer.moves, **{k + "_kills": n for k, n in killer.kills.items()},
-          records=records, edits=edits, bans=killer.bans.acknowledged, acknowledged=book.acks, resumes=sum(p.resumes for p in book.peers))
+          records=len(book.log), dropped=book.first - 1, edits=types["EDITED"], deletions=types["DELETED"],
+          **{k + "s": n for k, n in killer.decisions.acknowledged.items()}, marks=killer.marks.acknowledged,
+          marks_lost=killer.marks.forgotten, files=files, uploads_lost=uploads.losses, uploads_gone_on=uploads.went_on,
+          acknowledged=book.acks, resumes=sum(p.resumes for p in book.peers))
 
 
 def server_workers(options):
