@@ -329,7 +329,7 @@ def test_what_was_moved_for_a_server_that_is_gone_is_asked_for(gate):
     way.swallows = True
     data = content(20_000_000)
     command = server.stream("file", "put", "#lobby", make_file(server, "x", data), server=way.address)
-    until(lambda: transfers(server), "it has begun")
+    until(lambda: any(os.path.getsize(os.path.join(data_dir(server), f)) for f in stored(server, ".data")), "it has begun")
     server.kill()
     server.start(*server.options)
     until(lambda: server.members("#lobby"), "the sender's session is there again")
