@@ -217,7 +217,7 @@ check: ## install what is missing, then build and run every test
 	@$(RUN_TESTS)
 
 .PHONY: asan
-asan: ## unit and contract tests with AddressSanitizer and UBSan
+asan: ## unit, contract and library tests with AddressSanitizer and UBSan
 	@$(RUN_TESTS) asan
 
 .PHONY: tsan

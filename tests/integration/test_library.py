@@ -21,6 +21,9 @@ HERE = os.path.dirname(__file__)
 EXAMPLES = os.path.join(harness.ROOT, "client", "lib", "examples")
 HEADER = os.path.join(harness.ROOT, "client", "lib", "include", "parley.h")
 
+# In `make asan` the library is one with AddressSanitizer, which the programs then need as well.
+SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"] if VARIANT == "asan" else []
+
 # Event types, as parley.h numbers them.
 with open(HEADER) as f:
     KIND = {k: int(v) for k, v in re.findall(r"^    PARLEY_(\w+) = (\d+),", f.read().split("enum parley_state {")[0], re.M)}
@@ -54,7 +57,7 @@ class Installed:
         """Only what the documentation says: cc x.c $(pkg-config --cflags --libs parley)."""
         program = os.path.join(self.path, os.path.basename(source)[:-2])
         libs = self.pkg_config("--cflags", "--libs") if libs is None else libs
-        run("cc", "-Wall", "-Wextra", "-Wpedantic", "-Werror", *flags, "-o", program, source, *libs, cwd=self.path)
+        run("cc", "-Wall", "-Wextra", "-Wpedantic", "-Werror", *SANITIZE, *flags, "-o", program, source, *libs, cwd=self.path)
         return program
 
     def env(self, server, **more):

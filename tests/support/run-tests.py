@@ -34,6 +34,13 @@ class Result:
     def __init__(self, passed=0, failed=0, skipped=0, details=""):
         self.passed, self.failed, self.skipped, self.details = passed, failed, skipped, details
 
+    def add(self, r):
+        self.passed += r.passed
+        self.failed += r.failed
+        self.skipped += r.skipped
+        self.details += r.details
+        return self
+
 
 def environment(**more):
     """What tests see: nothing of the user's own server or settings."""
@@ -95,10 +102,7 @@ def run_programs(programs, env, jobs, prefix=()):
     total = Result()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for r in pool.map(lambda p: run_program(p, env, list(prefix)), programs):
-            total.passed += r.passed
-            total.failed += r.failed
-            total.skipped += r.skipped
-            total.details += r.details
+            total.add(r)
     return total
 
 
@@ -149,12 +153,15 @@ class Runner:
         return self.programs_of("contract")
 
     def suite_asan(self):
-        built = self.make_target("tests", "asan")
+        """The test programs; and the library, as programs use it, with a server that is checked too."""
+        built = self.make_target("all lib tests", "asan")
         if built.failed:
             return built
-        env = environment(ASAN_OPTIONS="detect_leaks=1:strict_string_checks=1",
-                          UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
-        return run_programs(self.listed("list-tests", "asan"), env, self.jobs)
+        options = {"ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
+                   "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
+        total = run_programs(self.listed("list-tests", "asan"), environment(**options), self.jobs)
+        return total.add(self.pytest("tests/integration/test_library.py", INTEGRATION_SECONDS,
+                                     "asan", **options))
 
     def suite_tsan(self):
         built = self.make_target("tsan-tests", "tsan")
@@ -192,16 +199,16 @@ class Runner:
     def suite_faults(self):
         return self.pytest("tests/faults", FAULTS_SECONDS)
 
-    def pytest(self, folder, seconds):
+    def pytest(self, tests, seconds, variant="release", **more):
         with tempfile.TemporaryDirectory(prefix="parley-check-") as scratch:
             report = os.path.join(scratch, "report.xml")
             # Tests mostly wait for processes, so a few more than processors run side by side.
             code, out = run(
                 [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=short", "-p",
                  "no:cacheprovider", "-n", str(self.jobs + 2), "--dist", "loadgroup",
-                 f"--junitxml={report}", folder],
-                seconds, environment(PARLEY_BIN=os.path.join(self.build, "release"),
-                                     PARLEY_FAULTS=os.environ.get("PARLEY_FAULTS", "short")))
+                 f"--junitxml={report}", tests],
+                seconds, environment(PARLEY_BIN=os.path.join(self.build, variant),
+                                     PARLEY_FAULTS=os.environ.get("PARLEY_FAULTS", "short"), **more))
             try:
                 tree = ElementTree.parse(report)
                 suite = tree.getroot().find("testsuite")
