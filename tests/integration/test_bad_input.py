@@ -83,9 +83,10 @@ def test_no_server_there(server, free_port, address):
 
 @pytest.mark.parametrize("address", ["nonsense:/x", "tcp:127.0.0.1", "tcp:127.0.0.1:99999", "unix:"])
 def test_address_that_is_none(server, address):
-    done = server.run("send", "#lobby", "hi", server=address)
-    assert done.returncode == 2, done.stderr
-    one_line(done.stderr, "parley")
+    for command in (["send", "#lobby", "hi"], ["#lobby"]):
+        done = server.run(*command, server=address)
+        assert done.returncode == 2, done.stderr
+        one_line(done.stderr, "parley")
 
 
 def test_address_too_long_for_a_socket(server):
