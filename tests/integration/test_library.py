@@ -531,6 +531,25 @@ def test_a_private_room_is_for_those_who_are_invited(moderated, probe):
     assert [(e["from"], e["person"], e["on"]) for e in ann.events if e["type"] == KIND["MEMBER"]] == [("ann", ME, 1)]
 
 
+def test_moderate_warns_puts_out_and_keeps_out(programs, installed, moderated):
+    server, ann, eve = moderated
+    p = subprocess.Popen([programs["moderate"], "#ops", "spam"], env=installed.env(server, USER="order"), stderr=subprocess.PIPE, text=True)
+    next_of(eve, "JOIN", **{"from": "order"})
+    eve.ok("post", "#ops", "buy spam")
+    e = next_of(eve, "MESSAGE", **{"from": "order"})
+    assert (e["text"], e["bot"]) == ("eve: not that word, please", 1)
+    eve.ok("post", "#ops", "spam, spam")
+    assert "kicked by order: spam" in eve.until("LEFT")["text"]
+    assert answer(eve, "join", "#ops")[0] == 0
+    eve.ok("post", "#ops", "spam?")
+    assert "banned by order: spam" in eve.until("LEFT")["text"]
+    assert answer(eve, "join", "#ops")[0] == EACCES
+    p.terminate()
+    assert p.communicate(timeout=harness.DEADLINE)[1] == "" and p.returncode == -signal.SIGTERM
+    bad = subprocess.run([programs["moderate"], "#a b", "spam"], env=installed.env(server), stderr=subprocess.PIPE, text=True)
+    assert bad.returncode == 1 and "the room is not usable" in bad.stderr
+
+
 def test_decisions_about_nobody_are_refused_with_a_sentence(moderated):
     _, ann, _ = moderated
     for words in (("kick", "#ops", "nobody"), ("kick", "#ops", "ann"), ("ban", "#ops", "nobody", 0), ("op", "#ops", "eve", 1),
