@@ -49,8 +49,8 @@ static void on_error(struct parley *p, const struct record *r)
     struct asked *a = r->counter ? parley_asked(p, r->counter) : NULL;
     if (!a)
         return;
-    if (b.code == REASON_NICK && a->kind == ASKED_PEOPLE)
-        code = -ESRCH;
+    if (b.code == REASON_NICK && a->kind != ASKED_NICK)
+        code = -ESRCH; /* somebody else's nick: it is not taken, there is nobody */
     parley_refused(p, a->request, code, reason, b.text, str_of(a->name));
     parley_answered(p, a, code);
 }

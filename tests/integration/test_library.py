@@ -380,6 +380,7 @@ def test_messages_are_changed_and_marked(server, probe):
 def test_rooms_of_two_are_known_by_the_other_nick(server, probe):
     a = probe().open(nick="ann")
     b = probe().open(nick="bob")
+    assert answer(a, "join", "@nobody")[0] == ESRCH
     a.ok("wait", a.ok("join", "@bob"), 20000)
     e = b.until("JOINED")
     assert (e["room"], e["name"], e["request"]) == ("@ann", "@ann,bob", 0)
@@ -460,7 +461,7 @@ def in_force(p, room, kind):
 
 
 ME = f"uid:{os.getuid()}"
-EACCES, ESRCH, EINVAL, ENOENT, ENOSYS = -13, -3, -22, -2, -38
+EACCES, ESRCH, EINVAL, ENOENT, ENOSYS, EADDRINUSE = -13, -3, -22, -2, -38, -98
 
 
 def test_operators_decide_and_everybody_is_told(moderated):
@@ -548,6 +549,12 @@ def test_moderate_warns_puts_out_and_keeps_out(programs, installed, moderated):
     assert p.communicate(timeout=harness.DEADLINE)[1] == "" and p.returncode == -signal.SIGTERM
     bad = subprocess.run([programs["moderate"], "#a b", "spam"], env=installed.env(server), stderr=subprocess.PIPE, text=True)
     assert bad.returncode == 1 and "the room is not usable" in bad.stderr
+
+
+def test_a_nick_of_somebody_else_is_taken(moderated):
+    _, _, eve = moderated
+    assert answer(eve, "nick", "ann")[0] == EADDRINUSE
+    assert eve.state()["nick"] == "eve"
 
 
 def test_decisions_about_nobody_are_refused_with_a_sentence(moderated):

@@ -284,6 +284,8 @@ enum parley_from {
  * answer events that have `bot` set: or two programs will talk for ever. */
 #define PARLEY_IS_BOT 0x4
 
+/* Refused with -ESRCH: nobody is called that ("@nick"); -EACCES: banned, or not invited; -EDQUOT:
+ * in too many rooms. */
 PARLEY_PUBLIC int parley_join(struct parley *p, const char *room, enum parley_from from,
                               uint64_t arg, int flags, uint64_t *request);
 PARLEY_PUBLIC int parley_leave(struct parley *p, const char *room, uint64_t *request);
@@ -299,6 +301,7 @@ PARLEY_PUBLIC int parley_delete(struct parley *p, const char *room, uint64_t tar
                                 uint64_t *request);
 PARLEY_PUBLIC int parley_set_topic(struct parley *p, const char *room, const char *topic,
                                    uint64_t *request);
+/* Refused with -EADDRINUSE: it belongs to somebody else. */
 PARLEY_PUBLIC int parley_set_nick(struct parley *p, const char *nick, uint64_t *request);
 /* PARLEY_MEMBER for everybody in `room` (which we are in; NULL: for everybody), then PARLEY_DONE.
  */
