@@ -7,7 +7,7 @@ import pytest
 
 import roomlog
 import strace
-from conftest import LONG, needs_root
+from conftest import needs_root
 from harness import DEADLINE, until
 
 pytestmark = [needs_root, strace.needed]

@@ -9,8 +9,8 @@ import signal
 import pytest
 
 import harness
-import hostile
 import parleywire as wire
+import rawends
 from harness import TRANSPORTS, until
 
 HUB = ("--place", "hub")
@@ -94,7 +94,7 @@ def test_long_slices_of_the_log_are_not_copied(make_server, free_port, place, tr
 def test_adaptive_server_asks_for_the_bell_before_it_sleeps(make_server, place):
     """Once it has spun in vain, a client that rings only when asked to must still be heard."""
     server = make_server().start("--wait", "adaptive", "--place", place)
-    s = hostile.Session(server.socket, "shm")
+    s = rawends.Session(server.socket, "shm")
     for stamp in range(1, 4):
         until(lambda: s.up.word(s.up.READER) & 1, "the server asks to be rung")
         assert s.push(wire.encode("PING", number=stamp, stamp=stamp))  # rings, as asked
