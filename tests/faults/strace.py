@@ -1,6 +1,7 @@
 """Running and attaching strace: counting the system calls of a process, and doing something at the Nth."""
 
 import collections
+import os
 import re
 import shutil
 import subprocess
@@ -32,8 +33,16 @@ class Attached:
     def __enter__(self):
         self.process = subprocess.Popen(["strace", "-qq", "-p", str(self.pid), *self.options],
                                         stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(lambda: traced(self.pid) or self.process.poll() is not None, "strace is attached")
+        until(lambda: self.attached() or self.process.poll() is not None, "strace is attached")
         return self
+
+    def attached(self):
+        """To every thread where that is asked for: they come one after the other."""
+        try:
+            threads = os.listdir(f"/proc/{self.pid}/task") if "-f" in self.options else []
+        except OSError:
+            return True  # gone already, by what was injected
+        return all(traced(t) for t in (self.pid, *threads))
 
     def __exit__(self, *_):
         self.process.terminate()

@@ -134,8 +134,7 @@ def test_death_in_mid_stream(make_server, transport, victim):
             # Some of it has come; the rest is on its way, somewhere.
             until(lambda: len(tail.lines) > start, "the stream flows: " + tail.stderr + send.stderr)
             if victim == "worker":
-                for pid in server.workers():
-                    os.kill(pid, signal.SIGKILL)
+                harness.shoot(server.workers())
             else:
                 if victim == "hub":
                     server.shoot()

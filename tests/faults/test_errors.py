@@ -58,18 +58,23 @@ class Guest(Run):
         for p in self.book.peers:
             p.errors_allowed = True
 
-    def after(self, call):
-        """The error is over: everything works."""
+    def revive(self, call):
         if self.ended():
             code = self.server.process.wait()
             text = self.server.output()
             assert code != 0 and clean(call, code, text), f"{call}: parleyd ended with {code}:\n{text}"
             self.server.process = None
             self.server.launch(*self.options)
+
+    def after(self, call):
+        """The error is over: everything works."""
+        self.revive(call)
         for p in self.book.peers:
             p.limit += 10
         for s in self.book.senders:
             s.limit += 1
+        self.book.until(lambda: self.ended() or self.book.said_all(), "more is said")
+        self.revive(call)  # an end with a reason may take a moment
         self.finish()
 
 

@@ -54,6 +54,13 @@ def everything_below(path):
 # --- installing --------------------------------------------------------------------------------------
 
 
+def program_of(pid):
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:  # gone
+        return None
+
+
 def test_installed_programs_find_each_other(tree, scratch):
     env = environment(scratch, tree)
     assert "All as expected" in run(f"{tree}/bin/parley", "lab", "mtype", env=env)  # starts parleyd
@@ -61,8 +68,7 @@ def test_installed_programs_find_each_other(tree, scratch):
                                "1", "--http", "127.0.0.1:0"], env=env, stderr=subprocess.PIPE, text=True)
     try:
         assert re.search(r"ready unix:\S+ http://", server.stderr.readline())
-        pages = [os.readlink(f"/proc/{p}/exe") for p in harness.children(server.pid)]
-        assert f"{tree}/bin/parley-web" in pages
+        until(lambda: f"{tree}/bin/parley-web" in map(program_of, harness.children(server.pid)), "the page is served")
     finally:
         server.terminate()
         server.communicate(timeout=harness.DEADLINE)

@@ -22,6 +22,25 @@ def pipes(pid):
     return out
 
 
+def transfers(lines):
+    """(pid, "read" or "write", pipe) of each call that moved something. Lines are such as
+         4711 write(9<pipe:[123]>, ""..., 32) = 32
+    or, when another process had its turn meanwhile,
+         4711 write(9<pipe:[123]>, ""..., 32 <unfinished ...>
+         4711 <... write resumed>) = 32"""
+    begun = {}
+    for line in lines:
+        if m := re.match(r"(\d+) +(read|write)v?\(\d+<(pipe:\[\d+\])>", line):
+            begun[m.group(1)] = m.group(2, 3)
+        elif not re.match(r"\d+ +<\.\.\. (read|write)v? resumed", line):
+            continue
+        pid = line.split()[0]
+        if pid in begun and (moved := re.search(r" = (\d+)$", line)):
+            call, pipe = begun.pop(pid)
+            if int(moved.group(1)) > 0:
+                yield int(pid), call, pipe
+
+
 @pytest.fixture
 def busy_server(make_server):
     return make_server().start("--workers", "2", "--place", "workers")
@@ -59,12 +78,9 @@ def test_pipes_carry_traffic_while_a_room_is_busy(busy_server):
         server.ok("send", "#busy", "-", input="".join(f"line {i}\n" for i in range(100)))
         for t in tails:
             harness.until(lambda t=t: len(t.messages()) == 100, "all lines arrive")
-    # Lines such as:  4711 write(9<pipe:[123]>, ""..., 32) = 32
     moved = {}
-    for line in trace.lines():
-        m = re.match(r"(\d+) +(read|write)v?\(\d+<(pipe:\[\d+\])>.*= (\d+)$", line)
-        if m and int(m.group(4)) > 0:
-            moved.setdefault(m.group(3), set()).add((int(m.group(1)), m.group(2)))
+    for pid, call, pipe in transfers(trace.lines()):
+        moved.setdefault(pipe, set()).add((pid, call))
     for worker, shared in worker_pipes.items():
         kinds = {("hub" if pid == server.pid else "worker", call)
                  for p in shared for pid, call in moved.get(p, ()) if pid in (server.pid, worker)}

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 import parleywire as wire
-from harness import TRANSPORTS, until
+from harness import TRANSPORTS, shoot, until
 
 LINES = 20000  # a few tenths of a second: what dies on the way dies in the middle
 LOCAL = [t for t in TRANSPORTS if t != "tcp"]
@@ -234,8 +234,7 @@ def test_workers_killed_under_a_running_pair(make_server, feed, transport):
     f.put(lines)
     for enough in (1, LINES // 3):
         until(lambda: len(tail.lines) >= enough, f"{enough} lines arrive")
-        for worker in server.workers():
-            os.kill(worker, signal.SIGKILL)
+        shoot(server.workers())
     f.end()
     assert sender.wait() == 0, sender.stderr
     assert_whole(tail, lines)
@@ -303,11 +302,13 @@ def test_transport_changed_under_full_traffic(server, feed):
     f.end()
     assert sender.wait() == 0, sender.stderr
     until(lambda: shows(chat, f"line {total - 1}"), "the last line arrives")
+    # It begins on the last of them.
+    until(lambda: (b"".join(chat.lines).decode() + chat.stderr).count("0 lost, 0 doubled") == 2 * len(LOCAL),
+          "each change is told")
     shown = b"".join(chat.lines).decode()
     assert re.findall(r"<talker> (line \d+)\n", shown) == numbered(0, total)
     mine = [x for x in said(server) if not x.startswith("line")]
     assert mine == [f"{w} {i}" for i in range(2 * len(LOCAL)) for w in ("before", "after")]
-    assert (shown + chat.stderr).count("0 lost, 0 doubled") == 2 * len(LOCAL)  # it begins on the last of them
 
 
 # --- what a server has lost ----------------------------------------------------------------------------------

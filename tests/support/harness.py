@@ -163,6 +163,15 @@ def alive(pid):
         return False
 
 
+def shoot(pids):
+    """SIGKILL to all that are still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
 def traced(pid):
     """Somebody traces it, or did until it was gone."""
     try:
@@ -444,11 +453,7 @@ class Server:
         """SIGKILL to the hub and all workers at once."""
         self.remember()
         victims = [self.pid, *self.workers()]
-        for pid in victims:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        shoot(victims)
         self.process.wait()
         self.process = None
         until(lambda: not any(alive(p) for p in victims), "killed processes are gone")
