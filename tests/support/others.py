@@ -10,8 +10,8 @@ import sys
 import pytest
 
 import harness
-import hostile
 import parleywire as wire
+import rawends
 
 NOBODY, OTHER = 65534, 65533
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")
@@ -29,7 +29,7 @@ def programs(server):
     where = os.path.join(server.dir, "programs")
     os.mkdir(where)
     os.chmod(where, 0o755)
-    for path in (harness.PARLEY, hostile.__file__, wire.__file__):
+    for path in (harness.PARLEY, rawends.__file__, wire.__file__):
         shutil.copy(path, where)
         os.chmod(os.path.join(where, os.path.basename(path)), 0o755)
     return where
