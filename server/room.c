@@ -435,7 +435,9 @@ static int open_one(struct hub *h, const char *entry)
     if (err == 0)
         find_settings(r, &b);
     if (err < 0) {
-        log_error("room directory %s/%s is not usable (%s); left as it is", h->rooms_dir, entry,
+        log_error("room directory %s/%s %s (%s); left as it is", h->rooms_dir, entry,
+                  err == -EPROTONOSUPPORT ? "was written by a newer parleyd, which can serve it"
+                                          : "is not usable",
                   errno_name(-err));
         free(r);
         return 0; /* the other rooms are fine */

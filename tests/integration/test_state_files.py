@@ -99,3 +99,21 @@ def test_doctor_looks_at_what_is_kept(make_server):
     for file in secrets:
         assert f"{file}, mode 0644. others can use it: chmod 600" in done.stdout
     assert "1 set aside because they were broken. Look at" in done.stdout
+
+
+def test_room_of_a_newer_server_is_left_alone_and_said_to_be_one(make_server):
+    server = make_server().start()
+    server.ok("send", "#future", "from then")
+    server.stop()
+    (log,) = [f for f in glob.glob(path(server, "rooms/*/*.log")) if b"#future" in open(f, "rb").read()]
+    with open(log, "r+b") as f:
+        f.seek(8)  # the version, behind the magic
+        f.write(b"\x09")
+        f.seek(0)
+        before = f.read()
+    server.start()
+    assert f"room directory {os.path.dirname(log)} was written by a newer parleyd" in server.output()
+    server.ok("send", "#lobby", "others are served")
+    server.stop()
+    with open(log, "rb") as f:
+        assert f.read() == before
