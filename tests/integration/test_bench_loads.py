@@ -24,10 +24,17 @@ def place(objects):
     p.close()
 
 
-def measure(place, *args):
-    done = place.run(*args, "--repeat", "1", "--json")
+def results(done):
     assert done.returncode == 0, f"exit {done.returncode}\n{done.out}\n{done.err}"
     return [json.loads(line) for line in done.out.splitlines()]
+
+
+def measure(place, *args):
+    """POSIX queues are counted for a user: when other tests have taken all of them for a moment, measure again."""
+    def whole():
+        got = results(place.run(*args, "--repeat", "1", "--json"))
+        return None if any("RLIMIT_MSGQUEUE" in r.get("skipped", "") for r in got) else got
+    return until(whole, "there are queues for it")
 
 
 def median(r, name):
@@ -87,7 +94,12 @@ def test_fanout_mixed_verifies_all_transports_in_one_room(place):
 
 
 def test_fanout_to_more_than_the_limit_says_which(place):
-    (r,) = measure(place, "fanout", "-t", "posixmq", "-S", "3000", "-C", "100")
+    # With a limit of its own, so that the queues of this user are not used up for all other tests.
+    limits = (300_000, 300_000)
+    p = place.start("fanout", "-t", "posixmq", "-S", "3000", "-C", "100", "--repeat", "1", "--json",
+                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_MSGQUEUE, limits))
+    p.out, p.err = p.communicate(timeout=harness.DEADLINE)
+    (r,) = results(p)
     assert "RLIMIT_MSGQUEUE" in r["skipped"] or "descriptor" in r["skipped"]
 
 
