@@ -204,7 +204,7 @@ void handle_file_put(struct conn *c, const struct record *r)
     }
     if (!may_transfer(c, r) || (!f && !may_begin(c, r, b.size, owner)))
         return;
-    if (!filestore_has_room(c->hub->files, b.size)) {
+    if (!filestore_has_room(c->hub->files, f ? filestore_missing(c->hub->files, f) : b.size)) {
         request_error(c, r, REASON_STORAGE, "no space left on the server's disk for it");
         return;
     }

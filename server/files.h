@@ -122,6 +122,8 @@ void filestore_unlink(struct files *s, const struct file *f);
 /* When its data was last written, ns since 1970; 0: not known. */
 uint64_t filestore_touched(struct files *s, const struct file *f);
 int filestore_has_room(struct files *s, uint64_t bytes);
+/* What the disk still has to give for it: its process has allocated all of it at once. */
+uint64_t filestore_missing(struct files *s, const struct file *f);
 /* Read one info back: 0, or -EBADMSG. Public for tests: any bytes are legal input. */
 int filestore_parse(const char *text, size_t n, struct file *f);
 

@@ -210,6 +210,17 @@ uint64_t filestore_touched(struct files *s, const struct file *f)
     return (uint64_t)st.st_mtim.tv_sec * NS_PER_SEC + (uint64_t)st.st_mtim.tv_nsec;
 }
 
+uint64_t filestore_missing(struct files *s, const struct file *f)
+{
+    char name[64];
+    struct stat st;
+    name_of(f, ".data", name);
+    if (fstatat(s->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return f->size;
+    uint64_t has = (uint64_t)st.st_blocks * 512;
+    return has < f->size ? f->size - has : 0;
+}
+
 int filestore_has_room(struct files *s, uint64_t bytes)
 {
     struct statvfs v;

@@ -93,6 +93,34 @@ def test_full_state_disk_refuses_posts_and_recovers(make_server, objects, count)
 
 
 @needs_root
+def test_an_upload_goes_on_in_the_space_that_it_has_taken_already(make_server, objects):
+    """The disk has room for it once, not twice: what was allocated when it began counts as its own."""
+    server = make_server()
+    if not objects.private:
+        pytest.skip("no mount namespace of our own")
+    data = os.urandom(1000) * 20_000
+    with Disk(server.state, 60 * 1024):
+        tcp = ("127.0.0.1", harness.quiet_port())
+        server.start("--listen", "%s:%d" % tcp, "--workers", "1")
+        with wire.Client.connect(tcp, "a") as a:
+            room = a.join("#lobby").room
+            side, first = a.open_file(tcp, a.put_file(room, "x", len(data)))
+            side.send(data[:100_000])
+            side.close()
+            assert a.until("ERROR").code == wire.CODES["FILE"]
+            free = os.statvfs(server.state)
+            assert free.f_bavail * free.f_frsize < (32 << 20) + len(data)
+            granted = a.put_file(room, "x", len(data))
+            assert granted.type == "FILE_TICKET", granted
+            side, first = a.open_file(tcp, granted)
+            assert first.offset == 100_000
+            side.send(data[100_000:] + wire.encode("FILE_END", hash=hashlib.blake2b(data, digest_size=32).digest()))
+            a.until("FILE", name="x")
+            side.close()
+        server.stop()
+
+
+@needs_root
 def test_files_and_a_full_state_disk(make_server, objects):
     """Refused before a byte moves if it is known; else at the place where it is found out, and gone on with later."""
     server = make_server()
