@@ -98,7 +98,7 @@ def test_first_hour_with_the_package(place, package):
         chat.enter("in the chat")
         until(lambda: "<ben> in the chat" in ann.run("parley", "history", "-s", here, "#lobby"), "what ben typed")
         chat.enter("/quit")
-        until(lambda: not chat.child.isalive(), "the chat's end")
+        assert chat.wait() == 0
     finally:
         server.send_signal(signal.SIGTERM)
         rest = server.communicate(timeout=harness.DEADLINE)[1]

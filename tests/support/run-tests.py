@@ -141,7 +141,7 @@ class Runner:
         return run_programs(self.programs(kind), environment(), self.jobs)
 
     def suite_build(self):
-        return self.make_target("all tests")
+        return self.make_target("all lib tests")
 
     def suite_layers(self):
         return self.make_target("layers")
