@@ -153,7 +153,7 @@ def test_configuration_page_and_example_have_every_key_and_the_program_takes_the
             return "no"
         if values != "-" and values[0] != "@":
             return values.lstrip(",").split()[0]
-        return {"N": "7", "ADDRESS": "127.0.0.1:0", "RULE": "#a 7d", "SIZE": "1M", "HOST:PORT": "127.0.0.1:0", "BYTES": "64", "SECONDS": "5", "AGE": "10m", "TIME": "10m", "SEQ": "1"}.get(meta, "/x")
+        return {"N": "7", "ADDRESS": "127.0.0.1:0", "RULE": "#a 7d", "SIZE": "1M", "HOST:PORT": "127.0.0.1:0", "BYTES": "64", "SECONDS": "5", "AGE": "10m", "TIME": "10m", "SEQ": "1", "NICK": "x"}.get(meta, "/x")
     os.makedirs(f"{scratch}/conf/parley", exist_ok=True)
     conf = f"{scratch}/conf/parley/{program}.conf"
     # The other server options would have the check look elsewhere, or need a user of that name.
@@ -238,11 +238,12 @@ def rooms(server):
 
 
 def typed(child, line, expect):
-    """Type it, press Tab, and wait until the line is what is expected; then throw the line away."""
+    """Type it, press Tab, and wait until the line is what is expected; then throw the line away. With Ctrl-U, not with
+    Ctrl-C: a shell that is not done yet with the completion would take that for the end of it, and keep the line."""
     child.send(line + "\t")
     child.expect_exact(expect, timeout=harness.DEADLINE)
-    child.send("\x03")
-    child.expect_exact("READY>", timeout=harness.DEADLINE)
+    child.send("\x15echo le''t us go on\n")
+    child.expect("let us go on\r\n.*READY>", timeout=harness.DEADLINE)
 
 
 def start_shell(command, setup, env):
