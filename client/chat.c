@@ -365,7 +365,7 @@ static void last_words(const struct chat *c, size_t unacked)
     if (session_state(c->session) == SESSION_CLOSED && session_exit_code(c->session))
         log_error("%s", session_error(c->session));
     else if (unacked)
-        log_error("%zu lines have not been acknowledged by the server", unacked);
+        log_error("lines that the server has not acknowledged: %zu", unacked);
 }
 
 static int run(struct chat *c)

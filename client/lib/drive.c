@@ -247,7 +247,7 @@ static void ended(struct session *s, int err)
     if (s->bye && err != -EBADMSG) {
         size_t left = s->out.posts;
         if (left)
-            session_finish(s, 75, "%zu lines have not been acknowledged by the server", left);
+            session_finish(s, 75, "lines that the server has not acknowledged: %zu", left);
         else
             session_finish(s, 0, "%s", "");
     } else if (err == -EACCES || err == -EPROTO) {

@@ -188,7 +188,7 @@ int session_bye(struct session *s, struct str reason)
         size_t left = s->out.posts;
         s->bye = 1;
         if (left)
-            session_finish(s, 75, "%zu lines have not been acknowledged by the server", left);
+            session_finish(s, 75, "lines that the server has not acknowledged: %zu", left);
         else
             session_finish(s, 0, "%s", "");
         return 0;

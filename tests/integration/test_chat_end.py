@@ -130,7 +130,7 @@ def test_leaving_without_the_server_says_what_was_not_sent(server, chats):
     a.until(lambda: "1 unsent" in a.edited(), "the line that waits")
     a.send("/quit\r")
     assert a.wait() == 75
-    a.sees("not been acknowledged")
+    a.sees("has not acknowledged")
     server.start(*server.options)
 
 
