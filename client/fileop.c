@@ -270,6 +270,16 @@ static int on_error(struct fileop *f, const struct record *r)
                render_safe(b.text, safe, sizeof safe));
 }
 
+/* Is that what came of our wish? If an earlier run had brought all of the file before it was
+ * killed, its record is the only answer, and there was no ticket that named it. */
+static int is_what_came(const struct fileop *f, const struct body_file *said)
+{
+    if (!id128_none(f->file))
+        return id128_eq(said->file, f->file);
+    return f->asked && said->size == f->size && str_eq(said->name, str_of(f->name)) &&
+           str_eq(said->from, str_of(session_nick(f->s)));
+}
+
 int fileop_record(struct fileop *f, const struct record *r)
 {
     struct body_file said;
@@ -277,7 +287,7 @@ int fileop_record(struct fileop *f, const struct record *r)
     if (f->over)
         return 1;
     if (r->type == RECORD_FILE && f->put && r->room == f->room && body_file_get(r, &said) == 0 &&
-        !id128_none(f->file) && id128_eq(said.file, f->file)) {
+        is_what_came(f, &said)) {
         f->seq = r->seq;
         f->time = r->time;
         copy_nick(f->from, said.from);

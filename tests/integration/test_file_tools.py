@@ -323,6 +323,21 @@ def test_a_killed_transfer_is_asked_for_again(gate):
     assert read(server.ok("file", "get", "-o", out_dir(server), "#lobby", str(said["seq"]))[:-1]) == data
 
 
+def test_what_an_earlier_run_had_brought_is_said_at_once(make_server, free_port):
+    """All of it came, and nobody was there any more to say it: the next run is answered by the FILE record alone."""
+    server = tcp_server(make_server, free_port)
+    path = make_file(server, "x", content(5000))
+    server.ok("file", "put", "#lobby", path)
+    server.kill()
+    (info,) = stored(server, ".info")
+    with open(os.path.join(data_dir(server), info), "r+b") as f:
+        text = f.read()
+        f.truncate(text.index(b"said "))
+    server.start(*server.options)
+    assert server.ok("file", "put", "#lobby", path).startswith("x (")
+    assert stored(server, ".info") == [info]
+
+
 def test_what_was_moved_for_a_server_that_is_gone_is_asked_for(gate):
     """The session is there again while bytes move still, which nobody waits for; they all go, and there is no answer."""
     server, way = gate(150_000)
