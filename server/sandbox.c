@@ -6,11 +6,14 @@
 #include "base/log.h"
 #include "base/paths.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <seccomp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -66,13 +69,44 @@ int sandbox_enter(enum sandbox_role role)
     return confine(common, sizeof common / sizeof *common, more[role]);
 }
 
+/* Is there nothing in it? */
+static int is_empty(int fd)
+{
+    const struct dirent *e;
+    int copy = dup(fd), found = 0;
+    DIR *d = copy < 0 ? NULL : fdopendir(copy);
+    if (!d) {
+        io_close(&copy);
+        return 0;
+    }
+    while (!found && (e = readdir(d)))
+        found = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    closedir(d);
+    return !found;
+}
+
+/* What is new becomes the user's. What holds other things already (/run, /tmp) stays whose it is.
+ */
 static int hand_over(const char *dir, const struct passwd *pw)
 {
     int r = path_mkdirs(dir, 0700);
-    if (r == 0 && chown(dir, pw->pw_uid, pw->pw_gid) < 0)
+    int fd = r < 0 ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (r == 0 && (fd < 0 || (is_empty(fd) && fchown(fd, pw->pw_uid, pw->pw_gid) < 0)))
         r = -errno;
+    io_close(&fd);
     if (r < 0)
         log_error("cannot give %s to user %s (%s)", dir, pw->pw_name, errno_name(r));
+    return r;
+}
+
+/* As that user. */
+static int check_writable(const char *dir, const char *user)
+{
+    if (access(dir, W_OK | X_OK) == 0)
+        return 0;
+    int r = -errno;
+    log_error("--user %s: cannot write to %s (%s). Make it that user's (chown), or choose another",
+              user, dir, errno_name(r));
     return r;
 }
 
@@ -99,6 +133,11 @@ int sandbox_become(const char *user, const char *const *dirs, int count)
         setuid(pw->pw_uid) < 0 || setuid(0) == 0) {
         log_error("cannot become user %s (%s)", user, errno_name(errno));
         return -EPERM;
+    }
+    for (int i = 0; i < count; i++) {
+        int r = check_writable(dirs[i], user);
+        if (r < 0)
+            return r;
     }
     return 0;
 }

@@ -13,6 +13,6 @@ enum sandbox_role { SANDBOX_WORKER, SANDBOX_RELAY, SANDBOX_VERIFIER };
 /* 0 or a negative errno. */
 int sandbox_enter(enum sandbox_role role);
 
-/* Hub started as root with --user: own these directories as that user, then become it for good. 0
- * or a negative errno, already logged. */
+/* Hub started as root with --user: make these directories, give those that are empty to that user,
+ * and become it for good. All must be writable then. 0 or a negative errno, already logged. */
 int sandbox_become(const char *user, const char *const *dirs, int count);

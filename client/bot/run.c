@@ -182,10 +182,11 @@ static void give(struct job *j)
     io_close(&j->in);
 }
 
+/* What there is, but no more at once than a pipe can hold: somebody may print without end. */
 static void take(struct job *j)
 {
     char bytes[16384];
-    while (j->out >= 0) {
+    for (int i = 0; i < 64 && j->out >= 0; i++) {
         ssize_t n = read(j->out, bytes, sizeof bytes);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;

@@ -165,6 +165,13 @@ def test_a_run_that_takes_too_long_is_ended_with_all_it_has_started(server):
     until(lambda: not running(server, "PARLEY_TEXT=stay"), "nothing of it is left")
 
 
+def test_a_run_that_prints_without_end_holds_up_nobody(server):
+    bot = Bot(server, "--run-time", "3", "--jobs", "2", script="if [ \"$PARLEY_TEXT\" = stay ]; then exec yes; fi; echo $PARLEY_TEXT")
+    bot.ask("stay", "go")
+    bot.wait_for("go")
+    assert "took longer than 3 s and was ended" in bot.stream.stderr
+
+
 def test_more_messages_than_are_kept_in_memory_are_all_answered_in_order(server):
     server.ok("send", "-n", "ann", "#lobby", "-", input="".join(f"{i}\n" for i in range(700)))
     bot = Bot(server, "--after", "0", "--rate", "100000", "--burst", "100000", "-C", "700", script="echo $PARLEY_TEXT")

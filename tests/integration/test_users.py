@@ -44,9 +44,10 @@ def programs():
 @pytest.fixture
 def start(make_server, programs):
     """start(*options): a server that other users can reach."""
-    def begin(*options, **more):
+    def begin(*options, owner=0, **more):
         server = make_server()
         os.chmod(server.dir, 0o755)
+        os.chown(server.dir, owner, -1)
         os.chmod(os.path.join(server.dir, "home"), 0o777)
         return server.start("--workers", "1", *options, **more)
     return begin
@@ -381,7 +382,7 @@ print(r.text)
 
 
 def test_server_started_as_root_becomes_the_user(start, programs):
-    server = start("--user", "nobody")
+    server = start("--user", "nobody", owner=NOBODY)
     want = pwd.getpwnam("nobody").pw_uid
     for pid in [server.pid, *server.workers()]:
         with open(f"/proc/{pid}/status") as f:
@@ -405,6 +406,28 @@ def test_server_started_as_root_becomes_the_user(start, programs):
         assert (done.returncode == 0) == works, (transport, done.stderr)
         if not works:
             assert "cannot hand it over" in done.stderr
+
+
+def test_a_directory_with_other_things_in_it_is_not_given_to_the_user(make_server):
+    server = make_server()
+    shared = os.path.join(server.dir, "shared")
+    os.makedirs(os.path.join(shared, "of others"))
+    os.chmod(server.dir, 0o711)
+    command = [*server.command("--user", "nobody"), "--socket", os.path.join(shared, "s")]
+
+    def run():
+        return subprocess.run(command, env=server.env(), text=True, capture_output=True, timeout=harness.DEADLINE, stdin=subprocess.DEVNULL)
+    done = run()
+    assert done.returncode == 1
+    assert done.stderr == (f"parleyd: --user nobody: cannot write to {shared} (EACCES). Make it that user's (chown), or choose another\n")
+    assert os.stat(shared).st_uid == 0
+    os.chmod(shared, 0o1777)  # like /tmp
+    child = subprocess.Popen(command, env=server.env(), text=True, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    assert f"ready unix:{shared}/s" in child.stderr.readline()
+    assert os.stat(shared).st_uid == 0
+    child.terminate()
+    child.communicate(timeout=harness.DEADLINE)
+    assert child.returncode == 0
 
 
 def test_server_of_an_unknown_user_does_not_start(make_server):
