@@ -33,6 +33,10 @@ struct logseg {
     uint64_t scanned_off;
 };
 
+/* Older than this, relative to the newest record, is on disk whatever --sync says: every second, or
+ * by the kernel within half a minute. Also bounds what a start reads. */
+#define SURELY_ON_DISK_NS (3600 * NS_PER_SEC)
+
 struct logwriter {
     int dir;              /* of the room, owned */
     char *path;           /* of dir, for messages */

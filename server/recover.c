@@ -21,10 +21,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Older than this, relative to the newest record, is on disk whatever --sync says: every second, or
- * by the kernel within half a minute. Also bounds what a start reads. */
-#define SURELY_ON_DISK_NS (3600 * NS_PER_SEC)
-
 static int is_segment(const struct dirent *d)
 {
     size_t n = strlen(d->d_name);

@@ -6,9 +6,9 @@
  *   1. Producers who spoke in it within PRODUCER_NS are written down in the log (PRODUCERS): a post
  *      that is sent again must be known as such by the next server too.
  *   2. Readers are moved behind it and told (ORDER_DROP, drop.c); the hub forgets it.
- *   3. A thread of libuv's pool syncs what stays: after a power cut there must be a log that begins
- *      where this one does. Then it unlinks the files, oldest first, and syncs the directory after
- *      each: whatever is interrupted, what is left has no gap.
+ *   3. A thread of libuv's pool syncs what may not be on disk yet, also of what goes: after a power
+ *      cut there must be a log without a gap. Then it unlinks the files, oldest first, and syncs
+ * the directory after each: whatever is interrupted, what is left has no gap.
  *   4. After GRAVE_NS the blocks are punched out of the unlinked file. A client of transport mmap
  *      that is stopped may map it for as long as it likes, but not keep the disk. It finds zeros,
  *      which are no record, and comes back with its cursor.
@@ -50,7 +50,8 @@ struct drop_job {
     uv_work_t work;
     struct hub *hub;
     uint32_t room;
-    int sync[3]; /* the first segment kept, the newest, the directory (last); owned */
+    int *sync; /* segments that may not be on disk yet, rooms, the directory (last); owned */
+    size_t syncs;
     size_t count;
     uint64_t *seqs; /* the files are named by */
     struct grave *files;
@@ -201,10 +202,11 @@ static int keep_producers(struct room *r, size_t n, uint64_t wall)
 
 static void job_free(struct drop_job *j)
 {
-    for (size_t i = 0; i < sizeof j->sync / sizeof *j->sync; i++)
+    for (size_t i = 0; i < j->syncs; i++)
         io_close(&j->sync[i]);
     for (size_t i = 0; i < j->count && j->files; i++)
         io_close(&j->files[i].fd);
+    free(j->sync);
     free(j->files);
     free(j->seqs);
     free(j);
@@ -224,8 +226,8 @@ static int remove_one(int dir, uint64_t seq, struct grave *file)
 static void job_run(uv_work_t *work)
 {
     struct drop_job *j = work->data;
-    int dir = j->sync[2];
-    for (size_t i = 0; i < 3 && j->synced == 0; i++)
+    int dir = j->sync[j->syncs - 1];
+    for (size_t i = 0; i < j->syncs && j->synced == 0; i++)
         if (fdatasync(j->sync[i]) < 0)
             j->synced = -errno;
     for (size_t i = 0; i < j->count && j->synced == 0 && j->unlinked == 0; i++)
@@ -253,6 +255,28 @@ static void job_done(uv_work_t *work, int status)
     job_free(j);
 }
 
+/* After a power cut the log ends at its first gap, and the newest SETTINGS and PRODUCERS may stand
+ * behind it. So everything has to be on disk before the first file goes: what stays, and what goes
+ * too, because a cut between two removals leaves some of it in front of what stays. */
+static int take_syncs(struct drop_job *j, struct logwriter *w)
+{
+    size_t i = w->count;
+    while (i > 0 && ended(w, i - 1) + SURELY_ON_DISK_NS >= w->last_time)
+        i--;
+    j->sync = calloc(w->count - i + 2, sizeof *j->sync);
+    if (!j->sync)
+        return -ENOMEM;
+    for (; i <= w->count + 1; i++) {
+        int fd = i < w->count    ? dup(w->segs[i].seg.fd)
+                 : i == w->count ? openat(w->dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                                 : dup(w->dir);
+        if (fd < 0)
+            return -errno;
+        j->sync[j->syncs++] = fd;
+    }
+    return 0;
+}
+
 static struct drop_job *job_new(struct room *r, size_t n)
 {
     struct logwriter *w = &r->log;
@@ -264,15 +288,12 @@ static struct drop_job *job_new(struct room *r, size_t n)
     j->count = n;
     j->seqs = calloc(n, sizeof *j->seqs);
     j->files = calloc(n, sizeof *j->files);
-    j->sync[0] = dup(w->segs[n].seg.fd);
-    j->sync[1] = dup(w->segs[w->count - 1].seg.fd);
-    j->sync[2] = dup(w->dir);
     j->work.data = j;
     for (size_t i = 0; i < n && j->files; i++)
         j->files[i] = (struct grave){.fd = -1, .size = w->segs[i].seg.size};
     for (size_t i = 0; i < n && j->seqs; i++)
         j->seqs[i] = w->segs[i].seg.base_seq;
-    if (!j->seqs || !j->files || j->sync[0] < 0 || j->sync[1] < 0 || j->sync[2] < 0) {
+    if (!j->seqs || !j->files || take_syncs(j, w) < 0) {
         job_free(j);
         return NULL;
     }
@@ -284,21 +305,13 @@ static struct drop_job *job_new(struct room *r, size_t n)
 static void drop(struct room *r, size_t n, uint64_t wall)
 {
     struct logwriter *w = &r->log;
-    struct drop_job *j = job_new(r, n);
-    int e = j ? keep_producers(r, n, wall) : -ENOMEM;
-    if (e < 0) {
+    int e = keep_producers(r, n, wall); /* may begin a segment */
+    struct drop_job *j = e == 0 ? job_new(r, n) : NULL;
+    if (!j) {
         hub_complain(r->hub, "room %s: old log segments stay for now (%s)", w->name,
-                     errno_name(-e));
+                     errno_name(e < 0 ? -e : ENOMEM));
         r->retain_again = mono_ns() + RETRY_NS;
-        if (j)
-            job_free(j);
         return;
-    }
-    /* Where PRODUCERS went, if a segment was begun for it. */
-    int newest = dup(w->segs[w->count - 1].seg.fd);
-    if (newest >= 0) {
-        io_close(&j->sync[1]);
-        j->sync[1] = newest;
     }
     logwriter_drop(w, n);
     r->dropped += n;
@@ -365,7 +378,7 @@ static void open_graves(struct hub *h, size_t n)
         for (size_t i = 0; i < n; i++)
             io_close(&k->graves[i].fd);
     } else {
-        *j = (struct drop_job){.work.data = j, .sync = {-1, -1, -1}, .count = n, .files = files};
+        *j = (struct drop_job){.work.data = j, .count = n, .files = files};
         memcpy(files, k->graves, n * sizeof *files);
         uv_queue_work(&h->loop, &j->work, punch, punched);
         j = NULL;

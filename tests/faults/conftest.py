@@ -6,13 +6,16 @@ a run with the same random choices; processes still race as they like.
 
 import os
 import random
+import subprocess
 import sys
 
+import harness
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
 LONG = os.environ.get("PARLEY_FAULTS", "short") == "long"
+SHIM = os.path.join(harness.BIN, "tests", "faults", "record_io.so")
 
 
 @pytest.fixture
@@ -32,6 +35,16 @@ def count(record_property, capsys):
         with capsys.disabled():
             print("\n  " + ", ".join(f"{what.replace('_', ' ')} {n}" for what, n in numbers.items()))
     return show
+
+
+@pytest.fixture(scope="session")
+def shim():
+    """`make` builds it; a run of pytest by hand asks for it."""
+    made = subprocess.run(["make", "-s", "-C", harness.ROOT, f"BUILD={os.path.dirname(harness.BIN)}", SHIM],
+                          env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
+                          capture_output=True, text=True)
+    assert os.path.exists(SHIM), made.stderr
+    return SHIM
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

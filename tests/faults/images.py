@@ -48,6 +48,11 @@ class File:
     def synced(self, cut):
         return max((b for b, e in self.syncs if e <= cut), default=-1)
 
+    def kept(self, cut):
+        """Bytes from the start that are on disk for certain, of a file that is only appended to."""
+        certain = self.synced(cut)
+        return max((at + len(b) for i, at, b in self.writes if i < certain), default=0)
+
     def image(self, cut, dice, keep, strict):
         certain = self.synced(cut)
         size = len(self.base)
@@ -156,7 +161,7 @@ class History:
         return sorted(kept, key=lambda n: n[0])
 
     def write(self, where, cut, dice, strict):
-        """Make the image of a power cut right after operation `cut`."""
+        """Make the image of a power cut right after operation `cut`. Returns {path: File} of what is in it."""
         files, dirs = dict(self.start), set(self.dirs)
         for _, kind, path, other in self.surviving_names(cut, dice, strict):
             if os.path.dirname(path) not in dirs:
@@ -177,3 +182,4 @@ class History:
         for path, file in files.items():
             with open(os.path.join(where, path), "wb") as f:
                 f.write(file.image(cut, dice, keep, strict))
+        return files

@@ -11,11 +11,9 @@ on each the server has to start, and:
 import os
 import shutil
 import signal
-import subprocess
 
 import pytest
 
-import harness
 import images
 import ledger
 import parleywire as wire
@@ -23,17 +21,6 @@ import roomlog
 from conftest import LONG
 
 IMAGES = 240 if LONG else 14  # of each recording
-SHIM = os.path.join(harness.BIN, "tests", "faults", "record_io.so")
-
-
-@pytest.fixture(scope="session")
-def shim():
-    """`make` builds it; a run of pytest by hand asks for it."""
-    made = subprocess.run(["make", "-s", "-C", harness.ROOT, f"BUILD={os.path.dirname(harness.BIN)}", SHIM],
-                          env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
-                          capture_output=True, text=True)
-    assert os.path.exists(SHIM), made.stderr
-    return SHIM
 
 
 class Recording:
