@@ -83,8 +83,8 @@ def test_output_that_cannot_be_written_is_told(server, chats):
     def ends(stdout):
         """What becomes of a chat whose input stays open."""
         r, w = os.pipe()
-        with subprocess.Popen([PARLEY, "-n", "alice", "-q", "-s", server.address], stdin=r, env=chats.env("alice"),
-                              stdout=stdout, stderr=subprocess.PIPE, text=True) as p:
+        with harness.started([PARLEY, "-n", "alice", "-q", "-s", server.address], stdin=r, env=chats.env("alice"),
+                             stdout=stdout, stderr=subprocess.PIPE, text=True) as p:
             os.close(stdout)
             os.close(r)
             os.write(w, b"hello\n")
@@ -100,8 +100,8 @@ def test_output_that_cannot_be_written_is_told(server, chats):
 
 def test_shared_pipe_stays_blocking(server, chats):
     r, w = os.pipe()
-    with subprocess.Popen([PARLEY, "-n", "alice", "-s", server.address], stdin=r, env=chats.env("alice"),
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
+    with harness.started([PARLEY, "-n", "alice", "-s", server.address], stdin=r, env=chats.env("alice"),
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
         os.write(w, b"hello\n")
         assert b"hello" in p.stdout.readline()
         assert not fcntl.fcntl(r, fcntl.F_GETFL) & os.O_NONBLOCK
@@ -113,8 +113,8 @@ def test_shared_pipe_stays_blocking(server, chats):
 def test_filter_is_interrupted_by_signals(server, chats):
     for sig in (signal.SIGINT, signal.SIGTERM):
         r, w = os.pipe()
-        with subprocess.Popen([PARLEY, "-n", "alice", "-s", server.address], stdin=r, env=chats.env("alice"),
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
+        with harness.started([PARLEY, "-n", "alice", "-s", server.address], stdin=r, env=chats.env("alice"),
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
             os.write(w, b"hello\n")
             assert b"hello" in p.stdout.readline()
             p.send_signal(sig)

@@ -347,8 +347,8 @@ def test_rate_applies_to_other_users(start, programs, transport, wait, kind):
     watcher = wire.Client.connect(server.socket, "watcher")
     room = watcher.join("#flood").room
     began = time.monotonic()
-    with subprocess.Popen(python_as(NOBODY, FLOOD, server.socket, transport, str(room), kind), text=True,
-                          env=server.env(PYTHONPATH=programs), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as flooder:
+    with harness.started(python_as(NOBODY, FLOOD, server.socket, transport, str(room), kind), text=True,
+                         env=server.env(PYTHONPATH=programs), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as flooder:
         assert flooder.stdout.readline() == "True\n"
         for _ in range(100):  # all that may come at once, and more later
             watcher.until("MESSAGE" if kind == "POST" else "RETITLE")

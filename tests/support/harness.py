@@ -5,6 +5,7 @@ here sleeps for a fixed time: `until` polls a condition with a deadline, which o
 ever reaches.
 """
 
+import contextlib
 import ctypes
 import glob
 import json
@@ -67,10 +68,20 @@ def hang_up(child):
     child.closed = True
 
 
+@contextlib.contextmanager
+def started(command, **more):
+    """subprocess.Popen as a context that kills what is still there at its end, instead of waiting for it."""
+    with subprocess.Popen(command, **more) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def exit_code(child):
     """Of a pexpect child that is at its end or near it; minus the signal that ended it."""
     child.expect(pexpect.EOF, timeout=DEADLINE)
-    child.wait()  # close() would hang up on one that is still about to end
+    until(lambda: not child.isalive(), "the program ends")  # close() would hang up on one that is still about to
     child.close()
     return -child.signalstatus if child.signalstatus else child.exitstatus
 

@@ -52,12 +52,19 @@ def environment(**more):
     return env
 
 
+def usual_signals():
+    """What is started by nohup or in the background of a script ignores these, and so would all that
+    it starts. Tests send them."""
+    for n in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(n, signal.SIG_DFL)
+
+
 def run(command, seconds, env=None, shell=False):
     """Run to its end or the time limit; (exit code or None, output). Leaves no process behind."""
     with tempfile.TemporaryFile() as out:
         child = subprocess.Popen(command, shell=shell, stdin=subprocess.DEVNULL, stdout=out,
                                  stderr=subprocess.STDOUT, env=env or environment(),
-                                 start_new_session=True)
+                                 start_new_session=True, preexec_fn=usual_signals)
         try:
             code = child.wait(seconds)
         except subprocess.TimeoutExpired:
