@@ -7,8 +7,8 @@
  *      that is sent again must be known as such by the next server too.
  *   2. Readers are moved behind it and told (ORDER_DROP, drop.c); the hub forgets it.
  *   3. A thread of libuv's pool syncs what may not be on disk yet, also of what goes: after a power
- *      cut there must be a log without a gap. Then it unlinks the files, oldest first, and syncs
- * the directory after each: whatever is interrupted, what is left has no gap.
+ *      cut there must be a log without a gap. Then it unlinks the files, oldest first, and
+ *      syncs the directory after each: whatever is interrupted, what is left has no gap.
  *   4. After GRAVE_NS the blocks are punched out of the unlinked file. A client of transport mmap
  *      that is stopped may map it for as long as it likes, but not keep the disk. It finds zeros,
  *      which are no record, and comes back with its cursor.
