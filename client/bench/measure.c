@@ -197,7 +197,7 @@ static void put_bells(struct bench *b, struct bench_result *r, uint64_t posts, u
     struct page_counts c;
     if (!bench_private(b) || !(b->counting || b->cannot_count))
         return;
-    int e = pages_wait(b, posts + deliveries, &c);
+    int e = pages_wait(b, posts, posts + deliveries, &c);
     double share = e == 0 ? (double)(posts + deliveries) / (double)c.all.deliveries : 0;
     for (int i = 0; i < b->measure.count; i++) {
         const struct measured *m = &b->measure.of[i];

@@ -89,12 +89,12 @@ int pages_read(const struct bench *b, struct page_counts *c)
     return r;
 }
 
-int pages_wait(const struct bench *b, uint64_t deliveries, struct page_counts *c)
+int pages_wait(const struct bench *b, uint64_t posts, uint64_t deliveries, struct page_counts *c)
 {
     const struct timespec look = {.tv_sec = 0, .tv_nsec = LOOK_NS};
     uint64_t until = mono_ns() + WAIT_NS;
     int r = pages_read(b, c);
-    while (r == 0 && c->all.deliveries < deliveries) {
+    while (r == 0 && (c->records < posts || c->all.deliveries < deliveries)) {
         if (mono_ns() > until || bench_signalled)
             return -ETIMEDOUT;
         nanosleep(&look, NULL);

@@ -21,8 +21,9 @@ struct page_counts {
 /* What the pages say now. 0, or a negative errno: there are none (not our server), or they are not
  * to be understood. */
 int pages_read(const struct bench *b, struct page_counts *c);
-/* Wait until they tell of so many deliveries (each record to each of its readers), a second at
- * most. 0, -ETIMEDOUT, or as pages_read; *c is what they said last. */
-int pages_wait(const struct bench *b, uint64_t deliveries, struct page_counts *c);
+/* Wait until they tell of so many posts (the hub's page) and deliveries (each record to each of its
+ * readers: the page of who delivers, which is written at other times), a second at most. 0,
+ * -ETIMEDOUT, or as pages_read; *c is what they said last. */
+int pages_wait(const struct bench *b, uint64_t posts, uint64_t deliveries, struct page_counts *c);
 /* Sentence for a figure that is missing because of `error`. */
 const char *pages_why(int error);

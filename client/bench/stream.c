@@ -31,7 +31,7 @@ struct shape {
 static int shape_of(const struct bench *b, const char *transport, uint64_t posts, struct shape *s)
 {
     struct page_counts c;
-    int r = pages_wait(b, 2 * posts, &c);
+    int r = pages_wait(b, posts, 2 * posts, &c);
     if (r < 0)
         return r;
     double up = (double)c.posts / (double)(c.pulls | !c.pulls);

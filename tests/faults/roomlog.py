@@ -73,7 +73,7 @@ def rooms(state):
     for entry in sorted(os.listdir(top)) if os.path.isdir(top) else []:
         where = os.path.join(top, entry)
         try:
-            found[unhurried(lambda: Segment(segments(where)[-1]).name)] = where  # noqa: B023
+            found[unhurried(lambda: Segment(segments(where)[0]).name)] = where  # noqa: B023
         except (Broken, IndexError):
             pass  # it was being made when the power went; a new one may have its name
     return found
