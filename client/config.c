@@ -49,18 +49,14 @@ static int config_line(void *user, const char *section, const char *name, const 
 static char *read_line(char *out, int cap, void *user)
 {
     struct config *c = user;
-    char *got = fgets(out, cap, c->file);
+    int cut;
+    char *got = io_line(out, cap, c->file, &cut);
     c->line++;
-    if (!got || strlen(got) < (size_t)cap - 1 || strchr(got, '\n') || feof(c->file))
-        return got;
-    for (int b = 0; b != EOF && b != '\n';)
-        b = fgetc(c->file);
-    if (!c->why[0]) {
+    if (cut && !c->why[0]) {
         snprintf(c->why, sizeof c->why, "longer than %d bytes", cap - 2);
         c->bad = c->line;
     }
-    *out = '\0';
-    return out;
+    return got;
 }
 
 static int read_file(struct options *o, const char *path)

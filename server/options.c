@@ -367,16 +367,14 @@ static int set_flag(struct server_options *o, int c, const char *v, const char *
 static char *read_line(char *out, int cap, void *ctx)
 {
     struct config *k = ctx;
-    char *got = fgets(out, cap, k->file);
+    int cut;
+    char *got = io_line(out, cap, k->file, &cut);
     k->line++;
-    if (!got || strlen(got) < (size_t)cap - 1 || strchr(got, '\n') || feof(k->file))
-        return got;
-    for (int c = 0; c != EOF && c != '\n';)
-        c = fgetc(k->file);
-    log_error("%s:%d: longer than %d bytes", k->path, k->line, cap - 2);
-    k->failed = 1;
-    *out = '\0';
-    return out;
+    if (cut) {
+        log_error("%s:%d: longer than %d bytes", k->path, k->line, cap - 2);
+        k->failed = 1;
+    }
+    return got;
 }
 
 /* `retain_days` is `retain-days`. */

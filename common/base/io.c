@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -62,6 +63,18 @@ int io_replace_for(const char *path, const void *p, size_t n, const struct stat 
     if (r < 0)
         unlink(aside);
     return r;
+}
+
+char *io_line(char *out, int cap, FILE *f, int *cut)
+{
+    char *got = fgets(out, cap, f);
+    *cut = got && strlen(got) == (size_t)cap - 1 && !strchr(got, '\n');
+    if (*cut) {
+        for (int c = 0; c != EOF && c != '\n';)
+            c = fgetc(f);
+        *out = '\0';
+    }
+    return got;
 }
 
 void io_close(int *fd)

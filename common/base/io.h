@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 /* Descriptors in one message. More would not fit our control buffer, and none needs more. */
@@ -28,6 +29,10 @@ int io_replace(const char *path, const void *p, size_t n);
 /* The same, and it is the file of whoever owns `owner` (NULL: ours) before it has its name. */
 struct stat;
 int io_replace_for(const char *path, const void *p, size_t n, const struct stat *owner);
+
+/* fgets, but a line that does not fit is thrown away to its end instead of becoming two: `out` is
+ * then empty and *cut 1. At most cap - 2 bytes and the newline fit. NULL: end or error. */
+char *io_line(char *out, int cap, FILE *f, int *cut);
 
 /* Close and forget: *fd becomes -1. Harmless on -1. Keeps errno. */
 void io_close(int *fd);

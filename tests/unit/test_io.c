@@ -140,8 +140,8 @@ static void test_io_recv_fds_uninvited_descriptors_are_closed(void **state)
     close(zero);
 }
 
-/* More descriptors than the control buffer holds: the kernel cuts (MSG_CTRUNC), nothing may leak.
- */
+/* More descriptors than the control buffer holds: the kernel cuts (MSG_CTRUNC),
+ * nothing may leak. */
 static void test_io_recv_fds_more_than_accepted_is_an_error_without_leak(void **state)
 {
     struct fixture *f = *state;
@@ -250,12 +250,33 @@ static void test_io_raise_nofile_reaches_the_hard_limit(void **state)
     assert_int_equal(test_wait_child(child), 0);
 }
 
+static void test_io_line_throws_a_long_line_away_whole(void **state)
+{
+    (void)state;
+    char text[] = "123456\n1234567\n12345678901234567890\n\n123456", out[8];
+    static const struct {
+        const char *line;
+        int cut;
+    } expected[] = {{"123456\n", 0}, {"", 1}, {"", 1}, {"\n", 0}, {"123456", 0}};
+    FILE *f = fmemopen(text, strlen(text), "r");
+    int cut;
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        assert_ptr_equal(io_line(out, sizeof out, f, &cut), out);
+        assert_string_equal(out, expected[i].line);
+        assert_int_equal(cut, expected[i].cut);
+    }
+    assert_null(io_line(out, sizeof out, f, &cut));
+    assert_int_equal(cut, 0);
+    fclose(f);
+}
+
 int main(void)
 {
 #define WITH_PAIR(t) cmocka_unit_test_setup_teardown(t, setup_pair, teardown_pair)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_io_close_forgets_the_descriptor_and_keeps_errno),
         WITH_PAIR(test_io_nonblock_sets_and_clears),
+        cmocka_unit_test(test_io_line_throws_a_long_line_away_whole),
         cmocka_unit_test(test_io_write_full_writes_more_than_a_pipe_holds),
         cmocka_unit_test(test_io_write_full_to_a_closed_descriptor_is_its_errno),
         WITH_PAIR(test_io_send_fds_without_descriptors_sends_bytes),
