@@ -326,10 +326,10 @@ static void put_rooms(struct chat *c, struct buf *out, int columns)
                 buf_free(&each[i]);
         }
     for (int i = 0; i < c->room_count; i++) {
-        if (each[i].len)
+        if (each[i].len) {
             buf_append(out, buf_head(&each[i]), each[i].len);
-        if (each[i].len)
             render_printf(out, "  ");
+        }
         buf_free(&each[i]);
     }
 }
