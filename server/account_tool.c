@@ -10,13 +10,13 @@
 #include "base/paths.h"
 #include "base/token.h"
 #include "server/options.h"
+#include "server/statefile.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -101,12 +101,12 @@ static void fresh_token(char out[SECRET_MAX + 1])
 /* Made by root it is the directory's owner's, who may run this too. */
 static int open_lock(const char *dir, const char *path)
 {
-    struct stat owner;
+    struct stat st;
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0 && errno == EEXIST)
         return open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (fd >= 0 && geteuid() == 0 && stat(dir, &owner) == 0 &&
-        fchown(fd, owner.st_uid, owner.st_gid) < 0)
+    const struct stat *owner = statefile_owner(dir, &st);
+    if (fd >= 0 && owner && fchown(fd, owner->st_uid, owner->st_gid) < 0)
         io_close(&fd);
     return fd;
 }

@@ -120,10 +120,8 @@ int accounts_write(const char *dir, struct account **table)
     }
     snprintf(path, sizeof path, "%s/accounts", dir);
     struct stat owner;
-    /* root may look after the accounts of a server that runs as another user. */
-    int other = geteuid() == 0 && stat(dir, &owner) == 0;
     if (r == 0)
-        r = io_replace_for(path, buf_head(&text), text.len, other ? &owner : NULL);
+        r = io_replace_for(path, buf_head(&text), text.len, statefile_owner(dir, &owner));
     if (r == 0)
         r = statefile_sync_dir(dir); /* who was removed does not come back by a power cut */
     buf_free(&text);

@@ -55,6 +55,11 @@ int statefile_sync_dir(const char *path)
     return r;
 }
 
+const struct stat *statefile_owner(const char *dir, struct stat *st)
+{
+    return geteuid() == 0 && stat(dir, st) == 0 ? st : NULL;
+}
+
 void statefile_set_aside(const char *path, const char *why)
 {
     char to[4300];
