@@ -35,6 +35,18 @@ class Child:
             self.process.kill()
             self.kills += 1
 
+    def look(self):
+        """If it has ended: with 0, or for a reason that the ledger knows."""
+        code = self.process.poll()
+        if code is None:
+            return
+        said = self.complaint()
+        self.reap()
+        if code == 0:
+            self.done()
+        elif code not in (-signal.SIGKILL, 69) and not (self.ledger.tolerant and said):
+            raise Fault(f"{type(self).__name__} -t {self.transport} ended with {code}: {said}")
+
     def reap(self):
         self.process = None
         os.close(self.errors)
@@ -132,17 +144,9 @@ class Sender(Child):
                    stdin, subprocess.DEVNULL)
         os.close(stdin)
 
-    def look(self):
-        code = self.process.poll()
-        if code is None:
-            return
-        said = self.complaint()
-        self.reap()
-        if code == 0:
-            self.batches[self.runs] = True
-            self.ledger.acks += self.lines
-        elif code not in (-signal.SIGKILL, 69) and not (self.ledger.tolerant and said):
-            raise Fault(f"send -t {self.transport} ended with {code}: {said}")
+    def done(self):
+        self.batches[self.runs] = True
+        self.ledger.acks += self.lines
 
 
 class FilePut(Child):
@@ -177,15 +181,7 @@ class FilePut(Child):
         self.start([harness.PARLEY, "file", "put", "-s", self.address(), "-t", self.transport, ROOM, path],
                    subprocess.DEVNULL, subprocess.DEVNULL)
 
-    def look(self):
-        code = self.process.poll()
-        if code is None:
-            return
-        said = self.complaint()
-        self.reap()
-        if code == 0:
-            self.sent.add(os.path.basename(self.path()))
-            os.unlink(self.path())
-            self.number += 1
-        elif code not in (-signal.SIGKILL, 69):
-            raise Fault(f"file put -t {self.transport} ended with {code}: {said}")
+    def done(self):
+        self.sent.add(os.path.basename(self.path()))
+        os.unlink(self.path())
+        self.number += 1

@@ -23,6 +23,16 @@ def server(make_server):
     return open_to_all(make_server())
 
 
+def kept_over_a_crash(server):
+    with me(server) as alice:
+        before = modes(alice)
+    options = server.options
+    server.kill()
+    server.start(*options)
+    with me(server) as alice:
+        assert modes(alice) == before
+
+
 # --- who may decide --------------------------------------------------------------------------------------
 
 
@@ -276,11 +286,7 @@ def test_log_without_decisions_is_as_it_was(server):
     with me(server) as alice:
         assert decided(alice) == {}
         assert ask(alice, "OP", who="uid:4001", on=1) == "DONE"
-        before = modes(alice)
-    server.kill()
-    server.start(*options)
-    with me(server) as alice:
-        assert modes(alice) == before
+    kept_over_a_crash(server)
 
 
 # --- hostile ------------------------------------------------------------------------------------------------
@@ -294,14 +300,9 @@ def test_flood_of_bans_is_bounded_and_the_room_lives(server):
         assert ask(alice, "MODE", name="private", value="on") == "DONE"
         answers = [ask(alice, "INVITE", nick=f"uid:{7000 + i}", on=1) for i in range(100)]
         assert answers.count("DONE") == 80
-        before = modes(alice)
         alice.post(alice.room, "alive")
         alice.until("MESSAGE")
-    options = server.options
-    server.kill()
-    server.start(*options)
-    with me(server) as alice:
-        assert modes(alice) == before
+    kept_over_a_crash(server)
 
 
 def test_nonsense_is_refused_by_name(server):

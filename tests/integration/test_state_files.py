@@ -24,13 +24,17 @@ def restart_with(server, name, content):
     server.start()
 
 
+def was_set_aside(server, name, content, why):
+    assert f"{path(server, name)}: {why}" in server.output()
+    with open(path(server, f"{name}.broken-1"), "rb") as f:
+        assert f.read() == content
+
+
 @pytest.mark.parametrize("content", [b"", b"zzz\n", b"12", b"99999999999\n"])
 def test_broken_epoch_is_set_aside_and_none_is_used_twice(make_server, content):
     server = make_server()
     restart_with(server, "epoch", content)
-    assert f"{path(server, 'epoch')}: not the number of a start" in server.output()
-    with open(path(server, "epoch.broken-1"), "rb") as f:
-        assert f.read() == content
+    was_set_aside(server, "epoch", content, "not the number of a start")
     with open(path(server, "epoch"), encoding="ascii") as f:
         assert int(f.read()) > 1_000_000_000
     assert [m["text"] for m in server.json("history", "#lobby") if m["type"] == "message"] == ["before"]
@@ -40,9 +44,7 @@ def test_broken_epoch_is_set_aside_and_none_is_used_twice(make_server, content):
 def test_broken_secret_is_set_aside(make_server, content):
     server = make_server()
     restart_with(server, "secret", content)
-    assert f"{path(server, 'secret')}: not a secret of 32 bytes" in server.output()
-    with open(path(server, "secret.broken-1"), "rb") as f:
-        assert f.read() == content
+    was_set_aside(server, "secret", content, "not a secret of 32 bytes")
     assert os.path.getsize(path(server, "secret")) == 32
 
 
