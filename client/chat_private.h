@@ -179,8 +179,8 @@ void chat_stop(struct chat *c, int code); /* at once */
 void chat_say(struct chat *c, uint32_t room, uint8_t flags, struct str text);
 /* What became of a post of `bytes` of text; failure is told. */
 void chat_sent(struct chat *c, int result, size_t bytes);
-/* Put "/edit" and what we said last into the line that is typed, or show it where nothing can be.
- */
+/* Put "/edit" and what we said last into the line that is typed, or show it
+ * where nothing can be. */
 void chat_draft_edit(struct chat *c, const struct chat_room *r);
 /* Take input from a pipe or file only while nothing is on its way: commands work in their order. */
 void chat_pace(struct chat *c);
@@ -190,8 +190,8 @@ void chat_on_paste(void *ctx, const char *text, size_t n, int cut);
 struct chat_room *chat_room(struct chat *c, uint32_t room);        /* NULL: none */
 struct chat_room *chat_find_room(struct chat *c, struct str name); /* by either name */
 struct chat_room *chat_add_room(struct chat *c, uint32_t room, struct str name);
-/* Make it the first in the bar, also if conversations that waited came before it. Where it is now.
- */
+/* Make it the first in the bar, also if conversations that waited came before it.
+ * Where it is now. */
 struct chat_room *chat_first_room(struct chat *c, struct chat_room *r);
 void chat_drop_room(struct chat *c, struct chat_room *r);
 struct chat_room *chat_here(struct chat *c); /* the current one; NULL and told: there is none */

@@ -184,8 +184,8 @@ static void take(struct chat *c, struct str text)
     }
 }
 
-/* A line that a person ends with a backslash goes on in the next one: 1, and it is kept till then.
- */
+/* A line that a person ends with a backslash goes on in the next one: 1, and it
+ * is kept till then. */
 static int goes_on(struct chat *c, struct str text)
 {
     if (!term_interactive(c->term) || text.n == 0 || text.p[text.n - 1] != '\\')

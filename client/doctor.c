@@ -146,8 +146,7 @@ static void check_space(struct doctor *d, const char *path, const char *who, uin
         "%llu MiB free (%s)", (unsigned long long)(left >> 20), who);
 }
 
-/* --- what is kept -----------------------------------------------------------------------------
- */
+/* --- what is kept ------------------------------------------------------------------------- */
 
 /* It must be there for this user alone, if it is there. */
 static void check_private(struct doctor *d, const char *path, const char *what)
@@ -155,7 +154,7 @@ static void check_private(struct doctor *d, const char *path, const char *what)
     struct stat st;
     if (stat(path, &st) < 0) {
         if (errno != ENOENT && errno != ENOTDIR)
-            say(d, 0, what, "look at its permissions", "%s (%s)", path, strerrorname_np(errno));
+            say(d, 0, what, "look at its permissions", "%s (%s)", path, errno_name(errno));
         return;
     }
     say(d, (st.st_mode & 077) == 0, what,
@@ -188,7 +187,7 @@ static void check_state(struct doctor *d)
     if (statvfs(dir, &v) < 0) {
         int gone = errno == ENOENT;
         say(d, gone, "state directory", "look at its permissions", "%s (%s)", dir,
-            gone ? "not there yet; parleyd makes it" : strerrorname_np(errno));
+            gone ? "not there yet; parleyd makes it" : errno_name(errno));
         return;
     }
     uint64_t left = ((uint64_t)v.f_bavail * v.f_frsize) >> 20;

@@ -146,8 +146,8 @@ static int ask_secret(const char *account, const char *place, char secret[SECRET
         return -errno;
     quiet = before;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
-    /* Before the question: who is quick with the answer would see it, and it would be thrown away.
-     */
+    /* Before the question: who is quick with the answer would see it, and it
+     * would be thrown away. */
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
     fprintf(stderr, "Token or password of %s at %s: ", account, place);
     int r = answer(secret, SECRET_MAX + 1);

@@ -208,8 +208,7 @@ static void check_room(struct check *c)
            c->findings == before ? "ok" : "NOT WELL");
 }
 
-/* --- small files --------------------------------------------------------------------------------
- */
+/* --- small files -------------------------------------------------------------------------- */
 
 /* The server sets these aside by itself when it starts; accounts it uses no further. */
 static void small_finding(struct check *c, const char *path, const char *what)

@@ -128,8 +128,8 @@ void conn_close(struct conn *c)
         uv_close((uv_handle_t *)&c->poll, on_closed);
     link_close(&c->up);
     buf_free(&c->in);
-    /* The peer learns at once, although the descriptor itself lives until the handles are closed.
-     */
+    /* The peer learns at once, although the descriptor itself lives until the
+     * handles are closed. */
     if (!c->given_up)
         shutdown(c->fd, SHUT_RDWR);
 }

@@ -1,5 +1,5 @@
-/* What clients may ask about files, and what is refused. See files.h; docs/protocol.md, section 9.
- */
+/* What clients may ask about files, and what is refused. See files.h;
+ * docs/protocol.md, section 9. */
 #include "server/files.h"
 
 #include "base/log.h"

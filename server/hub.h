@@ -467,8 +467,8 @@ int room_shows(const struct room *r, const struct session *s);
 int room_op(const struct room *r, const struct session *s);
 /* The settings are about to change: the first time, what they were is written too. */
 void room_settle(struct room *r);
-/* How many of the `n` oldest segments may go: what was decided is written anew if it stands there.
- */
+/* How many of the `n` oldest segments may go: what was decided is written anew if
+ * it stands there. */
 size_t room_spare(struct room *r, size_t n);
 
 /* sync.c: --sync */
@@ -518,8 +518,8 @@ struct nick *nick_find(struct hub *h, struct str name);
 struct nick *nick_by_key(struct hub *h, struct str key); /* folded already */
 /* Empty: not away any more. 0 or -1: no memory. */
 int session_set_away(struct session *s, struct str text);
-/* What the other one said in rooms of two and was not read: bring the session, which is open, in.
- */
+/* What the other one said in rooms of two and was not read: bring the session,
+ * which is open, in. */
 void conversations_waiting(struct session *s);
 struct member *member_add(struct session *s, struct room *r, int quiet);
 struct member *member_find(const struct session *s, const struct room *r);
@@ -528,8 +528,8 @@ void member_remove(struct member *m);
 /* conn.c */
 void conn_accept(struct hub *h, int fd, const struct origin *from); /* takes fd */
 void conn_close(struct conn *c); /* at once; the session may resume */
-/* Close it, but not its socket: a duplicate of that is returned, the caller's; or a negative errno.
- */
+/* Close it, but not its socket: a duplicate of that is returned, the caller's; or
+ * a negative errno. */
 int conn_give_up(struct conn *c);
 /* It no longer counts as one that has yet to say who it is. */
 void conn_logged_in(struct conn *c);

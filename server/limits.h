@@ -30,8 +30,8 @@
 /* Nicks that belong to one person: the one that was used least recently goes for a new one. More
  * than a person remembers, and a script with random names does not fill the table of all. */
 #define NICKS_EACH 32
-/* … and to all persons; each is about 100 bytes here and 60 in a file that is written as a whole.
- */
+/* … and to all persons; each is about 100 bytes here and 60 in a file that is
+ * written as a whole. */
 #define NICKS_MAX 16384
 /* The file is written again at most so often. */
 #define NICKS_WRITE_NS NS_PER_SEC

@@ -340,8 +340,8 @@ static const struct {
 };
 #define MODES (sizeof modes / sizeof *modes)
 
-/* Who is here when a room becomes private need not be invited. 0, or -ENOSPC with nothing changed.
- */
+/* Who is here when a room becomes private need not be invited. 0, or -ENOSPC with
+ * nothing changed. */
 static int invite_all(struct room *room, const struct conn *c)
 {
     const struct member *m;

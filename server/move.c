@@ -139,8 +139,8 @@ static int may_read(struct conn *c, struct room *r, int live)
     return !live && (c->session ? room_admits(r, c->session) : !room_is_dm(r));
 }
 
-/* Positions are of whole words within the log; a lie about them harms the liar's own reader only.
- */
+/* Positions are of whole words within the log; a lie about them harms the liar's
+ * own reader only. */
 static int is_place(const struct room *r, uint64_t pos)
 {
     return pos <= r->log.end_pos && pos % RECORD_ALIGN == 0;

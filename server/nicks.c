@@ -1,5 +1,5 @@
-/* See nicks.h. Makes STATE/nicks, STATE/nicks.new for a moment, and what statefile_set_aside makes.
- */
+/* See nicks.h. Makes STATE/nicks, STATE/nicks.new for a moment, and what
+ * statefile_set_aside makes. */
 #include "server/nicks.h"
 
 #include "base/io.h"

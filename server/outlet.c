@@ -1,5 +1,5 @@
-/* Sending: one connection's downlink, its cursors, and what happens when it is full. See outlet.h.
- */
+/* Sending: one connection's downlink, its cursors, and what happens when it is
+ * full. See outlet.h. */
 #include "server/outlet.h"
 
 #include "server/limits.h"

@@ -29,8 +29,8 @@ struct retain {
 
 /* "30" (days), "12h", "90m", "45s", "2w", "1y", or "forever". 0 or -EINVAL. */
 int retain_age(const char *text, uint64_t *ns);
-/* "100M", "64K", "2G", "1T", a number of bytes, or "any": at least RETAIN_SIZE_MIN. 0 or -EINVAL.
- */
+/* "100M", "64K", "2G", "1T", a number of bytes, or "any": at least
+ * RETAIN_SIZE_MIN. 0 or -EINVAL. */
 int retain_size(const char *text, uint64_t *bytes);
 /* "#ROOM AGE SIZE", either of them or both, in any order. A room that comes again gets the new
  * rule. 0, -EINVAL, or -ENOMEM. */

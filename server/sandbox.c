@@ -85,8 +85,8 @@ static int is_empty(int fd)
     return !found;
 }
 
-/* What is new becomes the user's. What holds other things already (/run, /tmp) stays whose it is.
- */
+/* What is new becomes the user's. What holds other things already (/run, /tmp)
+ * stays whose it is. */
 static int hand_over(const char *dir, const struct passwd *pw)
 {
     int r = path_mkdirs(dir, 0700);

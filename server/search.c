@@ -23,8 +23,8 @@
 
 /* The clock is looked at after so many bytes. */
 #define SEARCH_LOOK (8u * 1024u)
-/* The processor fetches ahead by itself, but not beyond a page. Measured: see docs/performance.md.
- */
+/* The processor fetches ahead by itself, but not beyond a page. Measured: see
+ * docs/performance.md. */
 #define SEARCH_AHEAD 1024u
 
 /* The last so many positions, oldest first from `oldest` on. */

@@ -99,8 +99,8 @@ static inline int bench_private(const struct bench *b)
     return b->server.pid > 0;
 }
 
-/* The options for sessions of this case: its transport, wait mode and server. They borrow from b.
- */
+/* The options for sessions of this case: its transport, wait mode and server.
+ * They borrow from b. */
 struct options bench_session_options(const struct bench *b, const struct bench_case *c);
 
 /* Tell how far it is, at most every two seconds, on stderr. */

@@ -39,8 +39,8 @@ struct str outbox_unsent(const struct outbox *o);
 /* The link took `n` of them, at time `now` (of a clock that goes on in suspend). */
 void outbox_took(struct outbox *o, size_t n, uint64_t now);
 
-/* The server has the post `counter` (or refused it). 1 and *ticket if it was waiting here, else 0.
- */
+/* The server has the post `counter` (or refused it). 1 and *ticket if it was
+ * waiting here, else 0. */
 int outbox_ack(struct outbox *o, uint32_t counter, uint32_t *ticket);
 
 /* What a new connection says about our posts. */

@@ -4,8 +4,8 @@
 
 #include "base/clock.h"
 
-/* Connections at once: a browser uses up to six for the files of a page, then one for its socket.
- */
+/* Connections at once: a browser uses up to six for the files of a page, then
+ * one for its socket. */
 #define WEB_CONNS_MAX 256
 /* … of one address. A class may sit behind one address, so this is no small share. */
 #define WEB_CONNS_PER_ADDRESS 128

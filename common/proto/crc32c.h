@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of `n` bytes at `p`, going on from `crc`; begin with 0. crc32c(crc32c(0, a), b) is that of both.
- */
+/* Of `n` bytes at `p`, going on from `crc`; begin with 0. crc32c(crc32c(0, a), b)
+ * is that of both. */
 uint32_t crc32c(uint32_t crc, const void *p, size_t n);
 
 /* Of a record without the four bytes at offset 4, where its checksum stands. `n` is its size: at

@@ -300,8 +300,8 @@ int stats_create_private(struct stats_page *p, const struct stats_head *h);
 /* Map an inherited page for writing; `fd` is closed in any case: a mapping can be had without it.
  * 0 or a negative errno. */
 int stats_adopt(struct stats_page *p, int fd);
-/* A descriptor of a page made by stats_create, to be inherited by its writer; or a negative errno.
- */
+/* A descriptor of a page made by stats_create, to be inherited by its writer; or
+ * a negative errno. */
 int stats_reopen(const char *path);
 
 /* Map for reading. 0; -ENOENT: there is none; -EACCES; -EBADMSG: not such a page;

@@ -126,8 +126,8 @@ static int make_file(const char *path, size_t size, int flags, mode_t mode, int 
     return r;
 }
 
-/* New names and files. `fds`: to write the inbox (hub, worker), to read the outbox (hub, worker).
- */
+/* New names and files. `fds`: to write the inbox (hub, worker), to read the
+ * outbox (hub, worker). */
 static int make_files(struct paths *p, int fds[4], const struct offer_env *env, char *why,
                       size_t why_cap)
 {

@@ -203,8 +203,8 @@ static int become_other(void)
            setresuid(OTHER_UID, OTHER_UID, OTHER_UID) < 0;
 }
 
-/* Runs in a child that is nobody special: either it may hand objects over, or it says who is who.
- */
+/* Runs in a child that is nobody special: either it may hand objects over, or it
+ * says who is who. */
 static int offer_to_stranger(const struct transport *t, const char *dir)
 {
     struct offer_env env = {

@@ -67,8 +67,8 @@ static void test_link_with_longest_records_passes_the_smallest_buffer(void **sta
     source_close(&s);
 }
 
-/* Sizes that are no divisors of a ring or a message, so that its end falls everywhere in a record.
- */
+/* Sizes that are no divisors of a ring or a message, so that its end falls
+ * everywhere in a record. */
 static void test_link_with_many_small_records_wraps_at_every_alignment(void **state)
 {
     struct source s;
@@ -115,8 +115,8 @@ static void test_full_link_when_drained_wakes_its_sender_and_goes_on(void **stat
 
 /* --- control ------------------------------------------------------------------------------ */
 
-/* Everything the reader has now, record by record: counters of control records are 1…, bulk has 0.
- */
+/* Everything the reader has now, record by record: counters of control records
+ * are 1…, bulk has 0. */
 struct heard {
     uint8_t bytes[512 * 1024];
     size_t len, at;
@@ -279,8 +279,8 @@ static void test_link_to_another_process_echoes_every_byte(void **state)
 
 /* --- the log ------------------------------------------------------------------------------ */
 
-/* A log never changes, so only a test can see whether its reader gets copies or the file's pages.
- */
+/* A log never changes, so only a test can see whether its reader gets copies or
+ * the file's pages. */
 static void test_long_slice_of_a_file_is_copied_only_where_there_is_no_other_way(void **state)
 {
     const struct transport *t = transport(state);

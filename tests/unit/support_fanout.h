@@ -1,5 +1,5 @@
-/* A fan-out with real links on socket pairs and a real log, and the hub's part played by the test.
- */
+/* A fan-out with real links on socket pairs and a real log, and the hub's part
+ * played by the test. */
 #pragma once
 
 #include "tests/support/test.h"

@@ -36,8 +36,8 @@ static void test_fanout_nothing_is_sent_beyond_the_watermark(void **state)
     stage_expect(x, 0, 1, 1);
 }
 
-/* Somebody who joins or leaves may bring the news of a newer watermark, before its own order does.
- */
+/* Somebody who joins or leaves may bring the news of a newer watermark, before
+ * its own order does. */
 static void test_fanout_watermark_first_heard_of_with_a_subscription_reaches_everybody(void **state)
 {
     struct stage *x = *state;

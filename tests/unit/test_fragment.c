@@ -1,5 +1,5 @@
-/* transport/fragment: records cut to messages and joined again, and what a peer may not do to that.
- */
+/* transport/fragment: records cut to messages and joined again, and what a peer
+ * may not do to that. */
 #include "tests/support/test.h"
 
 #include "transport/fragment.h"
@@ -132,8 +132,8 @@ static void test_join_of_whole_records_that_are_not_is_refused(void **state)
     assert_int_equal(fragment_join(&rx, FRAGMENT_WHOLE, zeros, sizeof zeros, out), -EBADMSG);
 }
 
-/* Mostly plausible messages, many of them wrong: what comes out is always whole records that fit.
- */
+/* Mostly plausible messages, many of them wrong: what comes out is always whole
+ * records that fit. */
 static void test_join_of_random_messages_stays_in_bounds(void **state)
 {
     (void)state;

@@ -300,8 +300,8 @@ static void test_index_in_the_middle_of_an_update_is_not_believed(void **state)
     close(fd);
 }
 
-/* Whatever a client writes into its file, every call of the server ends and touches nothing else.
- */
+/* Whatever a client writes into its file, every call of the server ends and
+ * touches nothing else. */
 static void test_random_scribbling_is_contained(void **state)
 {
     (void)state;

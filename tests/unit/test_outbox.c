@@ -1,5 +1,5 @@
-/* client/lib/outbox: what is kept, what is forgotten, and how it is numbered for a new connection.
- */
+/* client/lib/outbox: what is kept, what is forgotten, and how it is numbered for
+ * a new connection. */
 #include "tests/support/test.h"
 
 #include "client/lib/outbox.h"

@@ -1,5 +1,5 @@
-/* The pipes between hub and worker: order is kept, also of descriptors, whatever the pipe's fill.
- */
+/* The pipes between hub and worker: order is kept, also of descriptors, whatever
+ * the pipe's fill. */
 #include "tests/support/test.h"
 
 #include "server/pipelink.h"

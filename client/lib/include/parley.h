@@ -73,8 +73,8 @@ extern "C" {
 #define PARLEY_TOPIC_MAX 300   /* bytes of a topic */
 /* Posts kept until they are acknowledged: beyond it parley_post says -ENOBUFS. */
 #define PARLEY_POSTS_MAX (8u * 1024u * 1024u)
-/* Bytes of events that parley_wait and parley_flush keep for parley_next; then they say -ENOBUFS.
- */
+/* Bytes of events that parley_wait and parley_flush keep for parley_next; then
+ * they say -ENOBUFS. */
 #define PARLEY_EVENTS_MAX (64u * 1024u * 1024u)
 
 struct parley;
@@ -146,8 +146,8 @@ enum parley_event_type {
     PARLEY_PART = 34,  /* `from` left; text: why, or "" */
     PARLEY_NICK = 35,  /* `from` is `to` now */
     PARLEY_TOPIC = 36, /* text is the topic now */
-    /* Message `target` reads `text` from now on, or is not to be shown any more. request: likewise.
-     */
+    /* Message `target` reads `text` from now on, or is not to be shown any more.
+     * request: likewise. */
     PARLEY_EDIT = 37,
     PARLEY_DELETE = 38,
     PARLEY_FILE = 39,   /* `from` sent the file `text` of `count` bytes */
@@ -159,8 +159,8 @@ enum parley_event_type {
     /* The server lost the newest records of `room` in a crash of its machine: those after `seq`;
      * their numbers are given again. Forget what you know of them. */
     PARLEY_REWOUND = 48,
-    /* `count` records of `room` before `seq` never came: retention dropped them while we were away.
-     */
+    /* `count` records of `room` before `seq` never came: retention dropped them
+     * while we were away. */
     PARLEY_GAP = 49,
 };
 
@@ -293,8 +293,8 @@ PARLEY_PUBLIC int parley_leave(struct parley *p, const char *room, uint64_t *req
  * server has it. */
 PARLEY_PUBLIC int parley_post(struct parley *p, const char *room, const char *text, int flags,
                               uint64_t *request);
-/* Change our last message in the room (`target`: its number; 0: whichever it is), or take it back.
- */
+/* Change our last message in the room (`target`: its number; 0: whichever it is),
+ * or take it back. */
 PARLEY_PUBLIC int parley_edit(struct parley *p, const char *room, uint64_t target, const char *text,
                               uint64_t *request);
 PARLEY_PUBLIC int parley_delete(struct parley *p, const char *room, uint64_t target,
@@ -303,8 +303,8 @@ PARLEY_PUBLIC int parley_set_topic(struct parley *p, const char *room, const cha
                                    uint64_t *request);
 /* Refused with -EADDRINUSE: it belongs to somebody else. */
 PARLEY_PUBLIC int parley_set_nick(struct parley *p, const char *nick, uint64_t *request);
-/* PARLEY_MEMBER for everybody in `room` (which we are in; NULL: for everybody), then PARLEY_DONE.
- */
+/* PARLEY_MEMBER for everybody in `room` (which we are in; NULL: for everybody),
+ * then PARLEY_DONE. */
 PARLEY_PUBLIC int parley_who(struct parley *p, const char *room, uint64_t *request);
 /* PARLEY_ROOM for each room, then PARLEY_DONE. */
 PARLEY_PUBLIC int parley_rooms(struct parley *p, uint64_t *request);
