@@ -400,6 +400,21 @@ static void bind_keys(void)
     rl_bind_key_in_map('\n', newline_key, emacs_meta_keymap);
 }
 
+/* A search that a prefix key ends gives readline two keys to read again at once, and if nothing is
+ * bound to the two (C-r C-x q) version 8.2 jumps back into a function that has returned. So these
+ * keys only end it, like Escape does. */
+static void end_search_by_prefixes(void)
+{
+    const char *ends = rl_variable_value("isearch-terminators");
+    const Keymap now = rl_get_keymap();
+    char all[512];
+    size_t n = (size_t)snprintf(all, sizeof all, "%.300s", ends ? ends : "\\e\\C-j");
+    for (int c = 1; c < ' ' && n < sizeof all; c++)
+        if (emacs_standard_keymap[c].type == ISKMAP || now[c].type == ISKMAP)
+            n += (size_t)snprintf(all + n, sizeof all - n, "\\%03o", (unsigned)c);
+    rl_variable_bind("isearch-terminators", all);
+}
+
 /* --- opening and closing ------------------------------------------------------------------- */
 
 static int open_tty(void)
@@ -434,6 +449,7 @@ static void setup_readline(void)
     rl_variable_bind("completion-ignore-case", "on");
     rl_initialize();
     bind_keys();
+    end_search_by_prefixes();
 }
 
 int edit_open(uv_loop_t *loop, const struct edit_hooks *hooks)

@@ -30,6 +30,27 @@ def test_recall_search_and_the_file(server, chats):
     again.prompt("#lobby> first thing")
 
 
+@pytest.mark.parametrize("mode", ["emacs", "vi"])
+@pytest.mark.parametrize("keys", ["\x18q", "\x18\033", "\x18\x18", "\x18\x07", "\033q", "\033\033"])
+def test_search_that_ends_with_a_combination_that_is_not_bound(server, chats, mode, keys):
+    """readline 8.2 by itself would jump back into a frame that is gone, and the chat with it."""
+    rc = os.path.join(server.dir, "inputrc")
+    with open(rc, "w", encoding="ascii") as f:
+        f.write(f"set editing-mode {mode}\n")
+    a = chats.chat("alice", INPUTRC=rc)
+    a.enter("something")
+    a.sees("<alice> something")
+    a.send(CTRL_R)
+    a.sees("search)")
+    a.type("some")
+    a.send(keys)
+    a.until(lambda: "search)" not in "".join(a.screen.display), "the search has ended")
+    a.send(CTRL_C)  # whatever the line has become goes
+    a.prompt("#lobby>")
+    chats.say("bob", "still here?")
+    a.sees("<bob> still here?")
+
+
 def test_tab_completes(server, chats):
     b = chats.chat("bobby")
     a = chats.chat("alice")
