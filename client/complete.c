@@ -160,6 +160,21 @@ static char *next_path(struct completion *c, const char *path, const char *text)
     return found;
 }
 
+/* "/file": what it can do, and then any path: also one with spaces. */
+static char *next_of_file(struct completion *c, const char *line, size_t start, const char *text)
+{
+    static const char *const actions[] = {"get", "list", "stop"};
+    char path[4096], *found = NULL;
+    size_t from = strcspn(line, " \t");
+    from += strspn(line + from, " \t");
+    if (from > start)
+        return NULL;
+    while (!found && from == start && c->at < sizeof actions / sizeof *actions)
+        found = match(text, "", actions[c->at++], "");
+    snprintf(path, sizeof path, "%.*s", (int)(start + strlen(text) - from), line + from);
+    return found ? found : next_path(c, path, text);
+}
+
 static char *next_word(struct completion *c, size_t start, const char *text)
 {
     if (text[0] == '#')
@@ -211,13 +226,8 @@ char *complete_next(struct completion *c, const char *line, size_t start, const 
         return next_transport(c, text);
     case ARG_SETTING:
         return next_of_set(c, line, start, text);
-    case ARG_FILE: {
-        char path[4096];
-        size_t from = strcspn(line, " \t");
-        from += strspn(line + from, " \t");
-        snprintf(path, sizeof path, "%.*s", (int)(start + strlen(text) - from), line + from);
-        return from <= start ? next_path(c, path, text) : NULL;
-    }
+    case ARG_FILE:
+        return next_of_file(c, line, start, text);
     case ARG_TEXT:
         return next_word(c, start, text);
     case ARG_NONE:

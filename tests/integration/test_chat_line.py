@@ -118,6 +118,10 @@ def test_tab_completes_settings_their_values_and_files(server, chats):
     a.send("r\t")
     a.prompt("#lobby> /file ~/some files/report.txt")
     a.until(lambda: "sub dir/" not in a.text(), "the list is gone with the next key")
+    a.send(CTRL_U)
+    a.type("/file li")
+    a.send("\t")
+    a.prompt("#lobby> /file list")
 
 
 def test_alt_enter_begins_a_new_line_of_the_same_message(server, chats):
