@@ -406,7 +406,7 @@ static void bind_keys(void)
 static void end_search_by_prefixes(void)
 {
     const char *ends = rl_variable_value("isearch-terminators");
-    const Keymap now = rl_get_keymap();
+    const KEYMAP_ENTRY *now = rl_get_keymap();
     char all[512];
     size_t n = (size_t)snprintf(all, sizeof all, "%.300s", ends ? ends : "\\e\\C-j");
     for (int c = 1; c < ' ' && n < sizeof all; c++)

@@ -45,7 +45,7 @@ static void remove_home(void)
 
 static void prepare(void)
 {
-    snprintf(home, sizeof home, "/dev/shm/parley-fuzz-%d", (int)getpid());
+    snprintf(home, sizeof home, "/dev/shm/fuzz-%d", (int)getpid());
     snprintf(config, sizeof config, "%s/parley", home);
     MUST(mkdir(home, 0700) == 0 && mkdir(config, 0700) == 0);
     snprintf(config, sizeof config, "%s/parley/parley.conf", home);

@@ -64,7 +64,7 @@ static void prepare(void)
     struct logwriter w;
     uint8_t buf[512];
     int error;
-    snprintf(dir, sizeof dir, "/dev/shm/parley-fuzz-XXXXXX");
+    snprintf(dir, sizeof dir, "/dev/shm/fuzz-XXXXXX");
     MUST(mkdtemp(dir));
     atexit(remove_dir);
     MUST(logwriter_create(&w, dir, 7, str_of("#room"), str_of(""), 1) == 0);

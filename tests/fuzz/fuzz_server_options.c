@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     if (!config[0]) {
-        snprintf(config, sizeof config, "/dev/shm/parley-fuzz-%d.conf", (int)getpid());
+        snprintf(config, sizeof config, "/dev/shm/fuzz-%d.conf", (int)getpid());
         atexit(remove_config);
     }
     char *text = take_options(data, size, config, args, &argc, ARGS);
