@@ -316,7 +316,12 @@ int edit_interrupt(void)
         return 1;
     }
     int had = rl_end > 0 || busy_prompt();
-    rl_callback_sigcleanup(); /* a search */
+    /* For a search readline puts the line aside, and takes it back only when a key ends that. */
+    if (RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH)) {
+        rl_execute_next('\a');
+        rl_callback_read_char();
+    }
+    rl_callback_sigcleanup(); /* a key of several, an argument */
     rl_free_line_state();
     if (rl_end)
         rl_kill_text(0, rl_end);
@@ -394,6 +399,12 @@ static void bind_keys(void)
     }
     for (int digit = '0'; digit <= '9'; digit++)
         rl_bind_key_in_map(digit, room_key, emacs_meta_keymap);
+    /* By default searches that ask for all of the word first. What they do to the undo lists of old
+     * lines is freed twice later (version 8.2); Ctrl-R finds the same, and shows it meanwhile. */
+    rl_bind_key_in_map('p', rl_get_previous_history, emacs_meta_keymap);
+    rl_bind_key_in_map('n', rl_get_next_history, emacs_meta_keymap);
+    rl_bind_key_in_map('/', rl_reverse_search_history, vi_movement_keymap);
+    rl_bind_key_in_map('?', rl_forward_search_history, vi_movement_keymap);
     rl_bind_keyseq_if_unbound("\\e[3~", rl_delete); /* Delete, where no inputrc says so */
     rl_bind_key_in_map('a', news, emacs_meta_keymap);
     rl_bind_key_in_map('\r', newline_key, emacs_meta_keymap);

@@ -51,6 +51,33 @@ def test_search_that_ends_with_a_combination_that_is_not_bound(server, chats, mo
     a.sees("<bob> still here?")
 
 
+def test_alt_p_and_alt_n_are_the_arrows(server, chats):
+    """Not readline's searches that are not incremental: they free what they still use."""
+    a = chats.chat("alice")
+    for word in ("first", "second"):
+        a.enter(word)
+        a.sees(f"<alice> {word}")
+    for key, line in (("p", " second"), ("p", " first"), ("n", " second"), ("n", "")):
+        a.send("\033" + key)
+        a.prompt("#lobby>" + line)
+
+
+def test_ctrl_c_ends_a_search(server, chats):
+    a = chats.chat("alice")
+    a.enter("something")
+    a.sees("<alice> something")
+    a.type("draft")
+    a.send(CTRL_R)
+    a.sees("search)")
+    a.type("some")
+    a.send(CTRL_C)
+    a.prompt("#lobby>")
+    a.send("\033[A")
+    a.prompt("#lobby> something")
+    a.send("\r")
+    a.sees("<alice> something", 2)
+
+
 def test_tab_completes(server, chats):
     b = chats.chat("bobby")
     a = chats.chat("alice")
