@@ -54,6 +54,7 @@ class Recording:
                 book.run(0.6)
             if life + 1 < lives:
                 server.shoot()
+                images.end_with_a_whole_entry(self.journal)
                 server.launch(*self.options, prefix=prefix)
         book.until(lambda: all(p.state == "open" for p in book.peers), "everybody is there")
         for p in book.peers:
@@ -155,6 +156,17 @@ class Image:
     def segments(self):
         for where in roomlog.rooms(self.server.state).values():
             yield from (roomlog.Segment(f) for f in roomlog.segments(where)[:1])
+
+
+def test_an_entry_that_a_kill_cut_short_swallows_no_other(tmp_path):
+    journal = str(tmp_path / "journal")
+    entry = images.ENTRY.pack(images.WRITE, 5, 1, 0, 0) + b"12345"
+    with open(journal, "wb") as f:
+        f.write(entry + entry[:-2])
+    images.end_with_a_whole_entry(journal)
+    with open(journal, "ab") as f:
+        f.write(entry)
+    assert [op.data for op in images.read_journal(journal)] == [b"12345"] * 2
 
 
 @pytest.mark.parametrize("sync,again,killed", [
