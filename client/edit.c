@@ -319,7 +319,7 @@ int edit_interrupt(void)
     /* For a search readline puts the line aside, and takes it back only when a key ends that. */
     if (RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH)) {
         rl_execute_next('\a');
-        rl_callback_read_char();
+        take_key();
     }
     rl_callback_sigcleanup(); /* a key of several, an argument */
     rl_free_line_state();
@@ -399,8 +399,8 @@ static void bind_keys(void)
     }
     for (int digit = '0'; digit <= '9'; digit++)
         rl_bind_key_in_map(digit, room_key, emacs_meta_keymap);
-    /* By default searches that ask for all of the word first. What they do to the undo lists of old
-     * lines is freed twice later (version 8.2); Ctrl-R finds the same, and shows it meanwhile. */
+    /* By default these ask for a whole word and search for it then, and readline 8.2 frees the undo
+     * lists of old lines twice after that. Ctrl-R finds the same, and shows it meanwhile. */
     rl_bind_key_in_map('p', rl_get_previous_history, emacs_meta_keymap);
     rl_bind_key_in_map('n', rl_get_next_history, emacs_meta_keymap);
     rl_bind_key_in_map('/', rl_reverse_search_history, vi_movement_keymap);

@@ -8,6 +8,13 @@ import pytest
 from terminal import CTRL_A, CTRL_C, CTRL_D, CTRL_R, CTRL_U, CTRL_Y, PASTE, PASTE_END, heard
 
 
+def inputrc(server, mode):
+    path = os.path.join(server.dir, "inputrc")
+    with open(path, "w", encoding="ascii") as f:
+        f.write(f"set editing-mode {mode}\n")
+    return path
+
+
 def test_recall_search_and_the_file(server, chats):
     a = chats.chat("alice")
     for word in ("first thing", "second thing"):
@@ -34,10 +41,7 @@ def test_recall_search_and_the_file(server, chats):
 @pytest.mark.parametrize("keys", ["\x18q", "\x18\033", "\x18\x18", "\x18\x07", "\033q", "\033\033"])
 def test_search_that_ends_with_a_combination_that_is_not_bound(server, chats, mode, keys):
     """readline 8.2 by itself would jump back into a frame that is gone, and the chat with it."""
-    rc = os.path.join(server.dir, "inputrc")
-    with open(rc, "w", encoding="ascii") as f:
-        f.write(f"set editing-mode {mode}\n")
-    a = chats.chat("alice", INPUTRC=rc)
+    a = chats.chat("alice", INPUTRC=inputrc(server, mode))
     a.enter("something")
     a.sees("<alice> something")
     a.send(CTRL_R)
@@ -196,10 +200,7 @@ def test_an_emoji_of_several_code_points_is_one_character(server, chats, keys, l
 
 
 def test_vi_mode(server, chats):
-    rc = os.path.join(server.dir, "inputrc")
-    with open(rc, "w") as f:
-        f.write("set editing-mode vi\n")
-    a = chats.chat("alice", INPUTRC=rc)
+    a = chats.chat("alice", INPUTRC=inputrc(server, "vi"))
     a.type("one two")
     a.send("\033")
     a.send("bcwthree\r")
