@@ -34,7 +34,9 @@ static struct {
     uv_poll_t poll;
     uv_timer_t timer;
     struct paste paste;
-    struct buf in; /* keys for readline */
+    struct buf in;   /* keys for readline */
+    struct buf late; /* pasted while readline was on the stack */
+    int late_cut;
     char *prompt;
     char *entered; /* a line that is complete, until readline is off the stack */
     /* the question being asked, and the draft that waits for its end */
@@ -48,6 +50,7 @@ static struct {
 
 static void pump(void);
 static void arm(void);
+static void on_pasted(void *ctx, char *p, size_t n, int cut);
 
 /* --- what is to be drawn ------------------------------------------------------------------- */
 
@@ -68,7 +71,7 @@ struct edit_line edit_line(void)
     return (struct edit_line){
         .prompt = rl_display_prompt ? rl_display_prompt : "",
         .text = rl_line_buffer ? rl_line_buffer : "",
-        .point = rl_point,
+        .point = rl_point < rl_end ? rl_point : rl_end, /* not so while a search fails */
         .end = rl_end,
     };
 }
@@ -106,6 +109,29 @@ static void take_key(void)
     free(line);
 }
 
+/* For a search readline puts the line aside, and has it back only when a key ends that. '\a': the
+ * line as it was. Escape: what was found (a search that is not incremental has found nothing). */
+static void end_search(int key)
+{
+    if (!e.inside && RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH)) {
+        rl_execute_next(RL_ISSTATE(RL_STATE_NSEARCH) ? '\a' : key);
+        take_key();
+    }
+}
+
+/* A line in place of the one being edited, with nothing to undo. An old line has its undo list in
+ * the history: readline would free that here and use it there, so it is left first, as it was. */
+static void replace_line(const char *text)
+{
+    int old = history_length - where_history();
+    if (old > 0) {
+        if (rl_undo_list)
+            rl_revert_line(1, 0);
+        rl_get_next_history(old, 0);
+    }
+    rl_replace_line(text, 1);
+}
+
 static void end_question(char key)
 {
     void (*answer)(void *, char) = e.answer;
@@ -135,7 +161,14 @@ static void question_key(char c)
 
 static void pump(void)
 {
-    while (e.open && !e.inside && e.in.len) {
+    while (e.open && !e.inside && (e.in.len || e.late.len)) {
+        if (e.late.len) {
+            struct buf text = e.late;
+            e.late = (struct buf){0};
+            on_pasted(NULL, (char *)buf_head(&text), text.len, e.late_cut);
+            buf_free(&text);
+            continue;
+        }
         if (!e.question) {
             take_key();
             continue;
@@ -162,7 +195,13 @@ static void on_report(void *ctx, int column)
 static void on_pasted(void *ctx, char *p, size_t n, int cut)
 {
     (void)ctx;
+    if (e.inside) {
+        buf_append(&e.late, p, n);
+        e.late_cut = cut;
+        return;
+    }
     pump(); /* what was typed before comes before */
+    end_search('\033');
     if (e.question)
         end_question(e.keys[strlen(e.keys) - 1]);
     n = paste_clean(p, n);
@@ -186,13 +225,15 @@ void edit_insert(const char *text)
 
 char *edit_take(int *point)
 {
+    end_search('\a');
     *point = rl_point;
     return rl_end ? strdup(rl_line_buffer) : NULL;
 }
 
 void edit_put(const char *text, int point)
 {
-    rl_replace_line(text ? text : "", 1);
+    end_search('\a');
+    replace_line(text ? text : "");
     rl_point = text ? point : 0;
     changed();
 }
@@ -316,12 +357,11 @@ int edit_interrupt(void)
         return 1;
     }
     int had = rl_end > 0 || busy_prompt();
-    /* For a search readline puts the line aside, and takes it back only when a key ends that. */
-    if (RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH)) {
-        rl_execute_next('\a');
-        take_key();
-    }
+    end_search('\a');
     rl_callback_sigcleanup(); /* a key of several, an argument */
+    char *typed = strdup(rl_line_buffer);
+    replace_line(typed ? typed : "");
+    free(typed);
     rl_free_line_state();
     if (rl_end)
         rl_kill_text(0, rl_end);
@@ -339,7 +379,7 @@ void edit_ask(const char *question, const char *keys, void (*answer)(void *ctx, 
     e.keys = keys;
     e.answer = answer;
     e.answer_ctx = ctx;
-    rl_replace_line("", 1);
+    replace_line("");
     rl_set_prompt(question);
     changed();
 }
@@ -542,6 +582,7 @@ void edit_close(void)
     clusters_free();
     paste_free(&e.paste);
     buf_free(&e.in);
+    buf_free(&e.late);
     free(e.prompt);
     free(e.question);
     free(e.draft);

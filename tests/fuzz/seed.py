@@ -65,6 +65,14 @@ def chat():
     yield "list", b"\x07shm,mq,auto,pipe,socket,unix"
 
 
+def edited_line():
+    yield "old-line-entered", b"abEcdEUUxE"
+    yield "undone-and-left", b"abEcdEUUabUDxyUZZDDab!EUZZE"
+    yield "searches", b"abEabcERa!RaPREbESb!Ra\xe3PE"
+    yield "question", b"abEUxLnUyLy!E"
+    yield "rooms", b"abEU1cEU1xTKY1!"
+
+
 def server_options():
     lines = ["socket = /tmp/s", "state-dir = /tmp/d", "listen = 127.0.0.1:0", "workers = 2", "rate = 5",
              "transports = shm,mq,socket", "sync = always", "place = hub", "wait = spin"]
@@ -83,7 +91,7 @@ def client_options():
 
 
 KINDS = {"record": records, "fragment": fragments, "ring": rings, "recover": segments,
-         "chat_input": chat, "server_options": server_options, "client_options": client_options}
+         "chat_input": chat, "chat_edit": edited_line, "server_options": server_options, "client_options": client_options}
 
 for target, seeds in KINDS.items():
     folder = os.path.join(HERE, "corpus", target)

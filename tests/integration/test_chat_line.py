@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from terminal import CTRL_A, CTRL_C, CTRL_D, CTRL_R, CTRL_U, CTRL_Y, PASTE, PASTE_END, heard
+from terminal import CTRL_A, CTRL_C, CTRL_D, CTRL_R, CTRL_U, CTRL_Y, DOWN, PASTE, PASTE_END, UP, heard
 
 
 def inputrc(server, mode):
@@ -80,6 +80,53 @@ def test_ctrl_c_ends_a_search(server, chats):
     a.prompt("#lobby> something")
     a.send("\r")
     a.sees("<alice> something", 2)
+
+
+def test_ctrl_c_on_an_old_line_leaves_it_as_it_was(server, chats):
+    """And goes on below the newest; readline by itself would stay there and empty it."""
+    a = chats.chat("alice")
+    for word in ("first", "second"):
+        a.enter(word)
+        a.sees(f"<alice> {word}")
+    a.send(UP + UP)
+    a.prompt("#lobby> first")
+    a.type(" changed")
+    a.send(CTRL_C)
+    a.prompt("#lobby>")
+    for key, line in ((UP, " second"), (UP, " first"), (DOWN, " second"), (DOWN, ""), (CTRL_Y, " first changed")):
+        a.send(key)
+        a.prompt("#lobby>" + line)
+
+
+def test_an_old_line_becomes_the_draft_of_its_room(server, chats):
+    """It has its undo list in the history, which must not be freed with it."""
+    a = chats.chat("alice")
+    for word, prompt in (("first", "#lobby>"), ("/join #two", "#two>"), ("second", "#two>")):
+        a.enter(word)
+        a.prompt(prompt)
+    a.send(UP + " once" + UP + DOWN + " more")
+    a.prompt("#two> second once more")
+    a.send("\0331")
+    a.prompt("#lobby>")
+    a.send(UP + UP)
+    a.prompt("#lobby> /join #two")
+    a.send("\0332")
+    a.prompt("#two> second once more")
+    a.send("\r")
+    a.sees("<alice> second once more")
+    a.send(UP + UP)
+    a.prompt("#two> second")
+
+
+def test_a_paste_ends_a_search_at_what_it_found(server, chats):
+    a = chats.chat("alice")
+    a.enter("something")
+    a.sees("<alice> something")
+    a.send(CTRL_R)
+    a.sees("search)")
+    a.type("thing")
+    a.send(PASTE + "every" + PASTE_END)
+    a.prompt("#lobby> someeverything")
 
 
 def test_tab_completes(server, chats):

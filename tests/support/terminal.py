@@ -17,6 +17,7 @@ PASTE, PASTE_END = "\033[200~", "\033[201~"
 # What the full-screen tools (`parley top`) begin with: they never show the cursor.
 TOOL_ENTERS = b"\033[?1049h\033[?25l"
 CTRL_A, CTRL_C, CTRL_D, CTRL_R, CTRL_U, CTRL_Y, CTRL_Z = "\001", "\003", "\004", "\022", "\025", "\031", "\032"
+UP, DOWN = "\033[A", "\033[B"
 
 
 class Screen(pyte.HistoryScreen):
