@@ -198,7 +198,9 @@ struct chat_room *chat_here(struct chat *c); /* the current one; NULL and told: 
 
 /* --- chat_view.c */
 void chat_go(struct chat *c, struct chat_room *r); /* make it the current one */
-void chat_go_number(struct chat *c, int number);   /* counted from 1, as in the bar */
+/* ...that was asked for before what is now being typed; the line goes along. */
+void chat_go_typing(struct chat *c, struct chat_room *r);
+void chat_go_number(struct chat *c, int number); /* counted from 1, as in the bar */
 /* What is put before a line about this room where several share the output; empty with a screen. */
 struct str chat_place(const struct chat *c, const struct chat_room *room);
 /* Show the line (or empty: nothing) that a record of this room makes; empties the buffer. */

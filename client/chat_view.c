@@ -86,28 +86,39 @@ static void settle(struct chat *c, struct chat_room *r)
     scroll_free(&c->nowhere);
 }
 
-void chat_go(struct chat *c, struct chat_room *r)
+/* typed: the line being typed is for the new room already, unless that has one. */
+static void go(struct chat *c, struct chat_room *r, int typed)
 {
     struct chat_room *old = chat_room(c, c->current);
-    int screen = term_edits(c->term);
+    int screen = term_edits(c->term), swaps = screen && (!typed || r->draft);
     if (old == r)
         return;
-    if (old && screen) {
+    if (!old)
+        settle(c, r);
+    else if (screen)
+        scroll_mark(&old->scroll);
+    if (old && swaps) {
         free(old->draft);
         old->draft = edit_take(&old->draft_point);
-        scroll_mark(&old->scroll);
-    } else if (!old) {
-        settle(c, r);
     }
     c->current = r->room;
-    if (screen &&
-        (old || r->draft)) { /* without a room before, what is typed belongs to this one */
+    if (swaps) {
         edit_put(r->draft, r->draft_point);
         free(r->draft);
         r->draft = NULL;
     }
     chat_prompt(c);
     term_changed(c->term);
+}
+
+void chat_go(struct chat *c, struct chat_room *r)
+{
+    go(c, r, !c->current);
+}
+
+void chat_go_typing(struct chat *c, struct chat_room *r)
+{
+    go(c, r, 1);
 }
 
 void chat_go_number(struct chat *c, int number)

@@ -359,7 +359,7 @@ static void on_joined(struct chat *c, const struct record *r)
     if (p && p->ask == ASK_TELL && p->text) {
         chat_say(c, room->room, 0, str_of(p->text));
     } else if (p && p->ask == ASK_JOIN) {
-        chat_go(c, room);
+        chat_go_typing(c, room);
         if (is_new)
             greet(c, room, &b);
         if (p->say)

@@ -1,6 +1,7 @@
 """The line being typed: recall, completion, letters of any script, pasting."""
 
 import os
+import signal
 import stat
 
 import pytest
@@ -116,6 +117,24 @@ def test_an_old_line_becomes_the_draft_of_its_room(server, chats):
     a.sees("<alice> second once more")
     a.send(UP + UP)
     a.prompt("#two> second")
+
+
+def test_what_is_typed_behind_join_belongs_to_that_room(server, chats):
+    a = chats.chat("alice")
+    a.prompt("#lobby>")
+    os.kill(server.pid, signal.SIGSTOP)  # as a server far away: the answer comes while one types
+    try:
+        a.enter("/join #two")
+        a.type("hello")
+        a.prompt("#lobby> hello")
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    a.prompt("#two> hello")
+    a.send("\0331")
+    a.prompt("#lobby>")
+    a.send("\0332\r")
+    a.sees("<alice> hello")
+    heard(server, "hello", room="#two")
 
 
 def test_a_paste_ends_a_search_at_what_it_found(server, chats):
