@@ -83,11 +83,11 @@ def test_output_that_cannot_be_written_is_told(server, chats):
     def ends(stdout):
         """What becomes of a chat whose input stays open."""
         r, w = os.pipe()
+        os.write(w, b"hello\n")  # before: it may end at its first line of output
         with harness.started([PARLEY, "-n", "alice", "-q", "-s", server.address], stdin=r, env=chats.env("alice"),
                              stdout=stdout, stderr=subprocess.PIPE, text=True) as p:
             os.close(stdout)
             os.close(r)
-            os.write(w, b"hello\n")
             err = p.communicate(timeout=harness.DEADLINE)[1]
             os.close(w)
             return p.returncode, [line for line in err.splitlines() if "acknowledged" not in line]
