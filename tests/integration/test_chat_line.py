@@ -67,6 +67,23 @@ def test_alt_p_and_alt_n_are_the_arrows(server, chats):
         a.prompt("#lobby>" + line)
 
 
+def test_alt_dot_takes_the_last_word_of_the_lines_before(server, chats):
+    """Words as people write them, not as a shell reads them."""
+    a = chats.chat("alice")
+    for line in ("see http://example.org/a?b=(c) ", "it's done, really?("):
+        a.enter(line)
+        a.sees(f"<alice> {line.rstrip()}")
+    a.type("look: ")
+    for word in ("really?(", "http://example.org/a?b=(c)", "http://example.org/a?b=(c)"):
+        a.send("\033.")
+        a.prompt("#lobby> look: " + word)
+    a.type(" ")
+    a.send("\033_")
+    a.prompt("#lobby> look: http://example.org/a?b=(c) really?(")
+    a.send("\037")
+    a.prompt("#lobby> look: http://example.org/a?b=(c)")
+
+
 def test_ctrl_c_ends_a_search(server, chats):
     a = chats.chat("alice")
     a.enter("something")
