@@ -86,7 +86,7 @@ static void settle(struct chat *c, struct chat_room *r)
     scroll_free(&c->nowhere);
 }
 
-/* typed: the line being typed is for the new room already, unless that has one. */
+/* typed: the line being typed is for the new room already, unless that has a draft. */
 static void go(struct chat *c, struct chat_room *r, int typed)
 {
     struct chat_room *old = chat_room(c, c->current);

@@ -16,11 +16,15 @@ def inputrc(server, mode):
     return path
 
 
+def say(chat, *lines):
+    for line in lines:
+        chat.enter(line)
+        chat.sees(f"<alice> {line.rstrip()}")
+
+
 def test_recall_search_and_the_file(server, chats):
     a = chats.chat("alice")
-    for word in ("first thing", "second thing"):
-        a.enter(word)
-        a.sees(f"<alice> {word}")
+    say(a, "first thing", "second thing")
     a.send(CTRL_R)
     a.type("first")
     chats.say("bob", "in between")  # while searching
@@ -34,7 +38,7 @@ def test_recall_search_and_the_file(server, chats):
     with open(path) as f:
         assert f.read().splitlines() == ["first thing", "second thing", "first thing", "/quit"]
     again = chats.chat("alice")
-    again.send("\033[A\033[A")
+    again.send(UP + UP)
     again.prompt("#lobby> first thing")
 
 
@@ -43,8 +47,7 @@ def test_recall_search_and_the_file(server, chats):
 def test_search_that_ends_with_a_combination_that_is_not_bound(server, chats, mode, keys):
     """readline 8.2 by itself would jump back into a frame that is gone, and the chat with it."""
     a = chats.chat("alice", INPUTRC=inputrc(server, mode))
-    a.enter("something")
-    a.sees("<alice> something")
+    say(a, "something")
     a.send(CTRL_R)
     a.sees("search)")
     a.type("some")
@@ -59,9 +62,7 @@ def test_search_that_ends_with_a_combination_that_is_not_bound(server, chats, mo
 def test_alt_p_and_alt_n_are_the_arrows(server, chats):
     """Not readline's searches that are not incremental: they free what they still use."""
     a = chats.chat("alice")
-    for word in ("first", "second"):
-        a.enter(word)
-        a.sees(f"<alice> {word}")
+    say(a, "first", "second")
     for key, line in (("p", " second"), ("p", " first"), ("n", " second"), ("n", "")):
         a.send("\033" + key)
         a.prompt("#lobby>" + line)
@@ -70,9 +71,7 @@ def test_alt_p_and_alt_n_are_the_arrows(server, chats):
 def test_alt_dot_takes_the_last_word_of_the_lines_before(server, chats):
     """Words as people write them, not as a shell reads them."""
     a = chats.chat("alice")
-    for line in ("see http://example.org/a?b=(c) ", "it's done, really?("):
-        a.enter(line)
-        a.sees(f"<alice> {line.rstrip()}")
+    say(a, "see http://example.org/a?b=(c) ", "it's done, really?(")
     a.type("look: ")
     for word in ("really?(", "http://example.org/a?b=(c)", "http://example.org/a?b=(c)"):
         a.send("\033.")
@@ -86,15 +85,14 @@ def test_alt_dot_takes_the_last_word_of_the_lines_before(server, chats):
 
 def test_ctrl_c_ends_a_search(server, chats):
     a = chats.chat("alice")
-    a.enter("something")
-    a.sees("<alice> something")
+    say(a, "something")
     a.type("draft")
     a.send(CTRL_R)
     a.sees("search)")
     a.type("some")
     a.send(CTRL_C)
     a.prompt("#lobby>")
-    a.send("\033[A")
+    a.send(UP)
     a.prompt("#lobby> something")
     a.send("\r")
     a.sees("<alice> something", 2)
@@ -103,9 +101,7 @@ def test_ctrl_c_ends_a_search(server, chats):
 def test_ctrl_c_on_an_old_line_leaves_it_as_it_was(server, chats):
     """And goes on below the newest; readline by itself would stay there and empty it."""
     a = chats.chat("alice")
-    for word in ("first", "second"):
-        a.enter(word)
-        a.sees(f"<alice> {word}")
+    say(a, "first", "second")
     a.send(UP + UP)
     a.prompt("#lobby> first")
     a.type(" changed")
@@ -156,8 +152,7 @@ def test_what_is_typed_behind_join_belongs_to_that_room(server, chats):
 
 def test_a_paste_ends_a_search_at_what_it_found(server, chats):
     a = chats.chat("alice")
-    a.enter("something")
-    a.sees("<alice> something")
+    say(a, "something")
     a.send(CTRL_R)
     a.sees("search)")
     a.type("thing")
