@@ -1,6 +1,7 @@
 """kill -9 at every system call that a workload makes, in the hub (from its start to its clean end), in its
 threads, and in a worker: for each transport and each kind of call, at the first, the second, … call."""
 
+import functools
 import os
 import signal
 
@@ -21,12 +22,18 @@ KINDS = 1000 if LONG else 5
 PARTS = TRANSPORTS if LONG else ["fifo", "shm"]
 
 
+@functools.cache
+def port_of_sweep():
+    """One after the other may have the same, and there are more lives here than ports."""
+    return quiet_port()
+
+
 class Run:
     """One server and one workload that says and hears a few lines by one transport."""
 
     def __init__(self, make_server, transport, moving=False):
         self.server = make_server(ledger.FastServer)
-        port = quiet_port()
+        port = port_of_sweep()
         self.moving = moving
         place = ("--place", "auto", "--config", os.path.join(self.server.dir, "conf")) if moving else (
             "--place", "workers")
@@ -131,8 +138,10 @@ def test_kill_at_every_call(make_server, tmp_path, dice, count, moving, role, tr
             reached += sweep_hub(make_server, transport, moving, strace.around(*strace.kill_at(call, n)))
         else:
             reached += sweep_worker(make_server, transport, moving, *strace.kill_at(call, n))
-    # The number of calls differs from run to run, so the last ones are sometimes not reached.
-    assert not LONG or reached > tried * 0.3  # the few of a short run may all lie behind its end
+    # The number of calls differs from run to run, so the last ones are sometimes not reached. Where all move, a
+    # worker serves for as long as the moves take, which is longest in the first run, where every call is traced.
+    least = 0.1 if moving else 0.3
+    assert not LONG or reached > tried * least  # the few of a short run may all lie behind its end
     count(kinds_of_call=len(calls), calls=sum(calls.values()), kills=reached, tried=tried)
 
 
